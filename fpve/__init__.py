@@ -1,0 +1,70 @@
+"""Frozen-prefix visual embeddings: image collections encoded once, then searched, classified and queried.
+
+    import fpve
+
+    fpve.run("catalogue.toml")
+    store = fpve.open("indexes/catalogue")
+    for hit in store.search(text="a red bicycle", k=5):
+        print(hit.score, hit.path)
+
+Importing this module is cheap: torch, faiss and duckdb are imported by the calls that need them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fpve import errors
+from fpve._version import __version__
+from fpve.errors import FpveError
+
+if TYPE_CHECKING:
+    from fpve.api import Store, encode, open, run
+    from fpve.config import Job, load_job
+    from fpve.pipeline.check import check
+    from fpve.pipeline.init import init
+    from fpve.pipeline.report import RunReport
+    from fpve.records import Evaluation, Hits, Predictions
+    from fpve.status import Status
+
+__all__ = [
+    "open",
+    "run",
+    "encode",
+    "check",
+    "init",
+    "load_job",
+    "Store",
+    "Job",
+    "Hits",
+    "Predictions",
+    "Evaluation",
+    "RunReport",
+    "Status",
+    "FpveError",
+    "errors",
+    "__version__",
+]
+
+_HOMES = {
+    **dict.fromkeys(("open", "run", "encode", "Store"), "fpve.api"),
+    **dict.fromkeys(("Job", "load_job"), "fpve.config"),
+    **dict.fromkeys(("Hits", "Predictions", "Evaluation"), "fpve.records"),
+    "Status": "fpve.status",
+    "check": "fpve.pipeline.check",
+    "init": "fpve.pipeline.init",
+    "RunReport": "fpve.pipeline.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fpve' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

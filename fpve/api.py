@@ -1,0 +1,396 @@
+"""The Python API: a store that can be asked, and the calls behind every command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from fpve.analytics import images_view, run_sql
+from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
+from fpve.classify import DEFAULT_TEMPERATURE
+from fpve.classify import classify as classify_blocks
+from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, load_job
+from fpve.errors import QueryError
+from fpve.evaluate import evaluate as evaluate_rows
+from fpve.fusion import Blocks, Floats, Mode
+from fpve.pipeline.report import RunReport
+from fpve.pipeline.run import run as run_job
+from fpve.progress import Progress
+from fpve.queries import Picture, QueryEncoders, config_of
+from fpve.records import Evaluation, Hits, Predictions
+from fpve.search import DEFAULT_K, Rows, Searcher
+from fpve.status import Status, status_of
+from fpve.store import manifest as manifests
+from fpve.store.manifest import Manifest
+from fpve.store.schema import Column
+from fpve.store.snapshot import Snapshot
+
+# Owner of the collections that `fpve encode` makes without a job file.
+_ENCODE_JOB = "fpve encode"
+
+
+class Store:
+    """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
+
+    Raises:
+        StoreNotFound: there is no store at `path`, or no snapshot `at`.
+        StoreCorrupt: the manifest is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], at: int | None = None) -> None:
+        self.path = Path(path)
+        self._searcher = Searcher(Snapshot.open(self.path, at))
+        self._encoders = QueryEncoders(self._manifest)
+
+    @property
+    def snapshot(self) -> int:
+        """Number of the snapshot that is open."""
+        return self._manifest.snapshot
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The metadata columns."""
+        return self._manifest.columns
+
+    @property
+    def images(self) -> pa.Table:
+        """One row an image, sorted by image_id, without vectors."""
+        return images_view(self._searcher.snapshot)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._searcher.snapshot.manifest
+
+    def refresh(self) -> bool:
+        """Move on to the newest snapshot; whether there was a newer one."""
+        if manifests.numbers(self.path)[-1:] == [self.snapshot]:
+            return False
+        newest = Searcher(Snapshot.open(self.path))
+        if newest.snapshot.manifest.encoders != self._manifest.encoders:
+            self._encoders = QueryEncoders(newest.snapshot.manifest)
+        # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
+        self._searcher = newest
+        return True
+
+    @overload
+    def search(
+        self,
+        *,
+        image: Picture | None = ...,
+        id: str | None = ...,
+        text: str | None = ...,
+        vector: Floats | None = ...,
+        image_weight: float | None = ...,
+        k: int = ...,
+        where: str | None = ...,
+    ) -> Hits: ...
+    @overload
+    def search(
+        self,
+        *,
+        images: Sequence[Picture] | None = ...,
+        ids: Sequence[str] | None = ...,
+        texts: Sequence[str] | None = ...,
+        vectors: Floats | None = ...,
+        image_weight: float | None = ...,
+        k: int = ...,
+        where: str | None = ...,
+    ) -> list[Hits]: ...
+    def search(
+        self,
+        *,
+        image: Picture | None = None,
+        id: str | None = None,  # noqa: A002 (what people call it)
+        text: str | None = None,
+        vector: Floats | None = None,
+        images: Sequence[Picture] | None = None,
+        ids: Sequence[str] | None = None,
+        texts: Sequence[str] | None = None,
+        vectors: Floats | None = None,
+        image_weight: float | None = None,
+        k: int = DEFAULT_K,
+        where: str | None = None,
+    ) -> Hits | list[Hits]:
+        """Find the k images most like a picture, a text, both, an image of the store, or a vector.
+
+        The score is A cos_image + (1 - A) cos_prefix. Without a text A is 1, without a picture 0, and with both, or by
+        id, it is `image_weight`, by default the store's own.
+
+        Args:
+            image: a file, its bytes, or a Pillow image.
+            id: an image_id; the image itself is not among its hits.
+            text: compared with the prefixes.
+            vector: a fused vector (dim,), or an image block (image_dim,).
+            images: several queries at once, one Hits for each; they pair up with `texts` if both are given.
+            ids: several queries at once.
+            texts: several queries at once.
+            vectors: several queries (m, dim) or (m, image_dim) at once.
+            image_weight: the weight A in [0, 1].
+            k: how many hits; fewer if fewer images meet the condition.
+            where: an SQL condition over the columns of `images`.
+
+        Raises:
+            QueryError: the query names nothing, or too much; or the weight, k or the condition is wrong.
+            ImageNotFound: no image has this id.
+            ImageError: the picture can't be decoded.
+        """
+        one = [
+            name
+            for name, value in (("image", image), ("id", id), ("text", text), ("vector", vector))
+            if value is not None
+        ]
+        many = [
+            name
+            for name, value in (("images", images), ("ids", ids), ("texts", texts), ("vectors", vectors))
+            if value is not None
+        ]
+        if one and many:
+            raise QueryError(f"expected one query or several, found {', '.join([*one, *many])}")
+        if one:
+            images = None if image is None else [image]
+            ids = None if id is None else [id]
+            texts = None if text is None else [text]
+            vectors = None if vector is None else np.asarray(vector, np.float32)[None]
+        if k < 1:
+            raise QueryError(f"k: expected at least 1, found {k}")
+        searcher = self._searcher
+        blocks, exclude = self._blocks(searcher, images, ids, texts, vectors)
+        weight = searcher.check_weight(blocks, image_weight)
+        found = searcher.nearest(blocks, image_weight=weight, k=k, allowed=searcher.allowed(where), exclude=exclude)
+        table = searcher.hits(found)
+        bounds = np.searchsorted(found.query, np.arange(len(blocks.image) + 1))
+        hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]
+        return hits[0] if one else hits
+
+    def classify(
+        self,
+        images: Sequence[Picture],
+        *,
+        label: str,
+        text: str | None = None,
+        image_weight: float | None = None,
+        k: int = DEFAULT_VOTERS,
+        temperature: float = DEFAULT_TEMPERATURE,
+        where: str | None = None,
+    ) -> Predictions:
+        """Predict a label for each picture by the votes of its k nearest labelled images.
+
+        A neighbour's vote weighs exp(score / temperature). With `text` the queries are fused as the store's rows are.
+
+        Raises:
+            QueryError: there is no such column, or no image has a value in it.
+            ImageError: a picture can't be decoded.
+        """
+        searcher = self._searcher
+        blocks, _ = self._blocks(searcher, images, None, None if text is None else [text] * len(images), None)
+        return Predictions(
+            classify_blocks(
+                searcher, blocks, label=label, image_weight=image_weight, k=k, temperature=temperature, where=where
+            )
+        )
+
+    def evaluate(
+        self,
+        *,
+        label: str,
+        image_weight: float | None = None,
+        mode: Mode | None = None,
+        k: int = DEFAULT_VOTERS,
+        temperature: float = DEFAULT_TEMPERATURE,
+        where: str | None = None,
+    ) -> Evaluation:
+        """Leave-one-out accuracy of k-NN on a label column; duplicates and shared captions don't vote.
+
+        Raises:
+            QueryError: there is no such column, or too little is labelled.
+        """
+        return evaluate_rows(
+            self._searcher,
+            label=label,
+            image_weight=image_weight,
+            mode=mode,
+            k=k,
+            temperature=temperature,
+            where=where,
+        )
+
+    def ablation(
+        self,
+        *,
+        label: str,
+        k: int = DEFAULT_VOTERS,
+        temperature: float = DEFAULT_TEMPERATURE,
+        where: str | None = None,
+    ) -> dict[str, Evaluation]:
+        """Evaluate what the blocks and their fusion are worth: picture only, text only, balanced and concat.
+
+        Text only, and what needs it, is left out where no image has a prefix.
+        """
+        variants: dict[str, dict[str, Any]] = {"image only": {"mode": "balanced", "image_weight": 1.0}}
+        if self._searcher.snapshot.has_prefixes:
+            variants["prefix only"] = {"mode": "balanced", "image_weight": 0.0}
+            variants["balanced"] = {"mode": "balanced", "image_weight": 0.5}
+            variants["concat"] = {"mode": "concat", "image_weight": 0.5}
+        return {
+            name: self.evaluate(label=label, k=k, temperature=temperature, where=where, **variant)
+            for name, variant in variants.items()
+        }
+
+    def sql(self, query: str) -> pa.Table:
+        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine` and `runs`.
+
+        Raises:
+            QueryError: it is not one valid query over these views.
+        """
+        return run_sql(self._searcher.snapshot, query)
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """A small JPEG of an image.
+
+        Raises:
+            ImageNotFound: no image has this id.
+        """
+        found = self.thumbnails([image_id])
+        return found.get(image_id)
+
+    def thumbnails(self, image_ids: Sequence[str]) -> dict[str, bytes]:
+        """Small JPEGs by image_id.
+
+        Raises:
+            ImageNotFound: no image has one of these ids.
+        """
+        snapshot = self._searcher.snapshot
+        rows = [self._searcher.row_of(image_id) for image_id in image_ids]
+        hashes = snapshot.images["content_hash"].take(pa.array(rows, pa.int64())).to_pylist()
+        found = snapshot.thumbnails(hashes)
+        return {image_id: found[one] for image_id, one in zip(image_ids, hashes, strict=True) if one in found}
+
+    def status(self) -> Status:
+        """The store in figures."""
+        return status_of(self._searcher.snapshot)
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Floats:
+        """Raw features (n, image_dim) of pictures, from the store's own vision model."""
+        return self._encoders.encode_images(pictures)
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Embeddings (n, prefix_dim) of texts, from the store's own text model.
+
+        Raises:
+            QueryError: no row of the store has a prefix, so that nothing can be compared with a text.
+        """
+        self._check_prefixes()
+        return self._encoders.encode_texts(texts)
+
+    def _check_prefixes(self) -> None:
+        if not self._searcher.snapshot.has_prefixes:
+            raise QueryError(
+                f"{self.path}: no image has a prefix that a text could be compared with; "
+                'give the collections a prefix such as "{caption}", or search by picture'
+            )
+
+    def _blocks(
+        self,
+        searcher: Searcher,
+        pictures: Sequence[Picture] | None,
+        ids: Sequence[str] | None,
+        texts: Sequence[str] | None,
+        vectors: Floats | None,
+    ) -> tuple[Blocks, Rows | None]:
+        """The blocks of m queries, and the row that each must not find."""
+        given = {"ids": ids, "vectors": vectors, "images": pictures, "texts": texts}
+        kinds = [name for name, value in given.items() if value is not None]
+        if not kinds or (len(kinds) > 1 and kinds != ["images", "texts"]):
+            found = " and ".join(kinds) or "none"
+            raise QueryError(f"expected a picture, a text, both, an id or a vector, found {found}")
+        if ids is not None:
+            rows = np.array([searcher.row_of(one) for one in ids], np.int64)
+            return searcher.blocks_of(rows), rows
+        if vectors is not None:
+            return searcher.split(np.asarray(vectors, np.float32)), None
+        if pictures is not None and texts is not None and len(pictures) != len(texts):
+            raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
+        fusion = searcher.fusion
+        count = len(pictures if pictures is not None else texts or ())
+        # Texts first: a store without prefixes is found out before a model is loaded.
+        prefix = np.zeros((count, fusion.prefix_dim), np.float32) if texts is None else self.encode_texts(texts)
+        image = np.zeros((count, fusion.image_dim), np.float32) if pictures is None else self.encode_images(pictures)
+        return Blocks(image, prefix), None
+
+
+def open(path: str | os.PathLike[str], at: int | None = None) -> Store:  # noqa: A001 (as in gzip.open)
+    """Open a store at its newest snapshot, or at an older one.
+
+    Raises:
+        StoreNotFound: there is no store at `path`, or no snapshot `at`.
+        StoreCorrupt: the manifest is damaged.
+    """
+    return Store(path, at)
+
+
+def run(
+    job: Job | str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    allow_removals: bool = False,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Bring a store up to date with its job (a job file, or a Job), and publish one snapshot if anything changed.
+
+    Raises:
+        FpveError: the job, a source, an encoder or the store is wrong, or a guard refused to publish.
+    """
+    job = job if isinstance(job, Job) else load_job(Path(job))
+    return run_job(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress)
+
+
+def encode(
+    store: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    *,
+    collection: str,
+    prefix: str | None = None,
+    metadata: str | os.PathLike[str] | None = None,
+    label_from: str | None = None,
+    max_quarantine: float = Limits().max_quarantine,
+    allow_removals: bool = False,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Encode one folder into a store as a collection, without a job file; again it takes up what changed.
+
+    An existing store keeps its encoders and its fusion.
+
+    Raises:
+        FpveError: the source, its metadata or the store is wrong, or a guard refused to publish.
+    """
+    job = Job(
+        name=_ENCODE_JOB,
+        store=Path(store),
+        collections=(
+            CollectionConfig(
+                name=collection,
+                source=Path(source).resolve(),
+                prefix=prefix,
+                metadata=Path(metadata) if metadata is not None else None,
+                label_from=label_from,
+            ),
+        ),
+        limits=Limits(max_quarantine=max_quarantine),
+    )
+    if manifests.numbers(job.store):
+        manifest = manifests.load(job.store)
+        found = {name: config_of(one) for name, one in manifest.encoders.items()}
+        mode = Snapshot(job.store, manifest).fusion.mode
+        job = replace(
+            job,
+            encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
+            fusion=FusionConfig(mode=mode, image_weight=manifest.fusion.image_weight),
+        )
+    return run_job(job, allow_removals=allow_removals, progress=progress)

@@ -1,0 +1,60 @@
+"""The command line: every command parses, calls one function of the library, and renders what it returns."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from fpve._version import __version__
+from fpve.cli import demo, jobs, queries, stores
+from fpve.errors import FpveError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fpve")
+def cli() -> None:
+    r"""Encode image collections and their text prefixes once; then search, classify and query them.
+
+    \b
+    Start with:
+      fpve demo                       a tour on pictures that come along
+      fpve init FOLDER                write a job file for your own pictures
+      fpve run JOB.toml               encode them; again every night for what changed
+      fpve search STORE --text "…"    find them
+    """
+
+
+for _command in (*jobs.COMMANDS, *queries.COMMANDS, *stores.COMMANDS, *demo.COMMANDS):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 an error, 2 wrong usage, 3 published with some inputs quarantined."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="fpve")
+        # Now, not at exit, where Python could only print a warning.
+        sys.stdout.flush()
+    except FpveError as error:
+        _fail(str(error), 1)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "fpve"
+        _fail(f"{error.format_message()} (see `{command} --help`)", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; what was finished is kept, run the same command again to go on", 130)
+    except BrokenPipeError:
+        # The reader (`head`, say) has what it wanted. Python would complain again when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo("fpve: " + " ".join(message.split()), err=True)
+    sys.exit(code)

@@ -1,0 +1,169 @@
+"""Commands that fill a store: init, check, run, encode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fpve.cli import output
+from fpve.cli.options import PATH, given, object_output, store_argument
+from fpve.cli.progress import terminal_progress
+
+if TYPE_CHECKING:
+    from fpve.pipeline.report import RunReport
+
+EXIT_QUARANTINED = 3
+
+
+@click.command()
+@click.argument("folder", type=PATH)
+@click.option(
+    "--output",
+    "-o",
+    "target",
+    type=PATH,
+    metavar="JOB.toml",
+    help="The job file to write.  [default: FOLDER's name + .toml]",
+)
+def init(folder: Path, target: Path | None) -> None:
+    """Write a commented job file for a FOLDER of pictures."""
+    import fpve
+
+    path = fpve.init(folder, output=target)
+    output.note(f"wrote {path}; look it over, then: fpve check {path} && fpve run {path}")
+
+
+@click.command()
+@click.argument("job", type=PATH)
+@object_output
+def check(job: Path, kind: str) -> None:
+    """Validate a JOB file, and say what a run would find and need."""
+    import fpve
+
+    found = fpve.check(fpve.load_job(job), progress=terminal_progress())
+    if kind == "json":
+        output.emit(output.to_json(found.to_dict()))
+        return
+    facts: list[tuple[str, object]] = [("store", f"{found.store} ({'exists' if found.exists else 'new'})")]
+    facts += [
+        (f"{block} encoder", f"{name} (weights are here, nothing to download)")
+        for block, name in found.encoders.items()
+    ]
+    output.emit(output.facts_text(facts))
+    for one in found.collections:
+        columns = ", ".join(f"{name} ({kind})" for name, kind in one.columns.items())
+        facts = [
+            ("collection", one.name),
+            ("  source", one.source),
+            ("  pictures", f"{one.pictures:,} ({one.bytes / 1e6:,.1f} MB)"),
+            ("  metadata", columns or "none"),
+            ("  prefixes", f"{one.distinct_prefixes:,} different, {one.without_prefix:,} pictures without"),
+            *(("  such as", text) for text in one.prefixes),
+        ]
+        for label, count in (
+            ("pictures without a metadata row", one.without_metadata),
+            ("metadata rows without a picture", one.unmatched_metadata),
+            ("inputs that can't be images", one.skipped),
+        ):
+            facts += [("  warning", f"{count:,} {label}")] if count else []
+        output.emit("\n" + output.facts_text(facts))
+
+
+@click.command()
+@click.argument("job", type=PATH)
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--allow-removals", is_flag=True, help="Publish even if more than max_removed of a collection is gone.")
+@object_output
+def run(job: Path, dry_run: bool, allow_removals: bool, kind: str) -> int:
+    """Bring a store up to date with its JOB file, and publish one snapshot if anything changed.
+
+    Exit code 3 means published, but some inputs could not be encoded and are in quarantine.
+    """
+    import fpve
+
+    report = fpve.run(job, dry_run=dry_run, allow_removals=allow_removals, progress=terminal_progress())
+    return _print_report(report, kind)
+
+
+@click.command()
+@store_argument
+@click.argument("source", type=PATH)
+@click.option(
+    "--collection", required=True, metavar="NAME", help="Name of the collection: the first part of every image_id."
+)
+@click.option("--prefix", metavar="TEMPLATE", help='Text frozen with each picture, such as "a photo of a {species}".')
+@click.option("--metadata", type=PATH, metavar="FILE", help="CSV, Parquet, JSON or JSONL with one row a picture.")
+@click.option(
+    "--label-from", metavar="folder|COLUMN", help="Make a column `label` from folder names, or copy a column."
+)
+@click.option("--allow-removals", is_flag=True, help="Publish even if many of the collection's pictures are gone.")
+@click.option(
+    "--max-quarantine", type=float, metavar="SHARE", help="Share of pictures that may be broken.  [default: 0.01]"
+)
+@object_output
+def encode(
+    store: Path,
+    source: Path,
+    collection: str,
+    prefix: str | None,
+    metadata: Path | None,
+    label_from: str | None,
+    allow_removals: bool,
+    max_quarantine: float | None,
+    kind: str,
+) -> int:
+    """Encode the folder SOURCE into a STORE, without a job file; again it takes up what changed."""
+    import fpve
+
+    report = fpve.encode(
+        store,
+        source,
+        collection=collection,
+        allow_removals=allow_removals,
+        progress=terminal_progress(),
+        **given(prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
+    )
+    return _print_report(report, kind)
+
+
+def _print_report(report: RunReport, kind: str) -> int:
+    if kind == "json":
+        output.emit(output.to_json(report.to_dict()))
+    else:
+        output.emit(output.facts_text(_facts(report)))
+    for count, text in (
+        (report.without_metadata, "pictures have no row in their metadata file"),
+        (report.unmatched_metadata, "metadata rows name no picture"),
+        (report.without_prefix, "pictures have no prefix: a field of it is empty"),
+        (report.quarantined, 'inputs are in quarantine: fpve sql STORE "SELECT path, reason FROM quarantine"'),
+    ):
+        if count:
+            output.note(f"note: {count:,} {text}")
+    return EXIT_QUARANTINED if report.quarantined and not report.dry_run else 0
+
+
+def _facts(report: RunReport) -> list[tuple[str, object]]:
+    would = "would be " if report.dry_run else ""
+    state = (
+        f"{report.snapshot} (published)"
+        if report.published
+        else f"{report.snapshot or 'none'} ({'dry run' if report.dry_run else 'nothing to do'})"
+    )
+    rate = f", {report.images_per_second:,.1f} images/s" if report.images_per_second else ""
+    facts: list[tuple[str, object]] = [
+        (
+            "scanned",
+            f"{report.scanned:,} ({report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged)",
+        ),
+        ("encoded", f"{would}{report.encoded:,} pictures{rate}"),
+        ("fused", f"{report.fused:,} vectors from stored features"),
+        ("removed", f"{would}{report.removed:,}"),
+        ("snapshot", state),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())),
+    ]
+    return [fact for fact in facts if not (report.dry_run and fact[0] == "fused")]
+
+
+COMMANDS = (init, check, run, encode)

@@ -1,0 +1,72 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Whether a file is there is the library's to say: it knows what else could be meant, and says it in one line.
+PATH = click.Path(path_type=Path)
+
+store_argument = click.argument("store", type=PATH)
+
+
+def row_output(command: Command) -> Command:
+    """`--format` and `--output`, for whatever prints rows."""
+    command = click.option("--output", "-o", "output_file", type=PATH, help="Write to a file instead of stdout.")(
+        command
+    )
+    return click.option(
+        "--format",
+        "-f",
+        "kind",
+        type=click.Choice(["table", "json", "csv", "parquet"]),
+        default="table",
+        show_default=True,
+        help="How to print rows; json is one array.",
+    )(command)
+
+
+def object_output(command: Command) -> Command:
+    """`--format table|json`, for whatever prints one object."""
+    return click.option(
+        "--format",
+        "-f",
+        "kind",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="How to print; json is one object.",
+    )(command)
+
+
+def votes(command: Command) -> Command:
+    """Options of k-NN classifiers. Defaults are the library's: None leaves them to it."""
+    for option in (
+        click.option("--where", metavar="SQL", help="Only use images for which this condition holds."),
+        click.option("--temperature", type=float, metavar="TAU", help="Votes weigh exp(score / TAU).  [default: 0.07]"),
+        click.option("-k", "k", type=int, metavar="N", help="How many neighbours vote.  [default: 20]"),
+        image_weight,
+        click.option("--label", required=True, metavar="COLUMN", help="The metadata column of true classes."),
+    ):
+        command = option(command)
+    return command
+
+
+image_weight = click.option(
+    "--image-weight",
+    "-A",
+    type=float,
+    metavar="A",
+    help="Weight of the picture in the score, 1 (picture only) to 0 (text only).  [default: the store's]",
+)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were set, for a call whose other defaults are the library's."""
+    return {name: value for name, value in options.items() if value is not None}

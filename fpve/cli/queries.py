@@ -1,0 +1,159 @@
+"""Commands that ask a store: search, classify, evaluate, sql."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fpve.cli import output
+from fpve.cli.options import PATH, given, image_weight, object_output, row_output, store_argument, votes
+
+
+@click.command()
+@store_argument
+@click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
+@click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
+@click.option("--text", metavar="TEXT", help="Find images whose prefix is close to this text.")
+@image_weight
+@click.option("-k", "k", type=int, metavar="N", help="How many hits.  [default: 10]")
+@click.option("--where", metavar="SQL", help="Only images for which this condition holds.")
+@row_output
+def search(
+    store: Path,
+    image: Path | None,
+    image_id: str | None,
+    text: str | None,
+    image_weight: float | None,
+    k: int | None,
+    where: str | None,
+    kind: str,
+    output_file: Path | None,
+) -> None:
+    """Find the images of a STORE most like a picture, a text, both, or one of its own images.
+
+    The score is A * image_score + (1 - A) * prefix_score, where both are cosines and A is the image weight.
+    """
+    import fpve
+
+    if image is None and image_id is None and text is None:
+        raise click.UsageError("give it --image FILE, --text TEXT, both, or --id IMAGE_ID")
+    options = given(image=image, id=image_id, text=text, image_weight=image_weight, k=k, where=where)
+    hits = fpve.open(store).search(**options)
+    output.print_rows(hits.to_arrow(), kind, output_file, hide=("collection", "path"))
+
+
+@click.command()
+@store_argument
+@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.option(
+    "--text", metavar="TEXT", help="A caption of the pictures, to be fused with them as the store's prefixes are."
+)
+@votes
+@row_output
+def classify(
+    store: Path,
+    files: tuple[Path, ...],
+    label: str,
+    text: str | None,
+    image_weight: float | None,
+    k: int | None,
+    temperature: float | None,
+    where: str | None,
+    kind: str,
+    output_file: Path | None,
+) -> None:
+    """Predict a label for picture FILES by the votes of their nearest labelled images (k-NN)."""
+    import pyarrow as pa
+
+    import fpve
+
+    options = given(text=text, image_weight=image_weight, k=k, temperature=temperature, where=where)
+    found = fpve.open(store).classify(list(files), label=label, **options)
+    named = found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files]))
+    output.print_rows(named, kind, output_file, hide=("probabilities", "neighbours"))
+
+
+@click.command()
+@store_argument
+@votes
+@click.option(
+    "--mode", type=click.Choice(["balanced", "concat"]), help="Evaluate another fusion mode than the store's."
+)
+@click.option("--ablation", is_flag=True, help="Compare picture only, text only, balanced and concat.")
+@object_output
+def evaluate(
+    store: Path,
+    label: str,
+    image_weight: float | None,
+    mode: str | None,
+    ablation: bool,
+    k: int | None,
+    temperature: float | None,
+    where: str | None,
+    kind: str,
+) -> None:
+    """Measure k-NN by leave-one-out on a label column of a STORE.
+
+    Copies of a picture and images with the same prefix don't vote for one another; the naive accuracy, where they do,
+    stands beside.
+    """
+    import dataclasses
+
+    import fpve
+
+    opened = fpve.open(store)
+    options = given(k=k, temperature=temperature, where=where)
+    if ablation:
+        if image_weight is not None or mode is not None:
+            raise click.UsageError("--ablation sets image weight and mode itself")
+        found = opened.ablation(label=label, **options)
+        rows = [
+            (name, one.accuracy, one.balanced_accuracy, one.macro_f1, one.naive_accuracy) for name, one in found.items()
+        ]
+        if kind == "json":
+            output.emit(output.to_json({name: dataclasses.asdict(one) for name, one in found.items()}))
+        else:
+            columns = ["what is compared", "accuracy", "balanced_accuracy", "macro_f1", "naive_accuracy"]
+            output.emit(output.rows_text(columns, rows))
+        warnings = {text for one in found.values() for text in one.warnings}
+    else:
+        result = opened.evaluate(label=label, **options, **given(image_weight=image_weight, mode=mode))
+        warnings = set(result.warnings)
+        if kind == "json":
+            output.emit(output.to_json(dataclasses.asdict(result)))
+        else:
+            names = (
+                "accuracy",
+                "balanced_accuracy",
+                "macro_f1",
+                "naive_accuracy",
+                "rows",
+                "k",
+                "temperature",
+                "image_weight",
+                "mode",
+            )
+            output.emit(output.facts_text((name, getattr(result, name)) for name in names))
+            classes = [(one.label, one.precision, one.recall, one.f1, one.rows) for one in result.classes]
+            output.emit("\n" + output.rows_text([label, "precision", "recall", "f1", "rows"], classes))
+    for text in sorted(warnings):
+        output.note(f"note: {text}")
+
+
+@click.command()
+@store_argument
+@click.argument("query")
+@row_output
+def sql(store: Path, query: str, kind: str, output_file: Path | None) -> None:
+    """Answer an SQL QUERY (DuckDB) over a STORE.
+
+    Its views: images (one row an image), vectors (image_id, vector), prefixes, quarantine, runs. It can read nothing
+    else, and change nothing.
+    """
+    import fpve
+
+    output.print_rows(fpve.open(store).sql(query), kind, output_file)
+
+
+COMMANDS = (search, classify, evaluate, sql)

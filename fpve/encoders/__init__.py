@@ -1,0 +1,108 @@
+"""Encoders by name: what a job file calls them, and the family that answers to it.
+
+Neither this module nor the opening of an encoder imports torch; that is left to the first `encode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
+
+from fpve.config import EncoderConfig, nearest
+from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
+from fpve.encoders.packaged import EfficientNetLite0, open_minilm
+from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
+from fpve.encoders.sentence_transformers import SentenceTransformerEncoder
+from fpve.encoders.torchvision import TorchvisionEncoder
+from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT
+from fpve.errors import EncoderError, EncoderNotFound
+
+__all__ = ["Encoder", "Floats", "ImageEncoder", "TextEncoder", "open_image_encoder", "open_text_encoder"]
+
+E = TypeVar("E", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family(Generic[E]):
+    """What answers to `NAME` or `NAME:ARGUMENT`.
+
+    Attributes:
+        open: makes an encoder of a configuration and of what follows the colon.
+        options: the options of a configuration that it honours; others are refused.
+        argument: what follows the colon, as messages show it; in brackets where it can be left out;
+            empty where there is no colon.
+    """
+
+    open: Callable[[EncoderConfig, str], E]
+    options: tuple[str, ...]
+    argument: str = ""
+
+
+_IMAGE: Mapping[str, _Family[ImageEncoder]] = {
+    "efficientnet-lite0": _Family(
+        lambda config, _: EfficientNetLite0(config), ("resize", "pooling", "batch_size", "device")
+    ),
+    "torchvision": _Family(TorchvisionEncoder, ("weights", "resize", "pooling", "batch_size", "device"), "NAME"),
+    "fake": _Family(FakeImageEncoder, ("resize", "batch_size"), "[DIM]"),
+}
+_TEXT: Mapping[str, _Family[TextEncoder]] = {
+    "minilm": _Family(lambda config, _: open_minilm(config), ("batch_size", "device")),
+    "st": _Family(SentenceTransformerEncoder, ("batch_size", "device"), "NAME-OR-PATH"),
+    "fake": _Family(FakeTextEncoder, ("batch_size",), "[DIM]"),
+}
+
+
+def open_image_encoder(config: EncoderConfig) -> ImageEncoder:
+    """Open the vision model that a configuration names: `efficientnet-lite0`, `torchvision:NAME` or `fake[:DIM]`.
+
+    Raises:
+        EncoderNotFound: there is no such encoder, or a file that it needs is not there. What takes torch to find out,
+            such as an unknown torchvision model, is raised by the first use.
+        EncoderError: the configuration has an option that this encoder can't honour.
+    """
+    return _open(config, _IMAGE, "image", OFFLINE_IMAGE)
+
+
+def open_text_encoder(config: EncoderConfig) -> TextEncoder:
+    """Open the text model that a configuration names: `minilm`, `st:NAME-OR-PATH` or `fake[:DIM]`.
+
+    Raises:
+        EncoderNotFound: there is no such encoder, or a directory that it needs is not there. A name on a model hub is
+            looked for by the first use.
+        EncoderError: the configuration has an option that this encoder can't honour.
+    """
+    return _open(config, _TEXT, "text", OFFLINE_TEXT)
+
+
+def _open(config: EncoderConfig, families: Mapping[str, _Family[E]], kind: str, offline: str) -> E:
+    name, colon, argument = config.name.partition(":")
+    family = families.get(name)
+    if family is None:
+        raise EncoderNotFound(f"no {kind} encoder {config.name!r}{_hint(name, families)}; {offline}")
+    spec = _spec(name, family)
+    if colon and not family.argument:
+        raise EncoderNotFound(f"no {kind} encoder {config.name!r}; did you mean {spec!r}?; {offline}")
+    if not argument and (colon or family.argument.isupper()) and not family.argument.startswith("["):
+        raise EncoderNotFound(f"{kind} encoder {config.name!r}: expected {spec}; {offline}")
+    for option in (field.name for field in fields(config) if field.name != "name"):
+        value = getattr(config, option)
+        if value is not None and option not in family.options:
+            raise EncoderError(
+                f"{kind} encoder {config.name!r} takes no {option}, found {option} = {str(value)!r}; leave it out "
+                f"(it takes {', '.join(family.options)})"
+            )
+    return family.open(config, argument)
+
+
+def _hint(name: str, families: Mapping[str, _Family[E]]) -> str:
+    """Which encoder may have been meant, or which there are."""
+    if name in _IMAGE or name in _TEXT:
+        return f" ({name} is for {'pictures' if name in _IMAGE else 'texts'})"
+    return nearest(name, families) or f"; known: {', '.join(_spec(*item) for item in families.items())}"
+
+
+def _spec(name: str, family: _Family[E]) -> str:
+    if family.argument.startswith("["):
+        return f"{name}[:{family.argument[1:]}"
+    return f"{name}:{family.argument}" if family.argument else name

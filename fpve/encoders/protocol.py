@@ -1,0 +1,65 @@
+"""What every encoder is: a frozen model with a fingerprint, a dimension and one method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Floats = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """A frozen model. Making one is cheap; the model is loaded by the first call of `encode`.
+
+    Attributes:
+        name: what a job file calls it, such as `torchvision:resnet18`.
+    """
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that decides the output: weights, preprocessing, pooling, precision.
+
+        Needs no torch where the weights are a local file.
+        """
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of an encoded row."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many inputs one call of `encode` should get."""
+        ...
+
+
+class ImageEncoder(Encoder, Protocol):
+    """A frozen vision model."""
+
+    def prepare(self, image: Image) -> NDArray[Any]:
+        """Turn an RGB picture into the model's input, of one shape and dtype for all pictures.
+
+        Called from many threads.
+        """
+        ...
+
+    def encode(self, batch: NDArray[Any]) -> Floats:
+        """Encode prepared pictures (n, …) into raw, not normalised features (n, dim) float32."""
+        ...
+
+
+class TextEncoder(Encoder, Protocol):
+    """A frozen text model."""
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Encode n texts into embeddings (n, dim) float32."""
+        ...

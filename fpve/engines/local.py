@@ -1,0 +1,143 @@
+"""The engine that runs in this process: files are decoded by threads while the model encodes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve import images
+from fpve.engines.shards import ShardBuilder, Thumbnail
+from fpve.engines.work import Encoded, Models, Outcome, Target, Work
+from fpve.errors import ImageError
+from fpve.progress import Progress, Stage
+
+# Batches that are decoded ahead of the model: enough to ride out a few slow files, little enough to hold in memory.
+_BATCHES_AHEAD = 4
+
+
+class _Loaded(NamedTuple):
+    """A file that was read; `pixels` and `thumbnail` only if it is to be encoded."""
+
+    outcome: Outcome
+    pixels: NDArray[Any] | None = None
+    thumbnail: Thumbnail | None = None
+
+
+class _Waiting(NamedTuple):
+    """A decoded picture on its way into a batch."""
+
+    content_hash: str
+    pixels: NDArray[Any]
+    thumbnail: Thumbnail
+    prefix: str | None
+
+
+class LocalEngine:
+    """Encodes in this process."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or os.cpu_count() or 1
+
+    def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
+        """Encode files, leaving shards in `pending/`."""
+        builder = ShardBuilder(target, models.text)
+        outcomes: list[Outcome] = []
+        batch: list[_Waiting] = []
+        pictures = 0
+        with progress.stage("encode", len(work.files)) as stage:
+            for number, loaded in enumerate(self._load(work, models)):
+                outcomes.append(loaded.outcome)
+                if loaded.pixels is None or loaded.thumbnail is None or loaded.outcome.content_hash is None:
+                    stage.advance()
+                    continue
+                content_hash = loaded.outcome.content_hash
+                batch.append(_Waiting(content_hash, loaded.pixels, loaded.thumbnail, work.prefixes[number]))
+                if len(batch) >= models.image.batch_size:
+                    pictures += _encode_batch(batch, models, builder, stage)
+            pictures += _encode_batch(batch, models, builder, stage)
+            builder.finish()
+        return Encoded(_settle(outcomes), pictures)
+
+    def _load(self, work: Work, models: Models) -> Iterator[_Loaded]:
+        """Read and decode files in their order, a few batches ahead."""
+        loader = _Loader(work, models)
+        ahead = self._threads + _BATCHES_AHEAD * models.image.batch_size
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="fpve-decode") as pool:
+            running: deque[Future[_Loaded]] = deque()
+            try:
+                for number in range(len(work.files)):
+                    running.append(pool.submit(loader.load, work.files[number]))
+                    if len(running) >= ahead:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                # Ctrl-C should not wait for what nobody will take.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Loader:
+    """Reads files, and decodes each content once."""
+
+    def __init__(self, work: Work, models: Models) -> None:
+        self._known = work.known
+        self._prepare = models.image.prepare
+        self._claimed: set[str] = set()
+        self._lock = Lock()
+
+    def load(self, file: bytes) -> _Loaded:
+        try:
+            with open(file, "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
+                status = os.fstat(handle.fileno())
+                data = handle.read()
+        except OSError as error:
+            return _Loaded(Outcome(None, -1, -1, f"can't be read: {error.strerror}"))
+        content_hash = hashlib.sha256(data).hexdigest()
+        outcome = Outcome(content_hash, status.st_size, status.st_mtime_ns)
+        if not self._claim(content_hash):
+            return _Loaded(outcome)
+        try:
+            picture = images.decode(data)
+            thumbnail = Thumbnail(*picture.size, images.thumbnail(picture))
+            return _Loaded(outcome, self._prepare(picture), thumbnail)
+        except ImageError as error:
+            return _Loaded(Outcome(content_hash, status.st_size, status.st_mtime_ns, str(error)))
+
+    def _claim(self, content_hash: str) -> bool:
+        """Whether this thread is the first that met this content, and the store does not have it."""
+        with self._lock:
+            if content_hash in self._known or content_hash in self._claimed:
+                return False
+            self._claimed.add(content_hash)
+            return True
+
+
+def _encode_batch(batch: list[_Waiting], models: Models, builder: ShardBuilder, stage: Stage) -> int:
+    if not batch:
+        return 0
+    features = models.image.encode(np.stack([one.pixels for one in batch]))
+    for one, feature in zip(batch, features, strict=True):
+        builder.add(one.content_hash, feature, one.prefix, one.thumbnail)
+    count = len(batch)
+    stage.advance(count)
+    batch.clear()
+    return count
+
+
+def _settle(outcomes: list[Outcome]) -> list[Outcome]:
+    """Give copies of a broken file the reason of the one that was decoded."""
+    reasons = {one.content_hash: one.reason for one in outcomes if one.content_hash and one.reason}
+    return [
+        one
+        if one.reason or one.content_hash not in reasons
+        else Outcome(one.content_hash, one.size, one.mtime_ns, reasons[one.content_hash])
+        for one in outcomes
+    ]

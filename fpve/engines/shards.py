@@ -1,0 +1,83 @@
+"""Making shards: features and prefix texts go in, fused vector rows come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fpve.encoders import TextEncoder
+from fpve.engines.work import Target
+from fpve.fusion import Floats
+from fpve.prefixes import prefix_id
+from fpve.store import tables
+from fpve.store.pending import Shard, write_shard
+from fpve.store.segments import rows_table
+
+# A shard is what a killed run may lose and what a segment becomes: a minute of work on two cores, 30 MB of vectors.
+SHARD_ROWS = 4_096
+# Embeddings kept from one shard to the next: prefixes that repeat do so across shards too. 15 MB at 384 dimensions.
+_CACHED_TEXTS = 10_000
+
+
+class Thumbnail(NamedTuple):
+    """What is kept of a decoded picture beside its features."""
+
+    width: int
+    height: int
+    jpeg: bytes
+
+
+@dataclass
+class ShardBuilder:
+    """Collects rows, and writes a shard whenever SHARD_ROWS are there; `finish` writes the rest."""
+
+    target: Target
+    text: TextEncoder | None
+    rows: int = 0
+    _hashes: list[str] = field(default_factory=list)
+    _features: list[Floats] = field(default_factory=list)
+    _prefixes: list[str | None] = field(default_factory=list)
+    _thumbnails: list[dict[str, object]] = field(default_factory=list)
+    _embeddings: dict[str, Floats] = field(default_factory=dict)
+
+    def add(self, content_hash: str, feature: Floats, prefix: str | None, thumbnail: Thumbnail | None = None) -> None:
+        """Add the feature (image_dim,) of a picture, with a prefix text or None."""
+        self._hashes.append(content_hash)
+        self._features.append(feature)
+        self._prefixes.append(prefix)
+        if thumbnail is not None:
+            self._thumbnails.append({"content_hash": content_hash, **thumbnail._asdict()})
+        if len(self._hashes) >= SHARD_ROWS:
+            self.finish()
+
+    def finish(self) -> Shard | None:
+        """Write what has been added since the last shard."""
+        if not self._hashes:
+            return None
+        fused = self.target.fusion.fuse(np.stack(self._features), self._embed())
+        ids = [None if text is None else prefix_id(text) for text in self._prefixes]
+        rows = rows_table(list(self._hashes), ids, fused)
+        thumbnails = pa.Table.from_pylist(self._thumbnails, schema=tables.SCHEMAS[tables.THUMBNAILS])
+        shard = write_shard(self.target.root, self.target.recipe, rows, thumbnails)
+        self.rows += len(self._hashes)
+        for collected in (self._hashes, self._features, self._prefixes, self._thumbnails):
+            collected.clear()
+        return shard
+
+    def _embed(self) -> Floats | None:
+        """Prefix embeddings (n, prefix_dim) of the collected rows; zero where there is no prefix."""
+        new = [text for text in dict.fromkeys(self._prefixes) if text is not None and text not in self._embeddings]
+        if new and self.text is None:
+            raise ValueError("expected no prefixes in a store without a text encoder")
+        if len(self._embeddings) + len(new) > _CACHED_TEXTS:
+            new = [text for text in dict.fromkeys(self._prefixes) if text is not None]
+            self._embeddings.clear()
+        if new and self.text is not None:
+            self._embeddings.update(zip(new, self.text.encode(new), strict=True))
+        if not self._embeddings:
+            return None
+        missing = np.zeros(self.target.fusion.prefix_dim, np.float32)
+        return np.stack([missing if text is None else self._embeddings[text] for text in self._prefixes])

@@ -1,0 +1,82 @@
+"""What every engine takes and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fpve.encoders import ImageEncoder, TextEncoder
+from fpve.fusion import Fusion
+from fpve.progress import Progress
+from fpve.store.pending import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The encoders of a store; `text` is None where it has no prefixes."""
+
+    image: ImageEncoder
+    text: TextEncoder | None
+
+    @property
+    def recipe_parts(self) -> tuple[str, str | None]:
+        """Fingerprints of both."""
+        return self.image.fingerprint, self.text.fingerprint if self.text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where shards go, and how their vectors are made."""
+
+    root: Path
+    recipe: Recipe
+    fusion: Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Files to encode.
+
+    Attributes:
+        files: full paths, as the operating system has them.
+        prefixes: the prefix text of each file, or None.
+        known: content hashes whose features are in the store: such files are hashed, not encoded.
+    """
+
+    files: list[bytes]
+    prefixes: list[str | None]
+    known: AbstractSet[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        content_hash: hex SHA-256 of its bytes; None where it could not be read.
+        size, mtime_ns: what it was when it was read; the file may have changed since it was scanned.
+        reason: why it could not be encoded; None if it could, or needed not be.
+    """
+
+    content_hash: str | None
+    size: int
+    mtime_ns: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What became of all files, in their order, and how many pictures went through the vision model."""
+
+    outcomes: list[Outcome]
+    pictures: int
+
+
+class Engine(Protocol):
+    """Something that encodes: this process, or a cluster."""
+
+    def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
+        """Encode files, leaving shards in `pending/`. Work that is interrupted keeps the shards that are finished."""
+        ...

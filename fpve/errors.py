@@ -1,0 +1,97 @@
+"""Every exception that fpve raises on purpose.
+
+The text of each says what was expected, what was found and what to do, in one line.
+
+    FpveError
+    ├── JobError (ValueError)               a job file, or a key in it, is wrong
+    ├── SourceError (ValueError)            a source holds nothing that can be encoded
+    │   └── SourceNotFound (FileNotFoundError)
+    ├── MetadataError (ValueError)          a metadata file can't be read, matched or typed
+    ├── PrefixError (ValueError)            a prefix template can't be filled in
+    ├── ImageError (ValueError)             these bytes are no picture that can be encoded
+    ├── EncoderError
+    │   ├── EncoderNotFound (LookupError)   no such encoder, or its weights are not here
+    │   └── EncoderMismatch (ValueError)    the store's vectors come from another encoder
+    ├── StoreError
+    │   ├── StoreNotFound (FileNotFoundError)
+    │   ├── StoreCorrupt (ValueError)       a file of the store is not what the manifest says
+    │   ├── StoreLocked (BlockingIOError)   another writer holds the store
+    │   └── StoreConflict (ValueError)      the job and the store contradict each other
+    ├── GuardError                          publishing would lose more than the job's limits allow
+    └── QueryError (ValueError)             a search, a filter or an SQL statement is wrong
+        └── ImageNotFound (LookupError)     no image of that id in the store
+"""
+
+from __future__ import annotations
+
+
+class FpveError(Exception):
+    """Anything that fpve refuses to do, with the reason and the remedy in one line."""
+
+
+class JobError(FpveError, ValueError):
+    """A job file, or a key in it, is wrong."""
+
+
+class SourceError(FpveError, ValueError):
+    """A source holds nothing that can be encoded."""
+
+
+class SourceNotFound(SourceError, FileNotFoundError):
+    """A source is not there: a missing folder, or a disk that is not mounted."""
+
+
+class MetadataError(FpveError, ValueError):
+    """A metadata file can't be read, matched with the images, or typed."""
+
+
+class PrefixError(FpveError, ValueError):
+    """A prefix template can't be filled in."""
+
+
+class ImageError(FpveError, ValueError):
+    """These bytes are no picture that can be encoded."""
+
+
+class EncoderError(FpveError):
+    """An encoder can't be used."""
+
+
+class EncoderNotFound(EncoderError, LookupError):
+    """There is no such encoder, or its weights are not on this machine."""
+
+
+class EncoderMismatch(EncoderError, ValueError):
+    """The store's vectors come from another encoder than the one that is asked for."""
+
+
+class StoreError(FpveError):
+    """A store can't be read or written."""
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """There is no store, or no such snapshot, at this path."""
+
+
+class StoreCorrupt(StoreError, ValueError):
+    """A file of the store is not what its manifest says."""
+
+
+class StoreLocked(StoreError, BlockingIOError):
+    """Another writer holds the store."""
+
+
+class StoreConflict(StoreError, ValueError):
+    """What the job asks for contradicts what the store holds."""
+
+
+class GuardError(FpveError):
+    """Publishing would remove or quarantine more than the job's limits allow."""
+
+
+class QueryError(FpveError, ValueError):
+    """A search, a filter or an SQL statement is wrong."""
+
+
+class ImageNotFound(QueryError, LookupError):
+    """The store holds no image of this id."""

@@ -1,0 +1,192 @@
+"""Honest evaluation of k-NN: every labelled image is predicted from the others that are not of its own group."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Labels, check_votes, read_labels, vote
+from fpve.errors import QueryError
+from fpve.fusion import Mode
+from fpve.records import ClassScore, Evaluation
+from fpve.search import Mask, Neighbours, Rows, Searcher
+
+# Cosine of the image blocks from which two pictures count as copies of one another: re-encodings, resizings.
+NEAR_DUPLICATE = 0.97
+
+
+class Groups(NamedTuple):
+    """What ties images together, so that one must not vote for the other.
+
+    Attributes:
+        content: (rows,) number of the content; equal for equal files.
+        prefix: (rows,) number of the prefix text; -1 where there is none, or where it is shared by so many that it
+            identifies nothing.
+    """
+
+    content: Rows
+    prefix: Rows
+
+
+def evaluate(
+    searcher: Searcher,
+    *,
+    label: str,
+    image_weight: float | None = None,
+    mode: Mode | None = None,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
+    where: str | None = None,
+) -> Evaluation:
+    """Leave-one-out k-NN accuracy on a label column, grouped and naive.
+
+    `mode` evaluates another fusion than the store's: its rows are rescaled, no encoder runs.
+
+    Raises:
+        QueryError: no such label column, fewer than two labelled rows or classes, or a wrong k, temperature or weight.
+    """
+    check_votes(k, temperature)
+    searcher = searcher.rescaled(mode or searcher.fusion.mode)
+    labels = read_labels(searcher, label)
+    allowed = labels.labelled
+    if where is not None:
+        mask = searcher.allowed(where)
+        allowed = allowed & mask if mask is not None else allowed
+    rows = np.flatnonzero(allowed)
+    if len(rows) < 2 or len(np.unique(labels.codes[rows])) < 2:
+        raise QueryError(
+            f"evaluating {label!r} needs two labelled images of different classes, found {len(rows)} images"
+        )
+    weight = searcher.check_weight(searcher.blocks_of(rows), image_weight)
+    groups, warnings = _groups(searcher, label, labels.codes, rows)
+    naive, grouped = _neighbours(searcher, rows, allowed, weight, k, groups)
+    predict = _Predictor(labels, rows, temperature)
+    predicted = predict(grouped)
+    truth = labels.codes[rows]
+    figures = _figures(labels.names, truth, predicted)
+    return Evaluation(
+        label=label,
+        accuracy=figures.accuracy,
+        balanced_accuracy=figures.balanced_accuracy,
+        macro_f1=figures.macro_f1,
+        naive_accuracy=float(np.mean(predict(naive) == truth)),
+        rows=len(rows),
+        rows_without_neighbours=int(np.sum(predicted < 0)),
+        k=k,
+        temperature=temperature,
+        image_weight=weight,
+        mode=searcher.fusion.mode,
+        classes=figures.classes,
+        confusion=figures.confusion,
+        warnings=warnings,
+    )
+
+
+def _groups(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Groups, tuple[str, ...]]:
+    """The groups of all images, and what their prefixes mean for the figures of the evaluated rows."""
+    images = searcher.snapshot.images
+    content = _codes(images["content_hash"])
+    # A row without content is a group of its own.
+    content = np.where(content < 0, -2 - np.arange(len(content)), content)
+    prefix = _codes(images["prefix_id"])
+    own, classes = prefix[rows], codes[rows]
+    if not np.any(own >= 0):
+        return Groups(content, prefix), ()
+    pairs = np.unique(np.stack([classes, own]), axis=1)
+    if pairs.shape[1] > len(np.unique(classes)):
+        return Groups(content, prefix), ()
+    # Each class has one prefix: leaving its rows out would leave no voter of the right class.
+    alone = np.full(len(prefix), -1)
+    if len(np.unique(own)) == 1:
+        return Groups(content, alone), ("all evaluated images have the same prefix: it ranks nothing",)
+    return Groups(content, alone), (
+        f"the prefix follows from the label {label!r}, so figures that use it are leaked; evaluate with image weight 1",
+    )
+
+
+def _neighbours(
+    searcher: Searcher, rows: Rows, allowed: Mask, weight: float, k: int, groups: Groups
+) -> tuple[Neighbours, Neighbours]:
+    """The k neighbours of each evaluated row: all of them, and those outside its group. `query` counts in `rows`."""
+    naive: Neighbours | None = None
+    finished: list[Neighbours] = []
+    waiting, fetch = np.arange(len(rows)), 2 * k
+    while len(waiting):
+        mine = rows[waiting]
+        blocks = searcher.blocks_of(mine)
+        found = searcher.nearest(blocks, image_weight=weight, k=fetch, allowed=allowed, exclude=mine)
+        naive = naive or found.first(k)
+        other = ~_same_group(found, mine, groups) & ~(found.image_score >= NEAR_DUPLICATE)
+        left = found.where(other).first(k)
+        exhausted = np.bincount(found.query, minlength=len(waiting)) < fetch
+        complete = exhausted | (np.bincount(left.query, minlength=len(waiting)) >= k)
+        kept = left.where(complete[left.query])
+        finished.append(kept._replace(query=waiting[kept.query]))
+        waiting, fetch = waiting[~complete], fetch * 4
+    if naive is None:
+        raise ValueError("expected at least one row")
+    return naive, Neighbours._make(np.concatenate(columns) for columns in zip(*finished, strict=True))
+
+
+def _same_group(found: Neighbours, rows: Rows, groups: Groups) -> Mask:
+    mine = rows[found.query]
+    same_content = groups.content[mine] == groups.content[found.row]
+    same_prefix = (groups.prefix[mine] == groups.prefix[found.row]) & (groups.prefix[mine] >= 0)
+    same: Mask = same_content | same_prefix
+    return same
+
+
+def _codes(column: pa.ChunkedArray) -> Rows:
+    """Numbers (n,) that are equal where the values are; -1 for null."""
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    indices = encoded.indices if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0).indices
+    codes: Rows = pc.fill_null(indices, -1).to_numpy().astype(np.int64)
+    return codes
+
+
+class _Predictor:
+    """Turns neighbours of the evaluated rows into class numbers; -1 where a row has no neighbour."""
+
+    def __init__(self, labels: Labels, rows: Rows, temperature: float) -> None:
+        self._labels, self._rows, self._temperature = labels, rows, temperature
+
+    def __call__(self, neighbours: Neighbours) -> Rows:
+        shares = vote(neighbours, self._labels.codes, len(self._rows), len(self._labels.names), self._temperature)
+        return np.where(shares.sum(axis=1) > 0, shares.argmax(axis=1), -1)
+
+
+class _Figures(NamedTuple):
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def _figures(names: tuple[str, ...], truth: Rows, predicted: Rows) -> _Figures:
+    present = np.unique(np.r_[truth, predicted[predicted >= 0]])
+    # A prediction of -1 counts against its class's recall, and is in no column.
+    confusion = np.array(
+        [[int(np.sum((truth == row) & (predicted == column))) for column in present] for row in present]
+    )
+    rows = np.array([int(np.sum(truth == code)) for code in present])
+    right = np.diag(confusion)
+    recall = np.divide(right, rows, out=np.zeros(len(present)), where=rows > 0)
+    columns = confusion.sum(axis=0)
+    precision = np.divide(right, columns, out=np.zeros(len(present)), where=columns > 0)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros(len(present)), where=both > 0)
+    true_classes = rows > 0
+    return _Figures(
+        accuracy=float(right.sum() / rows.sum()),
+        balanced_accuracy=float(recall[true_classes].mean()),
+        macro_f1=float(f1[true_classes].mean()),
+        classes=tuple(
+            ClassScore(names[code], float(precision[at]), float(recall[at]), float(f1[at]), int(rows[at]))
+            for at, code in enumerate(present)
+        ),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )

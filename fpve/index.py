@@ -1,0 +1,92 @@
+"""FAISS indexes of segments: the only module that imports faiss. They are derived from Parquet and can be rebuilt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve.fusion import Floats
+from fpve.store.files import write_durably
+from fpve.store.manifest import Segment
+from fpve.store.snapshot import Snapshot
+
+EXACT_FILE = "exact.faiss"
+
+Rows = NDArray[np.int64]
+
+
+class Nearest(NamedTuple):
+    """Inner products (n, k) float32, descending, and row numbers (n, k); -1 where fewer than k rows were allowed."""
+
+    scores: Floats
+    rows: Rows
+
+
+class SegmentIndex:
+    """Exact inner-product search in one segment. Safe to use from many threads: nothing is shared between calls."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        """Number of vector rows."""
+        return int(self._index.ntotal)
+
+    def search(self, queries: Floats, k: int, allowed: NDArray[np.bool_] | None = None) -> Nearest:
+        """Find the k rows of largest inner product with each of n queries (n, dim), among the rows where `allowed`."""
+        import faiss
+
+        parameters: Any = None
+        if allowed is not None:
+            # A bitmap: FAISS's other selectors are tens of times slower when few rows are allowed.
+            bits = np.packbits(allowed, bitorder="little")
+            # FAISS's Python layer takes arguments that its generated signatures don't tell.
+            api: Any = faiss
+            parameters = api.SearchParameters(sel=api.IDSelectorBitmap(bits))
+        scores, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        return Nearest(scores, rows)
+
+    def vectors(self, rows: Rows) -> Floats:
+        """The stored vectors (n, dim) of row numbers (n,)."""
+        found: Floats = self._index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
+        return found
+
+
+def build_exact(vectors: Floats, path: Path) -> None:
+    """Write an index of vectors (n, dim), durably."""
+    import faiss
+
+    index = _exact(vectors)
+    # write_index itself neither fsyncs nor writes under a temporary name.
+    write_durably(path, lambda out: faiss.write_index(index, str(out)))
+
+
+def open_index(snapshot: Snapshot, segment: Segment) -> SegmentIndex:
+    """Open a segment's exact index, memory-mapped; where it is gone or broken, make it in memory from Parquet."""
+    import faiss
+
+    path = snapshot.segment_folder(segment) / EXACT_FILE
+    try:
+        # IO_FLAG_MMAP is silently ignored by flat indexes.
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError:
+        index = None
+    if index is None or index.ntotal != segment.rows or index.d != snapshot.fusion.dim:
+        return index_in_memory(snapshot.segment_rows(segment).vectors)
+    return SegmentIndex(index)
+
+
+def index_in_memory(vectors: Floats) -> SegmentIndex:
+    """An exact index of vectors (n, dim), not on disk."""
+    return SegmentIndex(_exact(vectors))
+
+
+def _exact(vectors: Floats) -> Any:
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors, np.float32))
+    return index

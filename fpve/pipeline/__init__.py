@@ -1,0 +1,1 @@
+"""The batch job: plan what changed, encode it, commit one snapshot."""

@@ -1,0 +1,101 @@
+"""Checking a job without running it: what it would encode, and what it needs for that."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from fpve.config import Job
+from fpve.encoders import Encoder
+from fpve.pipeline.plan import plan_collection
+from fpve.pipeline.run import open_models
+from fpve.progress import Progress, SilentProgress
+from fpve.store import manifest as manifests
+from fpve.store.schema import merge
+from fpve.store.snapshot import Snapshot
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionCheck:
+    """What a job would make of one collection.
+
+    Attributes:
+        pictures, bytes: what its source holds.
+        columns: metadata columns and their types.
+        prefixes: the first few distinct prefixes.
+        without_prefix: pictures whose prefix would be missing; all where the collection has no rule.
+        distinct_prefixes: how many different ones there would be.
+        without_metadata, unmatched_metadata: pictures and metadata rows without a partner.
+        skipped: inputs that can't be images.
+    """
+
+    name: str
+    source: str
+    pictures: int
+    bytes: int
+    columns: dict[str, str]
+    prefixes: tuple[str, ...]
+    distinct_prefixes: int
+    without_prefix: int
+    without_metadata: int
+    unmatched_metadata: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a job would need and do. `encoders` tells the name and fingerprint of each block's encoder."""
+
+    job: str
+    store: str
+    exists: bool
+    encoders: dict[str, str]
+    collections: tuple[CollectionCheck, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON has it."""
+        return asdict(self)
+
+
+def check(job: Job, *, progress: Progress | None = None) -> Check:
+    """Validate a job and its sources; opens no picture, loads no model, writes nothing.
+
+    Raises:
+        FpveError: what a run of the job would raise before its first picture.
+    """
+    models = open_models(job)
+    base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
+    found = []
+    columns = {}
+    with (progress or SilentProgress()).stage("check", len(job.collections)) as stage:
+        for config in job.collections:
+            plan = plan_collection(config, job, base)
+            columns[plan.name] = plan.columns
+            prefixes = pc.drop_null(plan.prefix).unique()
+            found.append(
+                CollectionCheck(
+                    name=plan.name,
+                    source=str(config.source),
+                    pictures=len(plan.files),
+                    bytes=pc.sum(plan.files["size"]).as_py() or 0,
+                    columns={column.name: column.type for column in plan.columns},
+                    prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
+                    distinct_prefixes=len(prefixes),
+                    without_prefix=plan.prefix.null_count,
+                    without_metadata=plan.without_metadata,
+                    unmatched_metadata=plan.unmatched_metadata,
+                    skipped=len(plan.skipped),
+                )
+            )
+            stage.advance()
+    merge(columns)
+    encoders = {"image": _name(models.image)} | ({"text": _name(models.text)} if models.text else {})
+    return Check(job.name, str(job.store), base is not None, encoders, tuple(found))
+
+
+def _name(encoder: Encoder) -> str:
+    return f"{encoder.name}@{encoder.fingerprint[:8]}"

@@ -1,0 +1,110 @@
+"""What a run learnt of each file: the content that it holds, or why it can't be encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fpve.engines.work import Outcome
+from fpve.pipeline.plan import CollectionPlan
+from fpve.store import tables
+from fpve.store.snapshot import Snapshot
+
+# A file that changed this shortly before the scan may change again within the same tick of its file system's clock
+# (2 s on FAT, 1 s on some network file systems), so its time proves nothing: the next run reads it once more.
+_RACY_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A collection after its files were read.
+
+    Attributes:
+        plan: what was planned.
+        content_hash: (n,) hex SHA-256 of each file; null where it could not be read.
+        size, mtime_ns: (n,) of each file when it was read, or scanned.
+        reason: (n,) why a file can't be encoded; null where it can.
+    """
+
+    plan: CollectionPlan
+    content_hash: pa.Array
+    size: pa.Array
+    mtime_ns: pa.Array
+    reason: pa.Array
+
+    @classmethod
+    def learn(cls, plan: CollectionPlan, read: NDArray[np.int64], outcomes: Sequence[Outcome]) -> Contents:
+        """Add what the engine found in the files of the row numbers `read` to what was known."""
+        columns: dict[str, list[object]] = {
+            name: plan.files[name].to_pylist() for name in ("content_hash", "size", "mtime_ns")
+        }
+        reasons: list[str | None] = [None] * len(plan.files)
+        for row, outcome in zip(read.tolist(), outcomes, strict=True):
+            columns["content_hash"][row] = outcome.content_hash
+            columns["size"][row] = outcome.size
+            columns["mtime_ns"][row] = outcome.mtime_ns
+            reasons[row] = outcome.reason
+        return cls(
+            plan,
+            pa.array(columns["content_hash"], pa.string()),
+            pa.array(columns["size"], pa.int64()),
+            pa.array(columns["mtime_ns"], pa.int64()),
+            pa.array(reasons, pa.string()),
+        )
+
+    @property
+    def good(self) -> pa.Array:
+        """(n,) which files are images of the new snapshot."""
+        return pc.and_(pc.is_null(self.reason), pc.invert(self.plan.known_bad))
+
+    def quarantine(self, previous: Snapshot | None) -> pa.Table:
+        """Rows for the quarantine table: files that failed now, those that failed before, and what was skipped."""
+        now = datetime.now(UTC)
+        schema = tables.SCHEMAS[tables.QUARANTINE]
+        name, files = self.plan.name, self.plan.files
+        failed = pc.is_valid(self.reason)
+        chosen = files.select(["image_id", "path"]).filter(failed).to_pylist()
+        hashes, reasons = self.content_hash.filter(failed).to_pylist(), self.reason.filter(failed).to_pylist()
+        rows = [
+            {**file, "content_hash": content_hash, "reason": reason}
+            for file, content_hash, reason in zip(chosen, hashes, reasons, strict=True)
+        ]
+        rows += [
+            {"image_id": f"{name}/{one.path}", "path": one.path, "reason": one.reason} for one in self.plan.skipped
+        ]
+        fresh = pa.Table.from_pylist([{**row, "collection": name, "at": now} for row in rows], schema)
+        if previous is None:
+            return fresh
+        old = previous.table(tables.QUARANTINE)
+        old = old.filter(pc.equal(old["collection"], name))
+        still_bad = pc.is_in(old["image_id"], value_set=files["image_id"].filter(self.plan.known_bad).combine_chunks())
+        # What is skipped for the same reason as before keeps the time at which that was first seen.
+        again = pc.and_(_in(old, fresh), pc.is_null(old["content_hash"]))
+        kept = old.filter(pc.or_(still_bad, again))
+        fresh = fresh.filter(pc.invert(_in(fresh, kept)))
+        return pa.concat_tables([fresh, kept])
+
+    def scan_state(self, scanned_at: int) -> pa.Table:
+        """Rows for the scan state: files whose size and time will prove that they are as they were."""
+        settled = pc.less(self.mtime_ns, scanned_at - _RACY_NS)
+        rows = pa.table(
+            {
+                "image_id": self.plan.files["image_id"],
+                "size": self.size,
+                "mtime_ns": self.mtime_ns,
+                "content_hash": self.content_hash,
+            }
+        )
+        return rows.filter(pc.and_(settled, pc.is_valid(self.content_hash)))
+
+
+def _in(rows: pa.Table, others: pa.Table) -> pa.ChunkedArray:
+    """Which quarantine rows are of an image and reason that others have too."""
+    mine, theirs = (pc.binary_join_element_wise(one["image_id"], one["reason"], "\0") for one in (rows, others))
+    return pc.is_in(mine, value_set=theirs.combine_chunks())

@@ -1,0 +1,342 @@
+"""Running a job: plan, encode, fuse, commit; what is already there is never made again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.config import EncoderConfig, Job
+from fpve.encoders import Encoder, open_image_encoder, open_text_encoder
+from fpve.engines.local import LocalEngine
+from fpve.engines.shards import ShardBuilder
+from fpve.engines.work import Engine, Models, Outcome, Target, Work
+from fpve.errors import FpveError, GuardError, JobError, StoreConflict, StoreCorrupt
+from fpve.fusion import Fusion
+from fpve.pipeline.commit import Header, Ready, commit
+from fpve.pipeline.contents import Contents
+from fpve.pipeline.plan import Changes, CollectionPlan, guard_removals, plan_collection
+from fpve.pipeline.report import RunReport
+from fpve.pipeline.vectors import Vectors, recipe_of
+from fpve.progress import Progress, SilentProgress
+from fpve.store import manifest as manifests
+from fpve.store.lock import writer_lock
+from fpve.store.manifest import EncoderRef, FusionRef
+from fpve.store.pending import Recipe, discard, finished_shards
+from fpve.store.runs import append_run
+from fpve.store.scanstate import write_scan_state
+from fpve.store.schema import merge
+from fpve.store.snapshot import Snapshot
+
+# One broken file must not cost a small collection its night.
+_TOLERATED_INPUTS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        base: the last snapshot; None for a new store.
+        collections: the job's collections.
+        scanned_at: when the scan began, ns since the epoch.
+    """
+
+    base: Snapshot | None
+    collections: tuple[CollectionPlan, ...]
+    scanned_at: int
+
+
+def run(
+    job: Job,
+    *,
+    dry_run: bool = False,
+    allow_removals: bool = False,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+) -> RunReport:
+    """Bring a store up to date with its job, and publish one snapshot if anything changed.
+
+    A run that is interrupted keeps its finished shards; the next one uses them.
+
+    Raises:
+        FpveError: the job, a source, its metadata, an encoder or the store is wrong, or a guard refused to publish.
+            Whatever is found before the first picture is opened leaves nothing behind.
+    """
+    runner = _Runner(job, progress or SilentProgress(), engine or LocalEngine())
+    with runner.timed("total"):
+        plan = runner.plan(allow_removals=allow_removals)
+        if dry_run:
+            return runner.expected(plan)
+        with writer_lock(job.store, job.name):
+            newest = manifests.numbers(job.store)
+            if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
+                # Somebody published between the plan and the lock.
+                plan = runner.plan(allow_removals=allow_removals)
+            try:
+                runner.execute(plan)
+            except FpveError as error:
+                append_run(job.store, replace(runner.report, error=str(error)).to_dict())
+                raise
+    report = replace(runner.report, seconds=runner.seconds)
+    if report.published:
+        append_run(job.store, report.to_dict())
+    return report
+
+
+class _Runner:
+    """One run, with what it learns on its way."""
+
+    def __init__(self, job: Job, progress: Progress, engine: Engine) -> None:
+        self.job = job
+        self.progress = progress
+        self.engine = engine
+        self.seconds: dict[str, float] = {}
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.report = RunReport(job=job.name, started_at=started)
+        self.models = open_models(job)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+    def plan(self, *, allow_removals: bool) -> Plan:
+        """Compare the sources with the last snapshot."""
+        with self.timed("plan"), self.progress.stage("plan", len(self.job.collections)) as stage:
+            base = Snapshot.open(self.job.store) if manifests.numbers(self.job.store) else None
+            _check_same_encoders(self.job, self.models, base)
+            scanned_at = time.time_ns()
+            collections = []
+            for config in self.job.collections:
+                plan = plan_collection(config, self.job, base)
+                if not allow_removals:
+                    guard_removals(plan, self.job.limits.max_removed)
+                collections.append(plan)
+                stage.advance()
+            # The columns of all collections must agree: found out now, not after hours of encoding.
+            _check_columns(collections, base)
+        self.report = replace(
+            self.report,
+            scanned=sum(len(one.files) + len(one.skipped) for one in collections),
+            removed=sum(len(one.removed) for one in collections),
+            without_prefix=sum(one.prefix.null_count for one in collections if one.config.prefix),
+            without_metadata=sum(one.without_metadata for one in collections),
+            unmatched_metadata=sum(one.unmatched_metadata for one in collections),
+            snapshot=base.manifest.snapshot if base else None,
+        )
+        return Plan(base, tuple(collections), scanned_at)
+
+    def expected(self, plan: Plan) -> RunReport:
+        """The report of a dry run."""
+        have = pa.array([], pa.string())
+        if plan.base is not None and recipe_of(plan.base).image == self.models.image.fingerprint:
+            have = plan.base.images["content_hash"].combine_chunks()
+        reads = [one.files.filter(one.must_read(have)) for one in plan.collections]
+        changes = _changes((one, one.files["content_hash"].combine_chunks()) for one in plan.collections)
+        return replace(
+            self.report,
+            dry_run=True,
+            encoded=sum(len(files) for files in reads),
+            new=changes.new,
+            changed=changes.changed,
+            unchanged=changes.unchanged,
+            bytes_to_read=sum(pc.sum(files["size"]).as_py() or 0 for files in reads),
+            seconds=dict(self.seconds),
+        )
+
+    def execute(self, plan: Plan) -> None:
+        """Encode what is new, and publish."""
+        header, target = self._header(plan.base)
+        vectors = Vectors(target.recipe, target.fusion)
+        if plan.base is not None:
+            vectors.take_up_segments(plan.base)
+        vectors.take_up_shards(finished_shards(self.job.store))
+        with self.timed("encode"):
+            contents = self._encode(plan, vectors, target)
+        quarantines = [one.quarantine(plan.base) for one in contents]
+        self.report = replace(self.report, quarantined=sum(len(one) for one in quarantines))
+        for content, quarantine in zip(contents, quarantines, strict=True):
+            _guard_quarantine(content, quarantine, self.job.limits.max_quarantine)
+        with self.timed("fuse"):
+            fused = self._fuse(contents, vectors, target)
+        with self.timed("commit"):
+            ready = [
+                Ready(content, _place(content, vectors), quarantine)
+                for content, quarantine in zip(contents, quarantines, strict=True)
+            ]
+            names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
+            manifest = commit(self.job.store, plan.base, header, ready, vectors.sources(names))
+            for content in contents:
+                write_scan_state(self.job.store, content.plan.name, content.scan_state(plan.scanned_at))
+            for shard in finished_shards(self.job.store):
+                # Published now, or of a recipe that the store has left.
+                if shard.name in names or shard.recipe != target.recipe:
+                    discard(shard)
+        changes = _changes((one.plan, one.content_hash) for one in contents)
+        self.report = replace(
+            self.report,
+            fused=fused,
+            new=changes.new,
+            changed=changes.changed,
+            unchanged=changes.unchanged,
+            images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
+            published=manifest is not None,
+            snapshot=manifest.snapshot if manifest else self.report.snapshot,
+        )
+
+    def _header(self, base: Snapshot | None) -> tuple[Header, Target]:
+        """What the manifest will say of encoders and fusion, and what the engine needs of that."""
+        models, fusion = self.models, self.job.fusion
+        recipe = Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, fusion.mode)
+        known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
+        encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
+        if models.text is not None:
+            encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
+        header = Header(
+            job=self.job.name,
+            encoders=encoders,
+            fusion=FusionRef(fusion.mode, fusion.image_weight),
+            keeps_segments=base is not None and recipe_of(base) == recipe,
+        )
+        dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
+        return header, Target(self.job.store, recipe, Fusion(*dims, fusion.mode))
+
+    def _encode(self, plan: Plan, vectors: Vectors, target: Target) -> list[Contents]:
+        """Read the files that must be read, and encode those whose content is new."""
+        have = vectors.pictures()
+        reads = [np.flatnonzero(one.must_read(have).to_numpy(zero_copy_only=False)) for one in plan.collections]
+        files: list[bytes] = []
+        prefixes: list[str | None] = []
+        for one, rows in zip(plan.collections, reads, strict=True):
+            base = os.fsencode(one.config.source) + b"/"
+            files += [base + path for path in one.files["raw_path"].take(pa.array(rows)).to_pylist()]
+            prefixes += one.prefix.take(pa.array(rows)).to_pylist()
+        outcomes: list[Outcome] = []
+        if files:
+            work = Work(files, prefixes, frozenset(have.to_pylist()))
+            encoded = self.engine.encode(work, self.models, target, self.progress)
+            outcomes = encoded.outcomes
+            vectors.take_up_shards(finished_shards(self.job.store))
+            read = sum(max(one.size, 0) for one in outcomes)
+            self.report = replace(self.report, encoded=encoded.pictures, bytes_to_read=read)
+        contents = []
+        for one, rows in zip(plan.collections, reads, strict=True):
+            mine, outcomes = outcomes[: len(rows)], outcomes[len(rows) :]
+            contents.append(Contents.learn(one, rows, mine))
+        return contents
+
+    def _fuse(self, contents: list[Contents], vectors: Vectors, target: Target) -> int:
+        """Make the vectors whose picture is encoded already, and whose prefix is new to it."""
+        missing = pa.concat_tables(
+            [_named_vectors(one).filter(pc.is_null(_place(one, vectors)["row"])) for one in contents]
+        )
+        missing = missing.group_by(["content_hash", "prefix_id", "prefix"]).aggregate([])
+        if not len(missing):
+            return 0
+        prefixes: dict[str, list[str | None]] = {}
+        for row in missing.to_pylist():
+            prefixes.setdefault(row["content_hash"], []).append(row["prefix"])
+        builder = ShardBuilder(target, self.models.text)
+        with self.progress.stage("fuse", len(missing)) as stage:
+            for content_hash, feature in vectors.features(missing["content_hash"].combine_chunks()):
+                for prefix in prefixes.pop(content_hash):
+                    builder.add(content_hash, feature, prefix)
+                    stage.advance()
+            builder.finish()
+        if prefixes:
+            raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}; run `fpve verify`")
+        vectors.take_up_shards(finished_shards(self.job.store))
+        return builder.rows
+
+
+def open_models(job: Job) -> Models:
+    """Open a job's encoders; loads no model.
+
+    Raises:
+        EncoderNotFound: there is no such encoder, or its weights are not here.
+    """
+    if job.encoders.image.is_none:
+        raise JobError(
+            "encoders.image: a store needs an image encoder, found 'none'; 'efficientnet-lite0' works offline"
+        )
+    text = job.encoders.text
+    return Models(open_image_encoder(job.encoders.image), None if text.is_none else open_text_encoder(text))
+
+
+def _check_same_encoders(job: Job, models: Models, base: Snapshot | None) -> None:
+    """Refuse to change the encoders of a store that has collections of other jobs."""
+    if base is None:
+        return
+    recipe = Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, job.fusion.mode)
+    others = {one.name for one in base.manifest.collections} - {one.name for one in job.collections}
+    if others and recipe != recipe_of(base):
+        theirs = ", ".join(str(one) for one in base.manifest.encoders.values())
+        mine = ", ".join(f"{one.name}@{one.fingerprint[:8]}" for one in (models.image, models.text) if one)
+        raise StoreConflict(
+            f"{job.store} encodes with {theirs} ({base.manifest.fusion.mode}), the job with {mine} "
+            f"({job.fusion.mode}): a store has one set of encoders, and the job does not name its collection "
+            f"{min(others)!r}; use the store's encoders, or another store"
+        )
+
+
+def _check_columns(collections: list[CollectionPlan], base: Snapshot | None) -> None:
+    mine = {one.name: one.columns for one in collections}
+    others = {one.name: one.columns for one in base.manifest.collections} if base else {}
+    merge({**others, **mine})
+
+
+def _guard_quarantine(content: Contents, quarantine: pa.Table, max_quarantine: float) -> None:
+    inputs = len(content.plan.files) + len(content.plan.skipped)
+    first = f"{quarantine['path'][0]}: {quarantine['reason'][0]}" if len(quarantine) else ""
+    if not pc.any(content.good).as_py():
+        raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")
+    if len(quarantine) > max(_TOLERATED_INPUTS, max_quarantine * inputs):
+        raise GuardError(
+            f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
+            f"max_quarantine = {max_quarantine:g} allows; nothing was published ({first}). "
+            "What was encoded is kept for the next run"
+        )
+
+
+def _named_vectors(content: Contents) -> pa.Table:
+    """Names (content_hash, prefix_id) and prefix texts of the good files' vectors."""
+    return pa.table(
+        {"content_hash": content.content_hash, "prefix_id": content.plan.prefix_id, "prefix": content.plan.prefix}
+    ).filter(content.good)
+
+
+def _place(content: Contents, vectors: Vectors) -> pa.Table:
+    named = _named_vectors(content)
+    return vectors.locate(named["content_hash"], named["prefix_id"])
+
+
+def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int]) -> EncoderRef:
+    """What a manifest says of an encoder; the dimension is taken from the last one where it can, to load no model."""
+    settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in _SETTINGS}
+    fingerprint = encoder.fingerprint
+    return EncoderRef(settings, fingerprint, known.get(fingerprint) or encoder.dim)
+
+
+# What decides the vectors; batch size and device are the machine's business.
+_SETTINGS = ("name", "weights", "resize", "pooling")
+
+
+def _changes(contents: Iterable[tuple[CollectionPlan, pa.Array]]) -> Changes:
+    """New, changed and unchanged files of all collections."""
+    each = [plan.changes(content_hash) for plan, content_hash in contents]
+    return Changes(*(sum(counts) for counts in zip(*each, strict=True)))
+
+
+def _rate(pictures: int, seconds: float) -> float | None:
+    return round(pictures / seconds, 1) if pictures and seconds else None

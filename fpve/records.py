@@ -1,0 +1,140 @@
+"""What queries answer with: hits, predictions and evaluations. Arrow tables underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Record(Mapping[str, Any]):
+    """One row of a result: columns as attributes (`hit.score`) or as keys (`hit["unit price"]`)."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"no column {name!r}; there is {', '.join(self._values)}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Record({self._values!r})"
+
+
+class Records(Sequence[Record]):
+    """Rows of a result, over an Arrow table."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table."""
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows as a pandas DataFrame; needs pandas."""
+        frame: pd.DataFrame = self._table.to_pandas()
+        return frame
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Record | Records:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            return type(self)(self._table.take(pa.array(range(start, stop, step), pa.int64())))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return Record(self._table.slice(index % len(self), 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(Record, self._table.to_pylist())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} rows: {', '.join(self._table.column_names)})"
+
+
+class Hits(Records):
+    """Images found, best first: image_id, collection, path, score, image_score, prefix_score, prefix, and the metadata.
+
+    `image_score` and `prefix_score` are cosines of the blocks, null where the query or the row lacks the block.
+    """
+
+
+class Predictions(Records):
+    """One row for each query: `prediction`, `confidence`, `probabilities`, `neighbours`.
+
+    `confidence` is the prediction's share of the votes; `probabilities` a list of `{label, probability}`, largest
+    first; `neighbours` a list of `{image_id, label, score}`, nearest first.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """How one class fared: precision, recall and F1 in [0, 1], and its number of evaluated rows."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Leave-one-out evaluation of a k-NN classifier.
+
+    Attributes:
+        label: the column of true classes.
+        accuracy: share of rows predicted right, in [0, 1]; neighbours of the row's own group are left out.
+        balanced_accuracy: mean recall of the classes.
+        macro_f1: mean F1 of the classes.
+        naive_accuracy: accuracy when only the row itself is left out, so that duplicates and shared captions vote.
+        rows: how many rows were evaluated.
+        rows_without_neighbours: how many of them had no neighbour outside their group; they count as wrong.
+        k, temperature: neighbours that voted, and tau of their weights exp(score / tau).
+        image_weight: the weight A of the image block; None for `concat` without a weight of its own.
+        mode: fusion mode that was evaluated.
+        classes: per-class scores, by label.
+        confusion: rows of true class by columns of predicted class, in the order of `classes`.
+        warnings: what a reader of the figures should know, such as a prefix that gives the label away.
+    """
+
+    label: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    naive_accuracy: float
+    rows: int
+    rows_without_neighbours: int
+    k: int
+    temperature: float
+    image_weight: float
+    mode: str
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    warnings: tuple[str, ...]

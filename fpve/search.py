@@ -1,0 +1,333 @@
+"""Similarity search over a snapshot: nearest images of query blocks, at any weight, filtered or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fpve.analytics import images_view, matching_rows
+from fpve.config import nearest as nearest_word
+from fpve.errors import ImageNotFound, QueryError
+from fpve.fusion import Blocks, Floats, FusedRows, Mode
+from fpve.index import SegmentIndex, index_in_memory, open_index
+from fpve.store.manifest import Segment
+from fpve.store.snapshot import Snapshot
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+DEFAULT_K = 10
+# Scores that agree to this many decimals are ties, to be broken by image_id: float32 rounding differs between
+# machines in the seventh.
+_TIE_DECIMALS = 6
+_TIE_WIDTH = 2 * 10**-_TIE_DECIMALS
+# Fetched beyond k at first, so that most ties at the k-th place are settled at once.
+_MARGIN = 16
+# Ties wider than this (all prefixes the same, say) are broken among the first so many vectors only.
+_MAX_TIES = 16_384
+# Floats held at once while candidates are scored block by block: 256 MB.
+_SCORING_FLOATS = 64_000_000
+
+
+class Neighbours(NamedTuple):
+    """The nearest images of m queries, as t rows sorted by query, then best first.
+
+    Attributes:
+        query: (t,) number of the query.
+        row: (t,) number of the image row, in the order of image_id.
+        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block.
+    """
+
+    query: Rows
+    row: Rows
+    score: Floats
+    image_score: Floats
+    prefix_score: Floats
+
+    def where(self, keep: Mask) -> Neighbours:
+        """The rows for which `keep` (t,) holds."""
+        return Neighbours._make(column[keep] for column in self)
+
+    def taken(self, order: Rows) -> Neighbours:
+        """The rows of these numbers, in their order."""
+        return Neighbours._make(column[order] for column in self)
+
+    def first(self, k: int) -> Neighbours:
+        """The first k rows of each query."""
+        return self.where(ranks(self.query) < k)
+
+
+class Searcher:
+    """Search in one snapshot. Safe to use from many threads."""
+
+    def __init__(self, snapshot: Snapshot, mode: Mode | None = None) -> None:
+        self.snapshot = snapshot
+        stored = snapshot.fusion
+        self.fusion = replace(stored, mode=mode or stored.mode)
+        self._lock = Lock()
+        self._indexes: list[SegmentIndex] | None = None
+
+    def rescaled(self, mode: Mode) -> Searcher:
+        """A searcher over the same rows in another fusion mode; their vectors are rescaled in memory."""
+        return self if mode == self.fusion.mode else Searcher(self.snapshot, mode)
+
+    @property
+    def rows(self) -> int:
+        """Number of images."""
+        return self.snapshot.manifest.rows
+
+    @cached_property
+    def _offsets(self) -> Rows:
+        """Position of each segment's first vector among all vectors, and at the end their number."""
+        return np.cumsum([0, *(segment.rows for segment in self.snapshot.manifest.segments)])
+
+    @cached_property
+    def _position(self) -> Rows:
+        """Position of each image's vector."""
+        images = self.snapshot.images
+        names = [segment.name for segment in self.snapshot.manifest.segments]
+        segment = pc.index_in(images["segment"], pa.array(names, pa.string())).to_numpy()
+        position: Rows = self._offsets[segment] + images["row"].to_numpy()
+        return position
+
+    @cached_property
+    def _images_by_position(self) -> tuple[Rows, Rows]:
+        """Image rows in the order of their vectors, and where each vector's images start in it."""
+        order = np.argsort(self._position, kind="stable")
+        starts = np.searchsorted(self._position[order], np.arange(self._offsets[-1] + 1))
+        return order, starts
+
+    def row_of(self, image_id: str) -> int:
+        """Number of an image's row.
+
+        Raises:
+            ImageNotFound: no image has this id; the text names the most similar one.
+        """
+        ids = self.snapshot.images["image_id"]
+        row = pc.index(ids, pa.scalar(image_id, pa.string())).as_py()
+        if row < 0:
+            # Similar names are looked for in the same folder only: a million ids take a minute to compare.
+            near = pc.drop_null(ids.filter(pc.starts_with(ids, image_id.rpartition("/")[0]))).slice(0, 10_000)
+            raise ImageNotFound(
+                f"no image {image_id!r} in {self.snapshot.root}{nearest_word(image_id, near.to_pylist())}"
+            )
+        return int(row)
+
+    def blocks_of(self, rows: Rows) -> Blocks:
+        """Raw image features and prefix embeddings of image rows (n,), as they were before fusion."""
+        return self.fusion.unfuse(self.vectors_of(rows))
+
+    def vectors_of(self, rows: Rows) -> FusedRows:
+        """Vectors and norms of image rows (n,)."""
+        positions = self._position[rows]
+        image_norm, prefix_norm = self._norms
+        return FusedRows(self._vectors(positions), image_norm[positions], prefix_norm[positions])
+
+    @cached_property
+    def _norms(self) -> tuple[Floats, Floats]:
+        keys = [self.snapshot.segment_keys(segment) for segment in self.snapshot.manifest.segments]
+        return (
+            np.concatenate([table["image_norm"].to_numpy() for table in keys]),
+            np.concatenate([table["prefix_norm"].to_numpy() for table in keys]),
+        )
+
+    def split(self, vectors: Floats) -> Blocks:
+        """The blocks of given query vectors: fused ones (m, dim), or image blocks (m, image_dim).
+
+        Raises:
+            QueryError: they have another length, or one is zero or not finite.
+        """
+        fusion = self.fusion
+        if vectors.ndim != 2 or vectors.shape[1] not in (fusion.dim, fusion.image_dim):
+            raise QueryError(
+                f"vector: expected {fusion.dim} numbers ({fusion.image_dim} of the image, {fusion.prefix_dim} of the "
+                f"prefix), or {fusion.image_dim} of an image, found {vectors.shape[-1]}"
+            )
+        if not np.isfinite(vectors).all() or not np.any(vectors, axis=1).all():
+            raise QueryError("vector: expected finite numbers that are not all zero")
+        prefix = vectors[:, fusion.image_dim :]
+        return Blocks(
+            vectors[:, : fusion.image_dim],
+            prefix if prefix.shape[1] else np.zeros((len(vectors), fusion.prefix_dim), np.float32),
+        )
+
+    def allowed(self, where: str | None) -> Mask | None:
+        """Which image rows an SQL condition lets through; None means all.
+
+        Raises:
+            QueryError: it is not an SQL condition over the columns of `images`.
+        """
+        if where is None:
+            return None
+        mask = np.zeros(self.rows, bool)
+        mask[matching_rows(self.snapshot, where)] = True
+        return mask
+
+    def check_weight(self, blocks: Blocks, image_weight: float | None) -> float:
+        """The weight A of queries that have these blocks: the given one, or the one that fits what they have.
+
+        Raises:
+            QueryError: it is not in [0, 1], or leaves nothing of the query; or the store has no prefix to compare with.
+        """
+        has_image, has_prefix = bool(np.any(blocks.image)), bool(np.any(blocks.prefix))
+        if image_weight is None:
+            default = self.snapshot.manifest.fusion.image_weight
+            image_weight = default if has_image and has_prefix else float(has_image)
+        if not 0 <= image_weight <= 1:
+            raise QueryError(
+                f"image weight: expected a number from 0 (text only) to 1 (picture only), found {image_weight}"
+            )
+        if (image_weight == 1 and not has_image) or (image_weight == 0 and not has_prefix):
+            missing = "picture" if image_weight == 1 else "text"
+            raise QueryError(
+                f"image weight {image_weight:g} ranks by the {missing} alone, but the query has no {missing}"
+            )
+        return image_weight
+
+    def nearest(
+        self,
+        blocks: Blocks,
+        *,
+        image_weight: float,
+        k: int,
+        allowed: Mask | None = None,
+        exclude: Rows | None = None,
+    ) -> Neighbours:
+        """Find the k best images for each of m queries, ties broken by image_id.
+
+        Args:
+            blocks: raw or unit blocks (m, image_dim) and (m, prefix_dim); a zero row is a missing block.
+            image_weight: the weight A in [0, 1].
+            k: how many images for each query; fewer where fewer are allowed.
+            allowed: (rows,) which images may be found.
+            exclude: (m,) an image row that query may not find, such as itself.
+        """
+        vectors_allowed = self._vectors_allowed(allowed)
+        reachable = int(vectors_allowed.sum())
+        found: list[Neighbours] = []
+        step = max(1, _SCORING_FLOATS // (self.fusion.dim * (k + 1 + _MARGIN)))
+        for start in range(0, len(blocks.image), step):
+            waiting = np.arange(start, min(start + step, len(blocks.image)))
+            fetch = k + 1 + _MARGIN
+            while len(waiting):
+                fetch = min(fetch, reachable)
+                part = self._candidates(blocks, waiting, image_weight, fetch, vectors_allowed, allowed, exclude)
+                complete = _is_complete(part, waiting, k) if fetch < min(reachable, _MAX_TIES + k) else waiting >= 0
+                found.append(part.where(np.isin(part.query, waiting[complete])).first(k))
+                waiting, fetch = waiting[~complete], fetch * 4
+        if not found:
+            nothing = np.zeros(0, np.float32)
+            return Neighbours(np.zeros(0, np.int64), np.zeros(0, np.int64), nothing, nothing, nothing)
+        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*found, strict=True))
+        return joined.taken(np.argsort(joined.query, kind="stable"))
+
+    def hits(self, found: Neighbours) -> pa.Table:
+        """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata."""
+        images = images_view(self.snapshot).take(pa.array(found.row))
+        scores = {
+            name: pa.array(getattr(found, name), from_pandas=True) for name in ("score", "image_score", "prefix_score")
+        }
+        first = {name: images[name] for name in ("image_id", "collection", "path")}
+        rest = {name: images[name] for name in ("prefix", *(column.name for column in self.snapshot.manifest.columns))}
+        return pa.table({**first, **scores, **rest})
+
+    def _candidates(
+        self,
+        blocks: Blocks,
+        numbers: Rows,
+        image_weight: float,
+        fetch: int,
+        vectors_allowed: Mask,
+        allowed: Mask | None,
+        exclude: Rows | None,
+    ) -> Neighbours:
+        """All images of the `fetch` best vectors of some queries, best first."""
+        image, prefix = blocks.image[numbers], blocks.prefix[numbers]
+        positions = self._best_positions(self.fusion.query(image, prefix, image_weight), fetch, vectors_allowed)
+        real = positions >= 0
+        vectors = self._vectors(np.where(real, positions, 0).ravel()).reshape(*positions.shape, self.fusion.dim)
+        scores = self.fusion.scores(image, prefix, image_weight, vectors)
+        order, starts = self._images_by_position
+        # One row for each image of each vector.
+        flat = positions[real]
+        counts = starts[flat + 1] - starts[flat]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = order[np.repeat(starts[flat], counts) + within]
+        query = np.repeat(np.nonzero(real)[0], counts)
+        expanded = Neighbours(numbers[query], rows, *(np.repeat(column[real], counts) for column in scores))
+        keep = np.ones(len(rows), bool) if allowed is None else allowed[rows]
+        if exclude is not None:
+            keep &= rows != exclude[expanded.query]
+        expanded = expanded.where(keep)
+        best_first = np.lexsort((expanded.row, -expanded.score.astype(np.float64).round(_TIE_DECIMALS), expanded.query))
+        return expanded.taken(best_first)
+
+    def _best_positions(self, queries: Floats, fetch: int, vectors_allowed: Mask) -> Rows:
+        """Positions (m, fetch) of the best vectors over all segments; -1 where there are fewer."""
+        scores, positions = [], []
+        for index, offset in zip(self._open_indexes(), self._offsets[:-1], strict=True):
+            mask = vectors_allowed[offset : offset + len(index)]
+            own = int(mask.sum())
+            if not own:
+                continue
+            found = index.search(queries, min(fetch, own), None if own == len(index) else mask)
+            scores.append(np.where(found.rows < 0, -np.inf, found.scores))
+            positions.append(np.where(found.rows < 0, -1, found.rows + offset))
+        if not scores:
+            return np.full((len(queries), fetch), -1, np.int64)
+        score, position = np.hstack(scores), np.hstack(positions)
+        best = np.argsort(-score, axis=1, kind="stable")[:, :fetch]
+        return np.take_along_axis(position, best, axis=1)
+
+    def _vectors_allowed(self, allowed: Mask | None) -> Mask:
+        """Which vectors belong to an image that is allowed; those that no image names are dead."""
+        mask = np.zeros(self._offsets[-1], bool)
+        mask[self._position if allowed is None else self._position[allowed]] = True
+        return mask
+
+    def _vectors(self, positions: Rows) -> Floats:
+        """Stored vectors (n, dim) at positions (n,)."""
+        out = np.empty((len(positions), self.fusion.dim), np.float32)
+        segment = np.searchsorted(self._offsets, positions, side="right") - 1
+        indexes = self._open_indexes()
+        for number in np.unique(segment):
+            mine = segment == number
+            out[mine] = indexes[number].vectors(positions[mine] - self._offsets[number])
+        return out
+
+    def _open_indexes(self) -> list[SegmentIndex]:
+        with self._lock:
+            if self._indexes is None:
+                self._indexes = [self._open_index(segment) for segment in self.snapshot.manifest.segments]
+            return self._indexes
+
+    def _open_index(self, segment: Segment) -> SegmentIndex:
+        stored = self.snapshot.fusion
+        if self.fusion == stored:
+            return open_index(self.snapshot, segment)
+        return index_in_memory(stored.rescale(self.snapshot.segment_rows(segment), self.fusion.mode).vectors)
+
+
+def ranks(groups: Rows) -> Rows:
+    """Place (n,) of each row in its group, from 0, where rows of one group (n,) stand together."""
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, np.int64)
+    lengths = np.diff(np.r_[starts, len(groups)])
+    return np.arange(len(groups)) - np.repeat(starts, lengths)
+
+
+def _is_complete(part: Neighbours, waiting: Rows, k: int) -> Mask:
+    """Which queries surely have their k best: the k-th is clearly better than the worst that was fetched."""
+    worst = np.full(waiting.max() + 1, np.inf)
+    np.minimum.at(worst, part.query, part.score)
+    kth = np.full(len(worst), -np.inf)
+    last = part.where(ranks(part.query) == k - 1)
+    kth[last.query] = last.score
+    complete: Mask = kth[waiting] > worst[waiting] + _TIE_WIDTH
+    return complete

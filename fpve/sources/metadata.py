@@ -1,0 +1,224 @@
+"""Metadata tables: one row an image, matched with the images by path, with types that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from fpve.config import nearest
+from fpve.errors import MetadataError
+
+# What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
+KEY_NAMES = ("path", "file_name", "filename", "file", "image")
+# A decimal number that float64 gives back digit for digit.
+_MAX_DIGITS = 15
+_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A metadata table.
+
+    Attributes:
+        file: where it was read from.
+        paths: (n,) relative paths of images, as the file has them, normalised to NFC and `/`.
+        columns: the other columns, with the file's types, or for CSV those that lose nothing.
+    """
+
+    file: Path
+    paths: pa.Array
+    columns: pa.Table
+
+
+def read_metadata(file: Path, *, key: str | None = None) -> Metadata:
+    """Read a CSV, TSV, Parquet, JSON (one array of objects) or JSONL table.
+
+    Raises:
+        MetadataError: the file is missing, broken, or has no column of paths; or one path stands in two rows.
+    """
+    table = _read(file)
+    name = _key_column(file, table, key)
+    paths = pa.array([_normalise(path) for path in table[name].cast(pa.string()).to_pylist()], pa.string())
+    _check_unique(file, name, paths)
+    return Metadata(file, paths, table.drop_columns([name]))
+
+
+def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
+    """For each image's relative path the number of its row in the metadata, or null.
+
+    The metadata's paths are relative to the source; if none of them matches, to the metadata file's own folder.
+
+    Raises:
+        MetadataError: no path matches either way.
+    """
+    rows = pc.index_in(paths, metadata.paths)
+    if rows.null_count == len(rows):
+        base = metadata.file.resolve().parent
+        rows = pc.index_in(paths, _relative_to(metadata.paths, base, source.resolve()))
+    if rows.null_count == len(rows):
+        theirs = metadata.paths[0].as_py() if len(metadata.paths) else "nothing"
+        raise MetadataError(
+            f"{metadata.file}: none of its {len(metadata.paths)} paths is an image of {source}: "
+            f"it has {theirs!r}, the images are {paths[0].as_py()!r} and so on; make them relative to the source"
+        )
+    return rows
+
+
+def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str) -> pa.ChunkedArray:
+    """Cast a column to a type, losing nothing; `where` names file and column.
+
+    Raises:
+        MetadataError: a value doesn't fit: it is named with its row.
+    """
+    try:
+        if pa.types.is_string(kind) and pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type) and column.type.tz is None:
+            column = pc.assume_timezone(column, "UTC")
+        return column.cast(kind)
+    except pa.ArrowException:
+        row, value = _first_misfit(column, kind)
+        raise MetadataError(
+            f'{where}, row {row}: expected {_plain(kind)}, found {value!r}; set the column\'s type to "string" in types'
+        ) from None
+
+
+def _read(file: Path) -> pa.Table:
+    suffix = file.suffix.lower()
+    try:
+        if suffix in (".csv", ".tsv"):
+            return _read_csv(file, "\t" if suffix == ".tsv" else ",")
+        if suffix in (".parquet", ".pq"):
+            return pq.read_table(file)
+        if suffix in (".jsonl", ".ndjson", ".json"):
+            return _read_json(file, lines=suffix != ".json")
+    except FileNotFoundError:
+        raise MetadataError(f"{file}: no such metadata file") from None
+    except IsADirectoryError:
+        raise MetadataError(f"{file}: expected a metadata file, found a folder") from None
+    except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MetadataError(f"{file}: can't be read as {suffix[1:]}: {reason}") from error
+    raise MetadataError(f"{file}: expected .csv, .tsv, .parquet, .jsonl or .json, found {suffix or 'no extension'!r}")
+
+
+def _read_csv(file: Path, delimiter: str) -> pa.Table:
+    data = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if not data.strip():
+        raise ValueError("the file is empty")
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    # Column types are decided below: Arrow's own guess would turn 007 into 7.
+    names = pacsv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
+    options = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    table = pacsv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
+    if len(set(table.column_names)) != len(table.column_names):
+        raise ValueError("two columns have the same name")
+    return pa.table([_narrow(column) for column in table.columns], names=table.column_names)
+
+
+def _narrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Make a column of CSV text numeric if every value survives: `007`, `1e3` and mixed `1.1`, `1.10` stay text."""
+    values = column.drop_null()
+    if not len(values):
+        return column
+    if pc.all(pc.match_substring_regex(values, _INTEGER)).as_py():
+        return column.cast(pa.int64())
+    if pc.all(pc.match_substring_regex(values, _DECIMAL)).as_py() and _decimals_survive(values):
+        return column.cast(pa.float64())
+    return column
+
+
+def _decimals_survive(values: pa.ChunkedArray) -> bool:
+    digits = pc.utf8_length(pc.replace_substring_regex(values, r"[-.]", ""))
+    if pc.max(digits).as_py() > _MAX_DIGITS:
+        return False
+    decimals = pc.utf8_length(pc.replace_substring_regex(values, r"^[^.]*\.?", ""))
+    # A fixed number of decimals (prices) or no trailing zeros: then no two different texts become one number.
+    fixed = pc.min(decimals).as_py() == pc.max(decimals).as_py()
+    return fixed or not pc.any(pc.match_substring_regex(values, r"\.[0-9]*0$")).as_py()
+
+
+def _read_json(file: Path, *, lines: bool) -> pa.Table:
+    text = file.read_text(encoding="utf-8-sig")
+    rows = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected objects with one name for each column")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _json_column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        kinds = sorted({type(value).__name__ for value in values if value is not None})
+        raise ValueError(f"column {name!r} mixes {' and '.join(kinds)}") from None
+
+
+def _key_column(file: Path, table: pa.Table, key: str | None) -> str:
+    if key is not None:
+        if key in table.column_names:
+            return key
+        raise MetadataError(
+            f"{file}: no column {key!r} (metadata_key){nearest(key, table.column_names)}; "
+            f"it has {', '.join(table.column_names)}"
+        )
+    for name in KEY_NAMES:
+        if name in table.column_names:
+            return name
+    raise MetadataError(
+        f"{file}: expected a column of paths named {', '.join(KEY_NAMES)}, found {', '.join(table.column_names)}; "
+        'name it with metadata_key = "…"'
+    )
+
+
+def _check_unique(file: Path, name: str, paths: pa.Array) -> None:
+    counts = pc.value_counts(paths.drop_null())
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        path = twice[0]["values"].as_py()
+        rows = [number + 1 for number, value in enumerate(paths.to_pylist()) if value == path]
+        raise MetadataError(f"{file}: {name} {path!r} stands in rows {rows[0]} and {rows[1]}; keep one of them")
+
+
+def _normalise(path: str | None) -> str | None:
+    if path is None:
+        return None
+    return unicodedata.normalize("NFC", path.strip().replace("\\", "/").removeprefix("./"))
+
+
+def _relative_to(paths: pa.Array, base: Path, source: Path) -> pa.Array:
+    """Paths relative to `base` (or absolute), as paths relative to the source; null where they lead elsewhere."""
+
+    def relative(path: str | None) -> str | None:
+        full = base / path if path else base
+        return full.relative_to(source).as_posix() if full.is_relative_to(source) else None
+
+    return pa.array([relative(path) for path in paths.to_pylist()], pa.string())
+
+
+def _first_misfit(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[int, Any]:
+    for number, value in enumerate(column):
+        try:
+            value.cast(kind)
+        except pa.ArrowException:
+            return number + 1, value.as_py()
+    return 0, None
+
+
+def _plain(kind: pa.DataType) -> str:
+    return {"double": "float64", "date32[day]": "date", "timestamp[us, tz=UTC]": "timestamp"}.get(str(kind), str(kind))

@@ -1,0 +1,116 @@
+"""Durable files: written under a temporary name, fsynced, then given their name; never outside their root."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fpve.errors import StoreCorrupt
+
+# The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
+_NAME_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file that a manifest names.
+
+    Attributes:
+        path: relative to the store, with `/`.
+        bytes: its size.
+        sha256: hex digest of its content.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, each durable in its parent."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        fsync_directory(one.parent)
+
+
+def write_durably(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, fsync it, and rename it to `path`, replacing what was there."""
+    temporary = _fill_temporary(path.parent, path.suffix, write)
+    temporary.replace(path)
+    fsync_directory(path.parent)
+
+
+def write_named_by_content(folder: Path, suffix: str, write: Callable[[Path], object]) -> tuple[Path, str]:
+    """Let `write` fill a file and name it by its own SHA-256; returns its path and the hex digest.
+
+    The same content twice is one file, so writing again what is already there changes nothing.
+    """
+    make_directory(folder)
+    temporary = _fill_temporary(folder, suffix, write)
+    digest = sha256_of(temporary)
+    path = folder / f"{digest[:_NAME_DIGITS]}{suffix}"
+    temporary.replace(path)
+    fsync_directory(folder)
+    return path, digest
+
+
+def link_new(source: Path, target: Path) -> None:
+    """Give a durable file a second name, leaving alone what already has that name."""
+    make_directory(target.parent)
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links.
+        write_durably(target, lambda temporary: temporary.write_bytes(source.read_bytes()))
+    fsync_directory(target.parent)
+
+
+def ref(root: Path, path: Path, sha256: str | None = None) -> FileRef:
+    """Describe a file of the store at `root` as its manifest will."""
+    return FileRef(path.relative_to(root).as_posix(), path.stat().st_size, sha256 or sha256_of(path))
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The path of a file that a manifest names; a name that leads outside the store is refused.
+
+    Raises:
+        StoreCorrupt: the name is absolute or has a `..` in it.
+    """
+    name = PurePosixPath(relative)
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise StoreCorrupt(f"{root}: its manifest names a file outside the store: {relative!r}")
+    return root.joinpath(*name.parts)
+
+
+def _fill_temporary(folder: Path, suffix: str, write: Callable[[Path], object]) -> Path:
+    temporary = folder / f".{secrets.token_hex(8)}{suffix}.tmp"
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

@@ -1,0 +1,277 @@
+"""Snapshots: the numbered manifests that say which files a store consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
+from fpve.fusion import Mode
+from fpve.store.files import FileRef, fsync_directory, make_directory
+from fpve.store.schema import Column
+
+FORMAT = "fpve-manifest"
+FORMAT_VERSION = 1
+_FOLDER = "snapshots"
+# Twenty digits hold any 64-bit number, so that names sort as numbers do.
+_NAME = re.compile(r"(\d{20})\.json")
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRef:
+    """The encoder that made a block, with what is needed to open it again.
+
+    Attributes:
+        config: the fields of its EncoderConfig that were set, as a job file writes them.
+        fingerprint: hex digest of weights, preprocessing, pooling and precision.
+        dim: length of the block.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    config: dict[str, str]
+    fingerprint: str
+    dim: int
+
+    def __str__(self) -> str:
+        """The encoder as messages name it, such as `efficientnet-lite0@1f3a09c2`."""
+        return f"{self.config['name']}@{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRef:
+    """How blocks were joined, and the default weight A of queries."""
+
+    __pydantic_config__ = _STRICT
+
+    mode: Mode
+    image_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An immutable file of image rows, sorted by image_id, with the first and last of them."""
+
+    __pydantic_config__ = _STRICT
+
+    file: FileRef
+    rows: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection's share of a snapshot.
+
+    Attributes:
+        source: absolute path of the folder it was read from.
+        job: name of the job that owns it.
+        prefix: its prefix template, if it has one.
+        columns: its metadata columns.
+        pages: its image rows, in order.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    source: str
+    job: str
+    prefix: str | None
+    columns: tuple[Column, ...]
+    pages: tuple[Page, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of images."""
+        return sum(page.rows for page in self.pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An immutable set of vector rows.
+
+    Its FAISS files lie beside `file`; they are derived, so they are named without a checksum.
+
+    Attributes:
+        name: its directory under `vectors/`.
+        with_image, with_prefix: how many rows have that block.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    file: FileRef
+    rows: int
+    with_image: int
+    with_prefix: int
+    derived: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file of one of the tables: `prefixes`, `quarantine` or `thumbnails`."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    file: FileRef
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One snapshot: everything a reader needs to know to open the store as it was.
+
+    Attributes:
+        snapshot: its number, from 1.
+        created_at: UTC, ISO 8601.
+        columns: the one schema of all metadata.
+        encoders: `image` and, where the store has prefixes, `text`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    snapshot: int
+    parent: int | None
+    created_at: str
+    written_by: str
+    encoders: dict[str, EncoderRef]
+    fusion: FusionRef
+    columns: tuple[Column, ...]
+    collections: tuple[Collection, ...]
+    segments: tuple[Segment, ...]
+    tables: tuple[Table, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of images."""
+        return sum(collection.rows for collection in self.collections)
+
+    def collection(self, name: str) -> Collection | None:
+        """The collection of that name, if the snapshot has it."""
+        return next((one for one in self.collections if one.name == name), None)
+
+    def tables_named(self, name: str) -> tuple[Table, ...]:
+        """The files of one table, oldest first."""
+        return tuple(one for one in self.tables if one.name == name)
+
+    def says_the_same(self, other: Manifest) -> bool:
+        """Whether two snapshots differ in nothing but number, time and writer."""
+        return self == replace(
+            other,
+            snapshot=self.snapshot,
+            parent=self.parent,
+            created_at=self.created_at,
+            written_by=self.written_by,
+        )
+
+
+def numbers(root: Path) -> list[int]:
+    """Numbers of the snapshots of the store at `root`, ascending; empty where there is no store."""
+    try:
+        names = [path.name for path in (root / _FOLDER).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
+
+def load(root: Path, at: int | None = None) -> Manifest:
+    """Read snapshot `at`, or the newest.
+
+    Raises:
+        StoreNotFound: there is no store at `root`, or no such snapshot in it.
+        StoreCorrupt: the manifest is damaged; an invalid newest one is never skipped in silence.
+    """
+    known = numbers(root)
+    if not known:
+        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+    number = known[-1] if at is None else at
+    if number not in known:
+        raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
+    path = _path(root, number)
+    try:
+        return loads(path.read_bytes())
+    except (ValueError, TypeError) as error:
+        reason = _reason(error)
+        raise StoreCorrupt(
+            f"{path}: damaged manifest ({reason}); open an older snapshot with at={number - 1}, or `fpve rollback`"
+        ) from error
+
+
+def publish(root: Path, manifest: Manifest) -> None:
+    """Make a manifest the newest snapshot, atomically and durably; all its files must be durable already.
+
+    Raises:
+        StoreLocked: another writer published that number first.
+    """
+    make_directory(root / _FOLDER)
+    target = _path(root, manifest.snapshot)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(dumps(manifest))
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link can't replace a manifest that is there.
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise StoreLocked(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(target.parent)
+
+
+def dumps(manifest: Manifest) -> bytes:
+    """Serialise a manifest, with a checksum over everything else in it."""
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(manifest)}
+    return _canonical({**content, "checksum": _checksum(content)})
+
+
+def loads(data: bytes) -> Manifest:
+    """Parse and check a manifest.
+
+    Raises:
+        ValueError: it is not the very bytes that `dumps` wrote.
+    """
+    content: dict[str, Any] = json.loads(data)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"expected the format {FORMAT!r}")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"expected format version {FORMAT_VERSION}, found {content.get('format_version')!r}")
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content) or data != _canonical({**content, "checksum": checksum}):
+        raise ValueError("its checksum does not match")
+    del content["format"], content["format_version"]
+    return TypeAdapter(Manifest).validate_json(json.dumps(content))
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return "sha256:" + hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _path(root: Path, number: int) -> Path:
+    return root / _FOLDER / f"{number:020d}.json"
+
+
+def _ranges(known: list[int]) -> str:
+    return str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return f"{error.error_count()} wrong fields"
+    return str(error).splitlines()[0]

@@ -1,0 +1,73 @@
+"""Pages: immutable Parquet files of image rows, cut so that a small change rewrites little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fpve.store.files import inside, ref, write_named_by_content
+from fpve.store.manifest import Page
+from fpve.store.schema import Column, page_schema
+
+# At about 200 bytes a row a page is some 2 MB: little to rewrite for one label, and 16 million images are a thousand.
+PAGE_ROWS = 16_384
+
+
+def read_pages(root: Path, pages: Iterable[Page], columns: tuple[Column, ...]) -> pa.Table:
+    """Read image rows with the given metadata columns; those that a page lacks are null."""
+    schema = page_schema(columns)
+    tables = [_conform(pq.read_table(inside(root, page.file.path), memory_map=True), schema) for page in pages]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def write_pages(root: Path, collection: str, rows: pa.Table, old: tuple[Page, ...]) -> tuple[Page, ...]:
+    """Write a collection's image rows, sorted by image_id, reusing the old pages that did not change."""
+    written: list[Page] = []
+    starts = [*_cuts(rows["image_id"], old), len(rows)]
+    reusable = {page.first: page for page in old}
+    for start, end in pairwise(starts):
+        part = rows.slice(start, end - start).combine_chunks()
+        page = reusable.get(part["image_id"][0].as_py())
+        if page is not None and page.rows == len(part) and _same(root, page, part):
+            written.append(page)
+        else:
+            written.append(_write_page(root, collection, part))
+    return tuple(written)
+
+
+def _cuts(image_ids: pa.ChunkedArray, old: tuple[Page, ...]) -> list[int]:
+    """Row numbers at which pages start: where the old ones did, and in between where one would get too long."""
+    if not len(image_ids):
+        return []
+    firsts = pa.array([page.first for page in old[1:]], pa.string())
+    starts = sorted({0, *pc.search_sorted(image_ids.combine_chunks(), firsts).to_pylist()} - {len(image_ids)})
+    cuts: list[int] = []
+    for start, end in zip(starts, [*starts[1:], len(image_ids)], strict=True):
+        # Halving a page that grew leaves room in both parts; cutting at PAGE_ROWS would leave a full one.
+        parts = -(-(end - start) // PAGE_ROWS)
+        cuts.extend(start + (end - start) * part // parts for part in range(parts))
+    return cuts
+
+
+def _same(root: Path, page: Page, rows: pa.Table) -> bool:
+    return bool(pq.read_table(inside(root, page.file.path)).equals(rows))
+
+
+def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
+    folder = root / "images" / collection
+    path, digest = write_named_by_content(folder, ".parquet", lambda out: pq.write_table(rows, out, compression="zstd"))
+    ids = rows["image_id"]
+    return Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())
+
+
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    arrays = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)

@@ -1,0 +1,125 @@
+"""Finished shards of a run that is not published yet; a later run takes up those whose inputs are unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fpve.store import segments, tables
+from fpve.store.files import fsync_directory, link_new, make_directory, ref, sha256_of
+from fpve.store.manifest import Segment, Table
+
+_RECEIPT = "shard.json"
+_THUMBNAILS_FILE = "thumbnails.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What made the vectors of a shard: only shards of the run's own recipe are of use to it."""
+
+    image: str
+    text: str | None
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished shard: vector rows and the thumbnails of the pictures that were encoded for it.
+
+    Attributes:
+        name: its directory under `pending/`, and of the segment that it becomes.
+        path: that directory.
+        rows: how many vector rows it has.
+        pictures: how many thumbnails it has.
+    """
+
+    name: str
+    path: Path
+    recipe: Recipe
+    rows: int
+    pictures: int
+    with_image: int
+    with_prefix: int
+
+    @property
+    def rows_file(self) -> Path:
+        """Its vector rows."""
+        return self.path / segments.ROWS_FILE
+
+    @property
+    def thumbnails_file(self) -> Path:
+        """Its thumbnails."""
+        return self.path / _THUMBNAILS_FILE
+
+
+def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table) -> Shard:
+    """Write a shard durably; it gets its name only when it is complete."""
+    pending = root / "pending"
+    make_directory(pending)
+    temporary = pending / f".{secrets.token_hex(8)}.tmp"
+    temporary.mkdir()
+    try:
+        segments.write_rows(rows, temporary / segments.ROWS_FILE)
+        pq.write_table(thumbnails.cast(tables.SCHEMAS[tables.THUMBNAILS]), temporary / _THUMBNAILS_FILE)
+        name = sha256_of(temporary / segments.ROWS_FILE)[:16]
+        shard = Shard(
+            name,
+            pending / name,
+            recipe,
+            rows=len(rows),
+            pictures=len(thumbnails),
+            with_image=_positive(rows["image_norm"]),
+            with_prefix=_positive(rows["prefix_norm"]),
+        )
+        receipt = {key: value for key, value in asdict(shard).items() if key not in ("name", "path")}
+        (temporary / _RECEIPT).write_text(json.dumps(receipt), encoding="utf-8")
+        for file in temporary.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        fsync_directory(temporary)
+        if not shard.path.exists():
+            temporary.rename(shard.path)
+        fsync_directory(pending)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return shard
+
+
+def finished_shards(root: Path) -> Iterator[Shard]:
+    """The complete shards in `pending/`, by name."""
+    for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
+        if receipt.parent.name.startswith("."):
+            continue
+        content = json.loads(receipt.read_text(encoding="utf-8"))
+        recipe = Recipe(**content.pop("recipe"))
+        yield Shard(receipt.parent.name, receipt.parent, recipe, **content)
+
+
+def adopt(root: Path, shard: Shard) -> tuple[Segment, Table | None]:
+    """Make a shard a segment and a file of the thumbnails table; the shard stays until it is discarded."""
+    rows = root / "vectors" / shard.name / segments.ROWS_FILE
+    link_new(shard.rows_file, rows)
+    segment = Segment(shard.name, ref(root, rows), shard.rows, shard.with_image, shard.with_prefix, derived=())
+    if not shard.pictures:
+        return segment, None
+    thumbnails = root / "tables" / tables.THUMBNAILS / f"{shard.name}.parquet"
+    link_new(shard.thumbnails_file, thumbnails)
+    return segment, Table(tables.THUMBNAILS, ref(root, thumbnails), shard.pictures)
+
+
+def discard(shard: Shard) -> None:
+    """Remove a shard that has been published, or that no run can use."""
+    shutil.rmtree(shard.path, ignore_errors=True)
+
+
+def _positive(norms: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.greater(norms, 0)).as_py() or 0)

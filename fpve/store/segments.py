@@ -1,0 +1,80 @@
+"""Segments: immutable Parquet files of vector rows, each named by (content hash, prefix_id)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fpve.fusion import Floats, FusedRows
+from fpve.store.files import inside
+from fpve.store.manifest import Segment
+
+ROWS_FILE = "rows.parquet"
+KEY_COLUMNS = ("content_hash", "prefix_id")
+
+
+def row_schema(dim: int) -> pa.Schema:
+    """The Arrow schema of vector rows of length `dim`; norms are of the raw blocks, 0 where a block is missing."""
+    return pa.schema(
+        [
+            pa.field("content_hash", pa.string()),
+            pa.field("prefix_id", pa.string()),
+            pa.field("image_norm", pa.float32(), nullable=False),
+            pa.field("prefix_norm", pa.float32(), nullable=False),
+            pa.field("vector", pa.list_(pa.field("element", pa.float32(), nullable=False), dim), nullable=False),
+        ]
+    )
+
+
+def rows_table(content_hash: list[str | None], prefix_id: list[str | None], rows: FusedRows) -> pa.Table:
+    """Make the table of vector rows of n names and n fused vectors."""
+    dim = rows.vectors.shape[1]
+    schema = row_schema(dim)
+    flat = pa.array(np.ascontiguousarray(rows.vectors, np.float32).ravel())
+    arrays = [
+        pa.array(content_hash, pa.string()),
+        pa.array(prefix_id, pa.string()),
+        pa.array(rows.image_norm),
+        pa.array(rows.prefix_norm),
+        pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type),
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def write_rows(table: pa.Table, path: Path) -> None:
+    """Write vector rows; the vectors are noise to a compressor, so they are stored plain."""
+    pq.write_table(
+        table,
+        path,
+        compression={"content_hash": "zstd", "prefix_id": "zstd", **dict.fromkeys(_PLAIN, "none")},
+        use_dictionary=["prefix_id"],
+        write_statistics=list(KEY_COLUMNS),
+    )
+
+
+_PLAIN = ("image_norm", "prefix_norm", "vector.list.element")
+
+
+def read_keys(path: Path) -> pa.Table:
+    """Read the names and norms of vector rows, without the vectors."""
+    return pq.read_table(path, columns=[*KEY_COLUMNS, "image_norm", "prefix_norm"])
+
+
+def read_fused(path: Path) -> FusedRows:
+    """Read all vectors (n, dim) float32 with their norms (n,)."""
+    table = pq.read_table(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks()
+    return FusedRows(_matrix(table["vector"]), table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy())
+
+
+def folder(root: Path, segment: Segment) -> Path:
+    """The directory of a segment, where its derived files lie too."""
+    return inside(root, segment.file.path).parent
+
+
+def _matrix(column: pa.ChunkedArray) -> Floats:
+    dim = column.type.list_size
+    flat = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in column.chunks if len(chunk)]
+    return np.concatenate(flat).reshape(-1, dim) if flat else np.zeros((0, dim), np.float32)

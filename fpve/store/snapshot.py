@@ -1,0 +1,118 @@
+"""A snapshot as readers see it: tables and vectors of one manifest, read when they are asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from fpve.fusion import FusedRows, Fusion
+from fpve.store import manifest as manifests
+from fpve.store import runs, segments, tables
+from fpve.store.files import inside
+from fpve.store.manifest import Collection, Manifest, Segment
+from fpve.store.pages import read_pages
+from fpve.store.schema import page_schema
+
+
+class Snapshot:
+    """One snapshot of the store at `root`. It never changes; reading it takes no lock."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, root: str | Path, at: int | None = None) -> Snapshot:
+        """Open snapshot `at`, or the newest.
+
+        Raises:
+            StoreNotFound: there is no store, or no such snapshot.
+            StoreCorrupt: the manifest is damaged.
+        """
+        root = Path(root)
+        return cls(root, manifests.load(root, at))
+
+    @property
+    def fusion(self) -> Fusion:
+        """How its vectors were made."""
+        encoders = self.manifest.encoders
+        prefix_dim = encoders["text"].dim if "text" in encoders else 0
+        return Fusion(encoders["image"].dim, prefix_dim, self.manifest.fusion.mode)
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether any vector has a prefix block."""
+        return any(segment.with_prefix for segment in self.manifest.segments)
+
+    @cached_property
+    def images(self) -> pa.Table:
+        """All image rows, sorted by image_id."""
+        # Sorted as image_ids are: "a-b/x" comes before "a/x", though "a" comes before "a-b".
+        ordered = sorted(self.manifest.collections, key=lambda one: one.name.encode() + b"/")
+        parts = [self.read_collection(collection) for collection in ordered]
+        schema = page_schema(self.manifest.columns)
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def read_collection(self, collection: Collection) -> pa.Table:
+        """Image rows of one collection, sorted by image_id, with the store's one schema."""
+        return read_pages(self.root, collection.pages, self.manifest.columns)
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Rows of the table `prefixes`, `quarantine` or `thumbnails`."""
+        return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
+
+    def runs(self) -> pa.Table:
+        """Reports of all runs so far, of any snapshot."""
+        return runs.read_runs(self.root)
+
+    def segment_folder(self, segment: Segment) -> Path:
+        """Where a segment's files are."""
+        return segments.folder(self.root, segment)
+
+    def segment_keys(self, segment: Segment) -> pa.Table:
+        """Names and norms of a segment's vector rows."""
+        return segments.read_keys(inside(self.root, segment.file.path))
+
+    def segment_rows(self, segment: Segment) -> FusedRows:
+        """Vectors and norms of a segment, from Parquet."""
+        return segments.read_fused(inside(self.root, segment.file.path))
+
+    def vector_rows(self) -> ds.Dataset:
+        """All vector rows as a dataset, read only as far as a query needs, with the segment's name beside."""
+        return ds.dataset(
+            [str(inside(self.root, segment.file.path)) for segment in self.manifest.segments],
+            schema=segments.row_schema(self.fusion.dim).append(pa.field("segment", pa.string())),
+            format="parquet",
+            partitioning=ds.DirectoryPartitioning(pa.schema([pa.field("segment", pa.string())])),
+            partition_base_dir=str(self.root / "vectors"),
+        )
+
+    def source_paths(self, rows: pa.Table) -> pa.Array:
+        """Full path of each image row's file, as far as it can be said in UTF-8."""
+        roots = {one.name: one.source for one in self.manifest.collections}
+        names = pc.dictionary_encode(rows["collection"].combine_chunks())
+        sources = pa.array([roots[name] for name in names.dictionary.to_pylist()], pa.string())
+        return pc.binary_join_element_wise(sources.take(names.indices), rows["path"].combine_chunks(), "/")
+
+    def thumbnail(self, content_hash: str) -> bytes | None:
+        """JPEG of a picture, by the hash of its content; None where there is none."""
+        found = self.thumbnails([content_hash])
+        return found.get(content_hash)
+
+    def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
+        """JPEGs of several pictures by the hash of their content."""
+        wanted = pa.array(content_hashes, pa.string())
+        found: dict[str, bytes] = {}
+        for file in self.manifest.tables_named(tables.THUMBNAILS):
+            part = pq.read_table(
+                inside(self.root, file.file.path),
+                columns=["content_hash", "jpeg"],
+                filters=pc.field("content_hash").isin(wanted),
+            )
+            found.update(zip(part["content_hash"].to_pylist(), part["jpeg"].to_pylist(), strict=True))
+        return found
