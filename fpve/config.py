@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fpve.errors import JobError
 
@@ -25,11 +25,9 @@ NO_ENCODER = "none"
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-def _collection_name(name: str) -> str:
-    # The name is a directory in the store and the first part of every image_id.
-    if not re.fullmatch(r"\w[\w.\-]{0,99}", name):
-        raise ValueError("expected up to 100 letters, digits, '.', '_' or '-', starting with a letter or digit")
-    return name
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise JobError(f"{name}: expected a number from 0 to 1, found {value}")
 
 
 def _named_encoder(value: Any) -> Any:
@@ -84,7 +82,11 @@ class FusionConfig:
     __pydantic_config__ = _STRICT
 
     mode: FusionMode = "balanced"
-    image_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    image_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the weight."""
+        _check_share("image_weight", self.image_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,13 @@ class Limits:
 
     __pydantic_config__ = _STRICT
 
-    max_removed: Annotated[float, Field(ge=0, le=1)] = 0.2
-    max_quarantine: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_removed: float = 0.2
+    max_quarantine: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        _check_share("max_removed", self.max_removed)
+        _check_share("max_quarantine", self.max_quarantine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class CollectionConfig:
 
     __pydantic_config__ = _STRICT
 
-    name: Annotated[str, AfterValidator(_collection_name)]
+    name: str
     source: Path
     metadata: Path | None = None
     metadata_key: str | None = None
@@ -129,6 +136,14 @@ class CollectionConfig:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     types: dict[str, ColumnTypeName] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the name, which is a directory in the store and the first part of every image_id."""
+        if not re.fullmatch(r"\w[\w.\-]{0,99}", self.name):
+            raise JobError(
+                "collection name: expected up to 100 letters, digits, '.', '_' or '-', starting with a letter or digit, "
+                f"found {self.name!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +172,9 @@ class Job:
             # On a file system that ignores case, two such names would be one directory.
             other = seen.setdefault(collection.name.casefold(), collection.name)
             if sum(c.name.casefold() == other.casefold() for c in self.collections) > 1:
-                raise ValueError(f"collection names must differ (in more than case), found {collection.name!r} twice")
+                raise JobError(f"collection names must differ (in more than case), found {collection.name!r} twice")
             if collection.prefix and self.encoders.text.is_none:
-                raise ValueError(f"collection {collection.name!r} has a prefix, but encoders.text is 'none'")
+                raise JobError(f"collection {collection.name!r} has a prefix, but encoders.text is 'none'")
 
 
 def load_job(path: str | Path) -> Job:
@@ -198,7 +213,10 @@ def resolve_paths(job: Job, base: Path) -> Job:
     """Take a job's relative paths from `base`."""
 
     def resolve(encoder: EncoderConfig) -> EncoderConfig:
-        return replace(encoder, weights=encoder.weights and base / encoder.weights.expanduser())
+        family, _, argument = encoder.name.partition(":")
+        # A model's directory, unless it is the name of one on a hub.
+        name = f"{family}:{base / argument}" if family == "st" and (base / argument).is_dir() else encoder.name
+        return replace(encoder, name=name, weights=encoder.weights and base / encoder.weights.expanduser())
 
     return replace(
         job,

@@ -81,7 +81,7 @@ def take_tour(
     first, second = guide.run(), guide.run()
     guide.sections.append(_runs(first, second))
     store = open_store(directory / STORE)
-    guide.search(store, "Search by text", "The text is compared with the captions.", query_text="a heart")
+    guide.search(store, "Search by text", "The text is compared with the captions.", query_text="chess knight")
     guide.search(
         store,
         "… under a condition",
@@ -94,6 +94,13 @@ def take_tour(
         "Search by picture",
         "Only the pictures are compared. This one is in the store: it finds itself, then the other of its pair.",
         image="collections/photographs/motorcycle_left.png",
+    )
+    guide.search(
+        store,
+        "Search by both",
+        "A picture of a knight, and the word queen: what looks like the one and is called like the other.",
+        image="collections/symbols/plain/u265e.png",
+        query_text="queen",
     )
     guide.search(
         store,
@@ -183,8 +190,8 @@ class _Guide:
         self.sections.append(
             Section(
                 "Is the fused vector worth it?",
-                "The Unicode block of each symbol, predicted from its 20 nearest neighbours. Each symbol is left out of "
-                "its own vote, and so is its drawing in the other style, which has the same name.",
+                "The Unicode block of each symbol, predicted from its 20 nearest neighbours. A symbol does not vote for "
+                "itself, nor does its drawing in the other style, which has the same name.",
                 (command,),
                 bars=[
                     {"name": name, "value": one.accuracy, "best": one.accuracy == best} for name, one in found.items()
@@ -242,13 +249,18 @@ class _Guide:
         return page
 
     def _command(self, *words: str) -> str:
-        command = shlex.join(words)
+        command = " ".join(_quoted(word) for word in words)
         self._say(f"\n$ {command}")
         return command
 
 
 def _search(store: Store, text: str | None, image: Path | None, image_id: str | None, where: str | None) -> Hits:
     return store.search(text=text, image=image, id=image_id, where=where, k=_HITS)
+
+
+def _quoted(word: str) -> str:
+    """A word as a person would quote it for a shell: double quotes where it has single ones, as SQL does."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _shown(store: Store, hits: Hits) -> list[dict[str, Any]]:
@@ -263,7 +275,7 @@ def _runs(first: RunReport, second: RunReport) -> Section:
             "scanned": report.scanned,
             "encoded": report.encoded,
             "unchanged": report.unchanged,
-            "seconds": report.seconds["total"],
+            "seconds": round(report.seconds["total"], 1),
             "snapshot": f"{report.snapshot} ({'published' if report.published else 'nothing to do'})",
         }
         for name, report in (("first", first), ("again", second))

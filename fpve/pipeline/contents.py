@@ -83,12 +83,10 @@ class Contents:
             return fresh
         old = previous.table(tables.QUARANTINE)
         old = old.filter(pc.equal(old["collection"], name))
-        still_bad = pc.is_in(old["image_id"], value_set=files["image_id"].filter(self.plan.known_bad).combine_chunks())
-        # What is skipped for the same reason as before keeps the time at which that was first seen.
-        again = pc.and_(_in(old, fresh), pc.is_null(old["content_hash"]))
-        kept = old.filter(pc.or_(still_bad, again))
-        fresh = fresh.filter(pc.invert(_in(fresh, kept)))
-        return pa.concat_tables([fresh, kept])
+        known_bad = files["image_id"].filter(self.plan.known_bad).combine_chunks()
+        # What failed before in the same way keeps the time at which it was first seen.
+        kept = old.filter(pc.or_(pc.is_in(old["image_id"], value_set=known_bad), _among(old, fresh)))
+        return pa.concat_tables([fresh.filter(pc.invert(_among(fresh, kept))), kept])
 
     def scan_state(self, scanned_at: int) -> pa.Table:
         """Rows for the scan state: files whose size and time will prove that they are as they were."""
@@ -104,7 +102,11 @@ class Contents:
         return rows.filter(pc.and_(settled, pc.is_valid(self.content_hash)))
 
 
-def _in(rows: pa.Table, others: pa.Table) -> pa.ChunkedArray:
-    """Which quarantine rows are of an image and reason that others have too."""
-    mine, theirs = (pc.binary_join_element_wise(one["image_id"], one["reason"], "\0") for one in (rows, others))
-    return pc.is_in(mine, value_set=theirs.combine_chunks())
+def _among(rows: pa.Table, others: pa.Table) -> pa.Array:
+    """Which quarantine rows are of an image, content and reason that others have too."""
+
+    def keys(table: pa.Table) -> pa.Array:
+        content_hash = pc.fill_null(table["content_hash"], "")
+        return pc.binary_join_element_wise(table["image_id"], content_hash, table["reason"], "\0").combine_chunks()
+
+    return pc.is_in(keys(rows), value_set=keys(others))

@@ -70,19 +70,21 @@ class CollectionPlan:
         encoded = pc.is_in(content, value_set=pictures, skip_nulls=True)
         return pc.invert(pc.or_(encoded, self.known_bad))
 
-    def changes(self, content_hash: pa.Array) -> Changes:
-        """How many files are new, and how many have another content (n,), prefix or metadata than before."""
+    def changes(self, content_hash: pa.Array, good: pa.Array) -> Changes:
+        """How many good files are new, and how many have another content (n,), prefix or metadata than before."""
+        count = int(pc.sum(good).as_py() or 0)
         if "content_hash" not in self.old.column_names:
-            return Changes(new=len(self.files), changed=0, unchanged=0)
+            return Changes(new=count, changed=0, unchanged=0)
         old = self.old.take(pc.index_in(self.files["image_id"].combine_chunks(), self.old["image_id"].combine_chunks()))
         now = {"content_hash": content_hash, "prefix_id": self.prefix_id}
         now |= {name: self.metadata[name] for name in self.metadata.column_names}
-        same = self._in_old()
+        in_old = pc.and_(good, self._in_old())
+        same = in_old
         for name, values in now.items():
             before = old[name] if name in old.column_names else pa.nulls(len(old))
             same = pc.and_(same, _equal(values, before))
-        known, unchanged = (int(pc.sum(one).as_py() or 0) for one in (self._in_old(), same))
-        return Changes(new=len(self.files) - known, changed=known - unchanged, unchanged=unchanged)
+        known, unchanged = (int(pc.sum(one).as_py() or 0) for one in (in_old, same))
+        return Changes(new=count - known, changed=known - unchanged, unchanged=unchanged)
 
     def _in_old(self) -> pa.Array:
         return pc.is_in(self.files["image_id"].combine_chunks(), value_set=self.old["image_id"].combine_chunks())

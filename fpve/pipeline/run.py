@@ -143,7 +143,10 @@ class _Runner:
         if plan.base is not None and recipe_of(plan.base).image == self.models.image.fingerprint:
             have = plan.base.images["content_hash"].combine_chunks()
         reads = [one.files.filter(one.must_read(have)) for one in plan.collections]
-        changes = _changes((one, one.files["content_hash"].combine_chunks()) for one in plan.collections)
+        changes = _total(
+            one.changes(one.files["content_hash"].combine_chunks(), pc.invert(one.known_bad))
+            for one in plan.collections
+        )
         return replace(
             self.report,
             dry_run=True,
@@ -183,7 +186,7 @@ class _Runner:
                 # Published now, or of a recipe that the store has left.
                 if shard.name in names or shard.recipe != target.recipe:
                     discard(shard)
-        changes = _changes((one.plan, one.content_hash) for one in contents)
+        changes = _total(one.plan.changes(one.content_hash, one.good) for one in contents)
         self.report = replace(
             self.report,
             fused=fused,
@@ -332,9 +335,8 @@ def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int])
 _SETTINGS = ("name", "weights", "resize", "pooling")
 
 
-def _changes(contents: Iterable[tuple[CollectionPlan, pa.Array]]) -> Changes:
-    """New, changed and unchanged files of all collections."""
-    each = [plan.changes(content_hash) for plan, content_hash in contents]
+def _total(each: Iterable[Changes]) -> Changes:
+    """The changes of all collections."""
     return Changes(*(sum(counts) for counts in zip(*each, strict=True)))
 
 

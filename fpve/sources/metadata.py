@@ -21,7 +21,7 @@ KEY_NAMES = ("path", "file_name", "filename", "file", "image")
 # A decimal number that float64 gives back digit for digit.
 _MAX_DIGITS = 15
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
-_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
+_DECIMAL = r"^(-?[1-9][0-9]*(\.[0-9]+)?|0(\.[0-9]+)?|-0\.[0-9]*[1-9][0-9]*)$"
 
 
 @dataclass(frozen=True, slots=True)

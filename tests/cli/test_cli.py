@@ -1,0 +1,233 @@
+"""The command line: help, output formats, and every mistake answered in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pyarrow.parquet as pq
+import pytest
+from conftest import draw
+
+from fpve.cli import cli
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS = sorted(cli.commands)
+
+
+def fpve(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fpve", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture
+def job_file(tmp_path: Path, pictures: Path) -> Path:
+    """A job file over `pictures` with the fake encoders."""
+    path = tmp_path / "pets.toml"
+    path.write_text(
+        'store = "store"\nencoders = { image = "fake:24", text = "fake:16" }\n[[collections]]\nname = "pets"\n'
+        'source = "pictures"\nmetadata = "pictures/metadata.csv"\nprefix = "{caption}"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def store(job_file: Path) -> Path:
+    """The store that the job makes."""
+    done = fpve("run", job_file)
+    assert done.returncode == 0, done.stderr
+    return job_file.parent / "store"
+
+
+def test_help_is_quick_and_imports_no_heavy_library() -> None:
+    """`fpve --help` prints every command, and imports neither torch nor faiss, duckdb, numpy or pyarrow."""
+    script = (
+        "import sys; sys.argv = ['fpve', '--help']; from fpve.cli import main\n"
+        "try: main()\nfinally: print(sorted(sys.modules))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    assert all(re.search(rf"^  {name} ", done.stdout, re.MULTILINE) for name in COMMANDS)
+    modules = done.stdout.splitlines()[-1]
+    assert not [name for name in ("torch", "faiss", "duckdb", "numpy", "pyarrow") if f"'{name}'" in modules]
+    # No bound: a busy machine is not a defect. The figure is there for who runs with -s.
+    print(f"fpve --help: {seconds:.2f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_for_all_it_takes(name: str) -> None:
+    """Each command and each of its options says what it does; the README names the command."""
+    command = cli.commands[name]
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts}"
+    assert f"fpve {name}" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_from_a_folder_to_an_answer(tmp_path: Path, pictures: Path) -> None:
+    """init, check, run and search work one after the other, as their own messages say."""
+    done = fpve("init", "pictures", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "wrote pictures.toml" in done.stderr
+    job = tmp_path / "pictures.toml"
+    assert 'prefix = "{caption}"' in job.read_text()
+    job.write_text(job.read_text().replace("efficientnet-lite0", "fake").replace("minilm", "fake"))
+    checked = json.loads(fpve("check", job, "--format", "json").stdout)
+    assert checked["collections"][0] | {"source": "", "bytes": 0} == {
+        "name": "pictures",
+        "source": "",
+        "pictures": 12,
+        "bytes": 0,
+        "columns": {"caption": "string", "kind": "string", "price": "float64"},
+        "prefixes": ["bird number 2", "bird number 8", "cat number 0"],
+        "distinct_prefixes": 6,
+        "without_prefix": 6,
+        "without_metadata": 0,
+        "unmatched_metadata": 0,
+        "skipped": 0,
+    }
+    assert not (tmp_path / "indexes").exists()
+    report = json.loads(fpve("run", job, "--format", "json").stdout)
+    assert (report["scanned"], report["encoded"], report["snapshot"]) == (12, 12, 1)
+    hits = json.loads(fpve("search", tmp_path / "indexes/pictures", "--text", "dog number 4", "-f", "json").stdout)
+    assert hits[0]["image_id"] == "pictures/dog/04.png"
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert {"collection", "path", "image_score", "prefix_score", "prefix", "caption", "kind", "price"} <= set(hits[0])
+    assert fpve("init", "pictures", cwd=tmp_path).returncode == 1
+
+
+def test_rows_in_every_format(store: Path, tmp_path: Path) -> None:
+    """Table, JSON, CSV and Parquet hold the same rows, on stdout or in a file."""
+    words = ("search", store, "--id", "pets/cat/00.png", "-k", 3)
+    rows = json.loads(fpve(*words, "--format", "json").stdout)
+    read = list(csv.DictReader(io.StringIO(fpve(*words, "--format", "csv").stdout)))
+    assert [row["image_id"] for row in read] == [row["image_id"] for row in rows]
+    target = tmp_path / "hits.parquet"
+    done = fpve(*words, "--format", "parquet", "--output", target)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert pq.read_table(target).to_pylist() == rows
+    table = fpve(*words).stdout.splitlines()
+    assert len(table) == 5
+    assert all(row["image_id"] in line for row, line in zip(rows, table[2:], strict=True))
+
+
+def test_queries_print_what_the_library_returns(store: Path, pictures: Path) -> None:
+    """classify, evaluate, sql and status give their figures as JSON and as text."""
+    predictions = json.loads(fpve("classify", store, pictures / "cat/00.png", "--label", "kind", "-f", "json").stdout)
+    assert predictions[0]["path"] == str(pictures / "cat/00.png")
+    assert predictions[0]["prediction"] in ("cat", "dog", "bird")
+    evaluation = json.loads(fpve("evaluate", store, "--label", "kind", "-f", "json").stdout)
+    assert (evaluation["rows"], evaluation["k"], evaluation["temperature"]) == (12, 20, 0.07)
+    ablation = json.loads(fpve("evaluate", store, "--label", "kind", "--ablation", "-f", "json").stdout)
+    assert list(ablation) == ["image only", "prefix only", "balanced", "concat"]
+    assert fpve("sql", store, "SELECT count(*) AS n FROM images", "-f", "json").stdout == '[\n {\n  "n": 12\n }\n]\n'
+    assert json.loads(fpve("status", store, "-f", "json").stdout)["images"] == 12
+    assert "images         12" in fpve("status", store).stdout
+    assert "accuracy" in fpve("evaluate", store, "--label", "kind").stdout
+
+
+def test_exit_code_3_says_that_inputs_are_in_quarantine(job_file: Path, pictures: Path) -> None:
+    """The snapshot is published, and the message names the table to look at."""
+    (pictures / "broken.jpg").write_bytes(b"no")
+    done = fpve("run", job_file)
+    assert done.returncode == 3
+    assert "1 inputs are in quarantine" in done.stderr
+
+
+def test_a_run_with_nothing_to_do_loads_no_model(job_file: Path, store: Path) -> None:
+    """The second run imports neither torch nor faiss nor duckdb."""
+    script = (
+        f"import sys, fpve; report = fpve.run({str(job_file)!r}); assert not report.published\n"
+        "assert not {'torch', 'faiss', 'duckdb', 'sentence_transformers'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+BAD = [
+    (["search", "missing", "--text", "x"], 1, "missing: no store here"),
+    (["search", "store", "--image", "missing.png"], 1, "missing.png: no such file"),
+    (["search", "store", "--text", "x", "--where", "kind = = 'cat'"], 1, "where: "),
+    (["search", "store"], 2, "give it --image FILE, --text TEXT, both, or --id IMAGE_ID"),
+    (["search", "store", "--texd", "x"], 2, "No such option"),
+    (["search", "store", "--id", "pets/cat/99.png"], 1, "no image 'pets/cat/99.png'"),
+    (["sql", "store", "SELEC 1"], 1, "SQL: "),
+    (["evaluate", "store", "--label", "knid"], 1, "did you mean 'kind'"),
+    (["run", "missing.toml"], 1, "no such job file"),
+    (["run", "corrupt.toml"], 1, "not a TOML file"),
+    (["run", "misspelt.toml"], 1, "unknown key 'collections.0.metdata'; did you mean 'metadata'?"),
+    (["run", "encoder.toml"], 1, "no image encoder 'efficientnet-lite1'"),
+    (["run", "unmatched.toml"], 1, "none of its 1 paths is an image"),
+    (["run", "reserved.toml"], 1, "column 'score' is reserved by fpve"),
+    (["encode", "new", "missing", "--collection", "x"], 1, "no such folder"),
+    (["encode", "new", "empty", "--collection", "x"], 1, "the folder is empty"),
+    (["encode", "new", "texts", "--collection", "x"], 1, "no pictures in it"),
+    (["encode", "new", "pictures", "--collection", "a/b"], 1, "collection name: expected"),
+    (["encode", "new", "pictures", "--collection", "x", "--prefix", "{captoin}"], 1, "no metadata column 'captoin'"),
+    (["encode", "new", "pictures", "--collection", "x", "--metadata", "missing.csv"], 1, "no such metadata file"),
+    (["init", "missing"], 1, "no such folder"),
+    (["nonsense"], 2, "No such command 'nonsense'"),
+    ([], 2, ""),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), BAD, ids=[" ".join(words) or "nothing" for words, _, _ in BAD])
+def test_bad_input_is_one_line_and_writes_nothing(
+    job_file: Path,
+    store: Path,
+    words: list[str],
+    code: int,
+    message: str,
+    tree: Callable[[Path], dict[str, bytes]],
+) -> None:
+    """A mistake ends with exit code 1 or 2, one line on stderr that says what to do, and no file written."""
+    folder = job_file.parent
+    good = job_file.read_text()
+    (folder / "empty").mkdir()
+    (folder / "texts").mkdir()
+    (folder / "texts" / "note.txt").write_text("x")
+    (folder / "corrupt.toml").write_text("[[[")
+    (folder / "misspelt.toml").write_text(good.replace("metadata =", "metdata ="))
+    (folder / "encoder.toml").write_text(good.replace("fake:24", "efficientnet-lite1").replace('"store"', '"new"'))
+    other = good.replace("pictures/metadata.csv", "other.csv").replace('prefix = "{caption}"', "")
+    (folder / "unmatched.toml").write_text(other.replace('"store"', '"new"'))
+    (folder / "other.csv").write_text("path,x\nnowhere.png,1\n")
+    (folder / "reserved.toml").write_text(other.replace("other.csv", "reserved.csv").replace('"store"', '"new"'))
+    (folder / "reserved.csv").write_text("path,score\ncat/00.png,1\n")
+    before = tree(folder)
+    done = fpve(*words, cwd=folder)
+    assert done.returncode == code, done.stderr
+    if words:
+        assert done.stdout == ""
+        assert done.stderr.startswith("fpve: ")
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert tree(folder) == before
+
+
+def test_a_reader_that_stops_reading_is_no_error(store: Path) -> None:
+    """`fpve sql … | head -1` ends quietly."""
+    command = f"{sys.executable} -m fpve sql {store} 'SELECT range FROM range(200000)' | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_names_that_would_drive_a_terminal_are_printed_harmless(job_file: Path, pictures: Path) -> None:
+    """An escape sequence in a file name reaches no terminal."""
+    draw(pictures / "evil\x1b[31m.png", 300)
+    fpve("run", job_file)
+    done = fpve("sql", job_file.parent / "store", "SELECT path FROM images")
+    assert "evil" in done.stdout
+    assert "\x1b" not in done.stdout

@@ -1,0 +1,84 @@
+"""Manifests: what is written is what is read, and no damage goes unseen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
+from fpve.store import manifest as manifests
+from fpve.store.files import FileRef, inside
+from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Page, Segment, Table
+from fpve.store.schema import Column
+
+FILE = FileRef("images/c/0123.parquet", 7, "ab" * 32)
+MANIFEST = Manifest(
+    snapshot=1,
+    parent=None,
+    created_at="2026-01-02T03:04:05+00:00",
+    written_by="fpve test",
+    encoders={"image": EncoderRef({"name": "fake", "resize": "pad"}, "00ff" * 4, 24)},
+    fusion=FusionRef("balanced", 0.5),
+    columns=(Column("größe", "float64"),),
+    collections=(
+        Collection("c", "/src", "job", "{größe}", (Column("größe", "float64"),), (Page(FILE, 2, "c/a", "c/b"),)),
+    ),
+    segments=(Segment("0123", FILE, 2, 2, 1, ("exact.faiss",)),),
+    tables=(Table("prefixes", FILE, 1),),
+)
+
+
+def test_a_published_manifest_is_read_back(tmp_path: Path) -> None:
+    """What was published is what is loaded, newest first, or by number."""
+    manifests.publish(tmp_path, MANIFEST)
+    manifests.publish(tmp_path, replace(MANIFEST, snapshot=2, parent=1))
+    assert manifests.numbers(tmp_path) == [1, 2]
+    assert manifests.load(tmp_path, 1) == MANIFEST
+    assert manifests.load(tmp_path).snapshot == 2
+    assert [path.name for path in sorted((tmp_path / "snapshots").iterdir())] == [f"{one:020d}.json" for one in (1, 2)]
+
+
+def test_a_number_is_published_once(tmp_path: Path) -> None:
+    """A second manifest of the same number is refused and the first is left as it was."""
+    manifests.publish(tmp_path, MANIFEST)
+    with pytest.raises(StoreLocked, match="snapshot 1 was published by another writer"):
+        manifests.publish(tmp_path, replace(MANIFEST, written_by="other"))
+    assert manifests.load(tmp_path) == MANIFEST
+
+
+def test_every_flipped_bit_is_found() -> None:
+    """Any single bit of a manifest that is flipped makes it invalid, white space and escapes included."""
+    data = manifests.dumps(MANIFEST)
+    assert manifests.loads(data) == MANIFEST
+    for bit in range(len(data) * 8):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((ValueError, TypeError)):
+            manifests.loads(bytes(damaged))
+
+
+def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path: Path) -> None:
+    """It is never skipped in silence; older snapshots still open."""
+    manifests.publish(tmp_path, MANIFEST)
+    (tmp_path / "snapshots" / f"{2:020d}.json").write_text("{}")
+    with pytest.raises(StoreCorrupt, match=r"damaged manifest .*at=1, or `fpve rollback`"):
+        manifests.load(tmp_path)
+    assert manifests.load(tmp_path, 1) == MANIFEST
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    """No store and no such snapshot are different errors."""
+    with pytest.raises(StoreNotFound, match="no store here"):
+        manifests.load(tmp_path)
+    manifests.publish(tmp_path, MANIFEST)
+    with pytest.raises(StoreNotFound, match="no snapshot 5; it has 1"):
+        manifests.load(tmp_path, 5)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", ""])
+def test_no_name_leads_outside(tmp_path: Path, name: str) -> None:
+    """A manifest's file names stay inside the store."""
+    with pytest.raises(StoreCorrupt, match="outside the store"):
+        inside(tmp_path, name)

@@ -1,0 +1,83 @@
+"""SQL over a store: its answers, and that it reaches nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fpve
+from fpve.config import Job
+from fpve.errors import QueryError
+from fpve.store.snapshot import Snapshot
+
+
+@pytest.fixture
+def store(job: Job) -> fpve.Store:
+    """A store of the twelve pictures."""
+    fpve.run(job)
+    return fpve.open(job.store)
+
+
+def test_questions_are_answered_as_pandas_would(store: fpve.Store) -> None:
+    """Grouping and arithmetic over metadata give what pandas gives on the same rows."""
+    frame = store.images.to_pandas()
+    found = store.sql("SELECT kind, count(*) AS n, avg(price) AS price, count(prefix) AS p FROM images GROUP BY kind")
+    expected = frame.groupby("kind").agg(n=("image_id", "count"), price=("price", "mean"), p=("prefix", "count"))
+    rows = found.to_pandas().set_index("kind").sort_index()
+    assert (rows == expected.sort_index()).all().all()
+
+
+def test_every_view_is_there(store: fpve.Store, job: Job) -> None:
+    """images, vectors, prefixes, quarantine and runs can be asked; vectors are those of the segments."""
+    counts = [
+        store.sql(f"SELECT count(*) AS n FROM {view}")["n"][0].as_py()
+        for view in ("images", "vectors", "prefixes", "quarantine", "runs")
+    ]
+    assert counts == [12, 12, 6, 0, 1]
+    row = store.sql(
+        "SELECT i.segment, i.row, v.vector FROM images i JOIN vectors v USING (image_id) LIMIT 1"
+    ).to_pylist()[0]
+    snapshot = Snapshot.open(job.store)
+    stored = snapshot.segment_rows(next(one for one in snapshot.manifest.segments if one.name == row["segment"]))
+    np.testing.assert_array_equal(np.array(row["vector"], np.float32), stored.vectors[row["row"]])
+    kind = store.sql("SELECT typeof(vector) AS t FROM vectors LIMIT 1")["t"][0].as_py()
+    assert kind == "FLOAT[40]"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_parquet('{store}/images/pets/*.parquet')",
+        "COPY images TO '{store}/stolen.csv'",
+        "ATTACH '{store}/new.db'",
+        "INSTALL httpfs",
+        "SET memory_limit = '1TB'",
+        "CREATE TABLE t AS SELECT 1",
+        "SELECT 1; SELECT 2",
+        "DROP VIEW vectors",
+        "nonsense",
+        "SELECT nothing FROM images",
+        "",
+    ],
+)
+def test_nothing_else_is_reached(
+    store: fpve.Store, job: Job, query: str, tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    """Reading other files, writing, attaching, installing and several statements are refused in one line."""
+    before = tree(job.store)
+    with pytest.raises(QueryError) as caught:
+        store.sql(query.format(store=job.store))
+    assert "\n" not in str(caught.value)
+    assert tree(job.store) == before
+
+
+def test_python_variables_are_no_tables(store: fpve.Store) -> None:
+    """DuckDB's replacement scans would read the program's own variables; they are off."""
+    secret = store.images  # noqa: F841
+    with pytest.raises(QueryError, match="secret"):
+        store.sql("SELECT * FROM secret")

@@ -1,0 +1,256 @@
+"""Search, against a NumPy reference that knows nothing of FAISS, segments or shared vectors."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import FAKE, KINDS, draw, make_job
+
+import fpve
+from fpve import images
+from fpve.config import Job
+from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.errors import ImageError, ImageNotFound, QueryError
+from fpve.fusion import Mode
+from fpve.store.snapshot import Snapshot
+
+WEIGHTS = [0.0, 0.1, 0.25, 0.5, 0.8, 1.0]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """60 images: half without prefix, prefixes that repeat, copies of pictures, several segments, dead rows."""
+    root = tmp_path_factory.mktemp("search")
+    source = root / "pictures"
+    lines = ["path,caption,kind"]
+    for number in range(60):
+        kind = KINDS[number % 3]
+        path = f"{kind}/{number:02d}.png"
+        # 9 has a caption, its original 6 has none; 18 and 12, 48 and 42 have none, and share their vectors.
+        if (original := {9: 6, 18: 12, 29: 24, 48: 42}.get(number)) is not None:
+            shutil.copy(source / f"{KINDS[original % 3]}/{original:02d}.png", source / path)
+        else:
+            draw(source / path, number)
+        lines.append(f"{path},{f'{kind} number {number // 8}' if number % 2 else ''},{kind}")
+        if number in (19, 39, 59):
+            (source / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            fpve.run(make_job(root / "store", source))
+    # Some captions change, so that their old vectors are dead.
+    (source / "metadata.csv").write_text("\n".join(lines).replace("cat number 1", "a tabby") + "\n", encoding="utf-8")
+    job = make_job(root / "store", source)
+    fpve.run(job)
+    return job
+
+
+@pytest.fixture(scope="module")
+def store(job: Job) -> fpve.Store:
+    """The store, open."""
+    return fpve.open(job.store)
+
+
+class Reference:
+    """Blocks of every image, encoded anew, and the scores that the formula gives."""
+
+    def __init__(self, job: Job) -> None:
+        self.rows = Snapshot.open(job.store).images.to_pylist()
+        self.ids = [row["image_id"] for row in self.rows]
+        image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
+        source = job.collections[0].source
+        pictures = [images.decode((source / row["path"]).read_bytes()) for row in self.rows]
+        self.image = _unit(image.encode(np.stack([image.prepare(picture) for picture in pictures])))
+        self.prefix = np.stack(
+            [
+                np.zeros(16, np.float32) if row["prefix"] is None else text.encode([row["prefix"]])[0]
+                for row in self.rows
+            ]
+        )
+        self.prefix = _unit(self.prefix)
+
+    def scores(self, image: np.ndarray, prefix: np.ndarray, weight: float) -> np.ndarray:
+        """A cos_image + (1 - A) cos_prefix with every image; a missing cosine counts 0."""
+        return weight * self.image @ image + (1 - weight) * self.prefix @ prefix
+
+
+@pytest.fixture(scope="module")
+def reference(job: Job) -> Reference:
+    """The reference for the store."""
+    return Reference(job)
+
+
+def test_the_store_is_as_awkward_as_intended(store: fpve.Store) -> None:
+    """The fixture has several segments, dead vectors, shared vectors and rows without prefix."""
+    status = store.status()
+    manifest = Snapshot.open(store.path).manifest
+    assert len(manifest.segments) > 3
+    places = {(row["segment"], row["row"]) for row in store.images.to_pylist()}
+    assert len(places) < status.images == 60
+    assert status.vectors > len(places)
+    assert status.collections[0].with_prefix == 30
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_every_query_by_id_ranks_as_numpy_does(store: fpve.Store, reference: Reference, weight: float) -> None:
+    """For every image as a query, at any weight, hits and scores are the reference's; equal scores are ties."""
+    usable = [at for at in range(60) if weight > 0 or reference.prefix[at].any()]
+    found = store.search(ids=[reference.ids[at] for at in usable], image_weight=weight, k=12)
+    for at, hits in zip(usable, found, strict=True):
+        scores = reference.scores(reference.image[at], reference.prefix[at], weight)
+        _assert_ranks_as(hits, reference, np.delete(scores, at), np.delete(np.arange(60), at))
+
+
+def test_scores_are_the_weighted_cosines(store: fpve.Store) -> None:
+    """A hit's score is A image_score + (1 - A) prefix_score; a cosine is null where either side lacks the block."""
+    hits = store.search(id="pets/dog/01.png", image_weight=0.3, k=59)
+    for hit in hits:
+        assert hit.score == pytest.approx(0.3 * (hit.image_score or 0) + 0.7 * (hit.prefix_score or 0), abs=1e-4)
+        assert (hit.prefix_score is None) == (hit.prefix is None)
+    assert {hit.prefix_score for hit in store.search(id="pets/cat/00.png", image_weight=1, k=59)} == {None}
+
+
+def test_picture_text_and_both_agree_with_the_reference(job: Job, store: fpve.Store, reference: Reference) -> None:
+    """A file, a text, and both are encoded as the rows were; the weight defaults to 1, 0 and the store's own."""
+    file = job.collections[0].source / "dog/01.png"
+    at = reference.ids.index("pets/dog/01.png")
+    text = _unit(open_text_encoder(FAKE.text).encode(["cat number 3"]))[0]
+    every = np.arange(60)
+    nothing = np.zeros(16, np.float32)
+    _assert_ranks_as(
+        store.search(image=file, k=60), reference, reference.scores(reference.image[at], nothing, 1), every
+    )
+    no_image = np.zeros(24, np.float32)
+    _assert_ranks_as(store.search(text="cat number 3", k=60), reference, reference.scores(no_image, text, 0), every)
+    both = reference.scores(reference.image[at], text, 0.5)
+    _assert_ranks_as(store.search(image=file, text="cat number 3", k=60), reference, both, every)
+    hit = store.search(image=file, k=1)[0]
+    assert (hit.image_id, hit.path) == ("pets/dog/01.png", str(file))
+    assert hit.score == pytest.approx(1, abs=1e-5)
+    assert store.search(image=file.read_bytes(), k=1)[0] == hit
+
+
+def test_ties_are_broken_by_image_id(store: fpve.Store) -> None:
+    """Images with the same prefix are equal to a text; they come in the order of their ids, whatever k is."""
+    every = store.search(text="dog number 1", k=60)
+    keys = [(-round(hit.score, 6), hit.image_id) for hit in every]
+    assert keys == sorted(keys)
+    for k in (1, 2, 5, 33):
+        assert [hit.image_id for hit in store.search(text="dog number 1", k=k)] == [hit.image_id for hit in every[:k]]
+
+
+def test_a_filter_never_loses_a_match(store: fpve.Store, reference: Reference) -> None:
+    """With a condition, the hits are the best of exactly the rows that meet it; all of them if they are fewer than k."""
+    rows = np.array([at for at, row in enumerate(reference.rows) if row["kind"] == "cat" and row["prefix"] is None])
+    at = reference.ids.index("pets/bird/05.png")
+    scores = reference.scores(reference.image[at], reference.prefix[at], 0.5)
+    hits = store.search(id="pets/bird/05.png", k=100, where="kind = 'cat' AND prefix IS NULL -- a comment")
+    _assert_ranks_as(hits, reference, scores[rows], rows)
+    assert len(store.search(id="pets/bird/05.png", where="false")) == 0
+
+
+def test_an_image_does_not_find_itself_but_finds_its_copies(store: fpve.Store) -> None:
+    """A query by id leaves out the image, not others with the same content."""
+    ids = [hit.image_id for hit in store.search(id="pets/cat/06.png", image_weight=1, k=59)]
+    assert "pets/cat/06.png" not in ids
+    assert len(ids) == 59
+    assert ids[0] == "pets/cat/09.png"
+
+
+@pytest.mark.parametrize("mode", ["balanced", "concat"])
+def test_vector_queries(job: Job, tmp_path: Path, mode: Mode) -> None:
+    """A row's own fused vector finds that row with score 1; an image block alone ranks by picture."""
+    from dataclasses import replace
+
+    from fpve.config import FusionConfig
+
+    other = replace(job, store=tmp_path / "store", fusion=FusionConfig(mode=mode))
+    fpve.run(other)
+    store = fpve.open(other.store)
+    vectors = store.sql("SELECT image_id, vector FROM vectors JOIN images USING (image_id) WHERE prefix IS NOT NULL")
+    fused = np.array(vectors["vector"].to_pylist(), np.float32)
+    for hits, row in zip(store.search(vectors=fused, k=3), vectors.to_pylist(), strict=True):
+        assert hits[0].score == pytest.approx(1, abs=1e-5)
+        assert row["image_id"] in [hit.image_id for hit in hits if hit.score > 1 - 1e-5]
+    by_picture = store.search(vector=fused[0, :24], k=5).to_arrow()["image_id"]
+    assert by_picture == store.search(vector=fused[0], image_weight=1, k=5).to_arrow()["image_id"]
+
+
+def test_many_threads_get_the_same_answers(job: Job) -> None:
+    """A fresh store searched from eight threads at once answers each as a single thread would."""
+    store = fpve.open(job.store)
+    ids = [row["image_id"] for row in fpve.open(job.store).images.to_pylist()][:16]
+    expected = {one: fpve.open(job.store).search(id=one).to_arrow() for one in ids}
+    wrong: list[str] = []
+
+    def ask(mine: list[str]) -> None:
+        wrong.extend(one for one in mine if store.search(id=one).to_arrow() != expected[one])
+
+    threads = [threading.Thread(target=ask, args=(ids[at:] + ids[:at],)) for at in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_refresh_moves_on_to_the_newest_snapshot(tmp_path: Path, pictures: Path) -> None:
+    """An open store stays at its snapshot until it is refreshed; an older one can be opened by number."""
+    job = make_job(tmp_path / "store", pictures)
+    fpve.run(job)
+    store = fpve.open(job.store)
+    draw(pictures / "cat/new.png", 77)
+    fpve.run(job)
+    assert (len(store.images), store.refresh(), len(store.images), store.refresh()) == (12, True, 13, False)
+    assert len(fpve.open(job.store, at=1).images) == 12
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "message"),
+    [
+        ({}, QueryError, "expected a picture, a text, both, an id or a vector, found none"),
+        ({"id": "pets/cat/00.png", "text": "x"}, QueryError, "found ids and texts"),
+        ({"id": "pets/cat/0.png"}, ImageNotFound, "no image 'pets/cat/0.png' .* did you mean"),
+        ({"text": "x", "k": 0}, QueryError, "k: expected at least 1, found 0"),
+        ({"text": "x", "image_weight": 1.5}, QueryError, "from 0 .text only. to 1 .picture only., found 1.5"),
+        ({"text": "x", "image_weight": 1}, QueryError, "ranks by the picture alone, but the query has no picture"),
+        ({"id": "pets/cat/00.png", "image_weight": 0}, QueryError, "ranks by the text alone"),
+        ({"text": "x", "where": "nonsense ="}, QueryError, "where: "),
+        ({"text": "x", "where": "kindd = 'cat'"}, QueryError, "where: .*kindd"),
+        ({"text": "x", "where": "true); SELECT (1"}, QueryError, "where: "),
+        ({"image": "missing.png"}, ImageError, "missing.png: no such file"),
+        ({"image": b"text"}, ImageError, "not a picture"),
+        ({"vector": np.ones(7)}, QueryError, r"expected 40 numbers \(24 of the image, 16 of the prefix\).* found 7"),
+        ({"vector": np.zeros(40)}, QueryError, "not all zero"),
+        ({"images": [b""], "texts": ["a", "b"]}, QueryError, "as many texts as pictures, found 2 and 1"),
+        ({"text": "x", "ids": ["y"]}, QueryError, "one query or several"),
+    ],
+)
+def test_wrong_queries_are_refused(store: fpve.Store, query: dict, error: type[Exception], message: str) -> None:
+    """A query that can't be answered raises an error that says why, in one line."""
+    with pytest.raises(error, match=message) as caught:
+        store.search(**query)
+    assert "\n" not in str(caught.value)
+
+
+def test_text_against_a_store_without_prefixes_names_the_remedies(tmp_path: Path, pictures: Path) -> None:
+    """Nothing could be compared with the text, so the error says what would help."""
+    job = make_job(tmp_path / "store", pictures, prefix=None)
+    fpve.run(job)
+    with pytest.raises(QueryError, match=r"no image has a prefix .* prefix such as .*, or search by picture"):
+        fpve.open(job.store).search(text="a cat")
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norm > 0, norm, 1)
+
+
+def _assert_ranks_as(hits: fpve.Hits, reference: Reference, scores: np.ndarray, rows: np.ndarray) -> None:
+    """The hits have the reference's best scores, in order, and each the score that the reference gives it."""
+    best = np.sort(scores)[::-1][: len(hits)]
+    np.testing.assert_allclose([hit.score for hit in hits], best, atol=1e-4)
+    mine = {reference.ids[row]: score for row, score in zip(rows, scores, strict=True)}
+    np.testing.assert_allclose([mine[hit.image_id] for hit in hits], best, atol=1e-4)
+    assert len({hit.image_id for hit in hits}) == len(hits)
