@@ -141,8 +141,8 @@ class CollectionConfig:
         """Check the name, which is a directory in the store and the first part of every image_id."""
         if not re.fullmatch(r"\w[\w.\-]{0,99}", self.name):
             raise JobError(
-                "collection name: expected up to 100 letters, digits, '.', '_' or '-', starting with a letter or digit, "
-                f"found {self.name!r}"
+                "collection name: expected up to 100 letters, digits, '.', '_' or '-', starting with a letter "
+                f"or digit, found {self.name!r}"
             )
 
 

@@ -19,7 +19,7 @@ from fpve.store.snapshot import Snapshot
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """45 images of three kinds; captions tell the kind two times in three, some are shared, some pictures are copies."""
+    """45 images of three kinds; captions tell the kind two times in three, some are shared; some pictures too."""
     root = tmp_path_factory.mktemp("knn")
     source = root / "pictures"
     lines = ["path,caption,kind,day"]

@@ -141,7 +141,7 @@ def test_ties_are_broken_by_image_id(store: fpve.Store) -> None:
 
 
 def test_a_filter_never_loses_a_match(store: fpve.Store, reference: Reference) -> None:
-    """With a condition, the hits are the best of exactly the rows that meet it; all of them if they are fewer than k."""
+    """With a condition, the hits are the best of exactly the rows that meet it; all of them if that is fewer than k."""
     rows = np.array([at for at, row in enumerate(reference.rows) if row["kind"] == "cat" and row["prefix"] is None])
     at = reference.ids.index("pets/bird/05.png")
     scores = reference.scores(reference.image[at], reference.prefix[at], 0.5)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fpve.cli import output
 from fpve.cli.options import PATH, given, image_weight, object_output, row_output, store_argument, votes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @click.command()
@@ -39,8 +43,8 @@ def search(
     if image is None and image_id is None and text is None:
         raise click.UsageError("give it --image FILE, --text TEXT, both, or --id IMAGE_ID")
     options = given(image=image, id=image_id, text=text, image_weight=image_weight, k=k, where=where)
-    hits = fpve.open(store).search(**options)
-    output.print_rows(hits.to_arrow(), kind, output_file, hide=("collection", "path"))
+    hits = fpve.open(store).search(**options).to_arrow()
+    output.print_rows(hits, kind, output_file, hide=("collection", "path", *_uninformative(hits)))
 
 
 @click.command()
@@ -154,6 +158,12 @@ def sql(store: Path, query: str, kind: str, output_file: Path | None) -> None:
     import fpve
 
     output.print_rows(fpve.open(store).sql(query), kind, output_file)
+
+
+def _uninformative(hits: pa.Table) -> list[str]:
+    """Metadata columns that a person need not see: empty for all hits, or the prefix once more."""
+    metadata = hits.column_names[hits.column_names.index("prefix") + 1 :]
+    return [name for name in metadata if hits[name].null_count == len(hits) or hits[name].equals(hits["prefix"])]
 
 
 COMMANDS = (search, classify, evaluate, sql)

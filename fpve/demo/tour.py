@@ -58,6 +58,7 @@ class Section:
     commands: tuple[str, ...]
     note: str = ""
     query: str | None = None
+    query_label: str = "the query"
     hits: list[dict[str, Any]] = field(default_factory=list)
     bars: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -177,7 +178,9 @@ class _Guide:
             query = store.thumbnail(image_id)
         elif picture is not None:
             query = thumbnail(decode(picture.read_bytes()))
-        shown = Section(title, text, (command,), query=data_uri(query) if query else None, hits=_shown(store, hits))
+        label = f"the query, with the text “{query_text}”" if query_text and query else "the query"
+        address = data_uri(query) if query else None
+        shown = Section(title, text, (command,), query=address, query_label=label, hits=_shown(store, hits))
         self.sections.append(shown)
 
     def evaluate(self, store: Store) -> None:
@@ -190,8 +193,8 @@ class _Guide:
         self.sections.append(
             Section(
                 "Is the fused vector worth it?",
-                "The Unicode block of each symbol, predicted from its 20 nearest neighbours. A symbol does not vote for "
-                "itself, nor does its drawing in the other style, which has the same name.",
+                "The Unicode block of each symbol, predicted from its 20 nearest neighbours. A symbol does not vote "
+                "for itself, nor does its drawing in the other style, which has the same name.",
                 (command,),
                 bars=[
                     {"name": name, "value": one.accuracy, "best": one.accuracy == best} for name, one in found.items()
@@ -275,7 +278,7 @@ def _runs(first: RunReport, second: RunReport) -> Section:
             "scanned": report.scanned,
             "encoded": report.encoded,
             "unchanged": report.unchanged,
-            "seconds": round(report.seconds["total"], 1),
+            "seconds": f"{report.seconds['total']:.1f}",
             "snapshot": f"{report.snapshot} ({'published' if report.published else 'nothing to do'})",
         }
         for name, report in (("first", first), ("again", second))
