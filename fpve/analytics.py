@@ -26,7 +26,7 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
         QueryError: it is not one valid query, or it reaches for anything but these views.
     """
     with _connect() as connection:
-        connection.register("images", images_view(snapshot))
+        connection.register("images", snapshot.images)
         connection.register("vector_rows", snapshot.vector_rows())
         for name in ("prefixes", "quarantine"):
             connection.register(name, snapshot.table(name))
@@ -46,7 +46,7 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
     Raises:
         QueryError: it is not an SQL condition over the columns of `images`.
     """
-    images = images_view(snapshot)
+    images = snapshot.images
     with _connect() as connection:
         connection.register("images", images.append_column(_ROW, pa.array(np.arange(len(images)))))
         connection.execute("SET lock_configuration = true")
@@ -54,13 +54,6 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
         found = _one_result(connection, f"SELECT {_ROW} FROM images WHERE ({where}\n) ORDER BY {_ROW}", what="where")
     rows: NDArray[np.int64] = found[_ROW].to_numpy()
     return rows
-
-
-def images_view(snapshot: Snapshot) -> pa.Table:
-    """Image rows with full paths, as queries and hits show them."""
-    images = snapshot.images
-    number = images.schema.get_field_index("path")
-    return images.set_column(number, "path", snapshot.source_paths(images))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from fpve.analytics import images_view, run_sql
+from fpve.analytics import run_sql
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
@@ -62,7 +62,7 @@ class Store:
     @property
     def images(self) -> pa.Table:
         """One row an image, sorted by image_id, without vectors."""
-        return images_view(self._searcher.snapshot)
+        return self._searcher.snapshot.images
 
     @property
     def _manifest(self) -> Manifest:

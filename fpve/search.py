@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.analytics import images_view, matching_rows
+from fpve.analytics import matching_rows
 from fpve.config import nearest as nearest_word
 from fpve.errors import ImageNotFound, QueryError
 from fpve.fusion import Blocks, Floats, FusedRows, Mode
@@ -230,7 +230,7 @@ class Searcher:
 
     def hits(self, found: Neighbours) -> pa.Table:
         """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata."""
-        images = images_view(self.snapshot).take(pa.array(found.row))
+        images = self.snapshot.images.take(pa.array(found.row))
         scores = {
             name: pa.array(getattr(found, name), from_pandas=True) for name in ("score", "image_score", "prefix_score")
         }
@@ -287,9 +287,17 @@ class Searcher:
         return np.take_along_axis(position, best, axis=1)
 
     def _vectors_allowed(self, allowed: Mask | None) -> Mask:
-        """Which vectors belong to an image that is allowed; those that no image names are dead."""
+        """Which vectors belong to an image that is allowed; one that no image names is dead."""
+        if allowed is None:
+            return self._alive
         mask = np.zeros(self._offsets[-1], bool)
-        mask[self._position if allowed is None else self._position[allowed]] = True
+        mask[self._position[allowed]] = True
+        return mask
+
+    @cached_property
+    def _alive(self) -> Mask:
+        mask = np.zeros(self._offsets[-1], bool)
+        mask[self._position] = True
         return mask
 
     def _vectors(self, positions: Rows) -> Floats:

@@ -1,25 +1,14 @@
-"""Small collections and stores that tests share; pictures are real files, the encoder is the deterministic fake."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from samples import KINDS, draw, make_job
 
-from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job
-
-FAKE = Encoders(image=EncoderConfig("fake:24"), text=EncoderConfig("fake:16"))
-KINDS = ("cat", "dog", "bird")
-
-
-def draw(path: Path, seed: int) -> None:
-    """Write a small picture that no other seed gives."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((40, 30), Image.Resampling.NEAREST).save(path)
+from fpve.config import Job
 
 
 @pytest.fixture
@@ -40,18 +29,6 @@ def pictures(tmp_path: Path) -> Path:
 def job(tmp_path: Path, pictures: Path) -> Job:
     """A job over `pictures` with captions as prefixes."""
     return make_job(tmp_path / "store", pictures)
-
-
-def make_job(store: Path, source: Path, **options: object) -> Job:
-    """A job of one collection `pets` with the fake encoders."""
-    collection = {"metadata": source / "metadata.csv", "prefix": "{caption}", **options}
-    return Job(
-        name="pets",
-        store=store,
-        encoders=FAKE,
-        fusion=FusionConfig(),
-        collections=(CollectionConfig(name="pets", source=source, **collection),),
-    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import KINDS, draw, make_job
+from samples import KINDS, draw, make_job
 
 import fpve
 from fpve.config import Job

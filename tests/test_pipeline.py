@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import FAKE, draw, make_job
+from samples import FAKE, draw, make_job
 
 import fpve
 from fpve import images
@@ -30,7 +30,7 @@ def test_a_run_stores_the_formula_of_every_picture(job: Job, pictures: Path) -> 
     assert (report.scanned, report.new, report.encoded, report.quarantined, report.snapshot) == (12, 12, 12, 0, 1)
     assert report.without_prefix == 6
     snapshot = Snapshot.open(job.store)
-    rows = snapshot.images.to_pylist()
+    rows = _stored(snapshot)
     stored = {(key["content_hash"], key["prefix_id"]): at for at, key in enumerate(_all_keys(snapshot))}
     fused = snapshot.segment_rows(snapshot.manifest.segments[0])
     image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
@@ -49,7 +49,7 @@ def test_a_run_stores_the_formula_of_every_picture(job: Job, pictures: Path) -> 
 def test_image_rows_hold_what_is_known_of_a_picture(job: Job, pictures: Path) -> None:
     """A row has id, path, size in bytes and pixels, prefix, and metadata with the types that lose nothing."""
     fpve.run(job)
-    row = Snapshot.open(job.store).images.to_pylist()[1]
+    row = _stored(Snapshot.open(job.store))[1]
     assert row["image_id"] == "pets/bird/05.png"
     assert row["path"] == "bird/05.png"
     assert row["bytes"] == (pictures / "bird/05.png").stat().st_size
@@ -73,7 +73,7 @@ def test_the_same_bytes_are_encoded_once(job: Job, pictures: Path) -> None:
     shutil.copy(pictures / "cat/03.png", pictures / "cat/copy.png")
     report = fpve.run(job)
     assert (report.scanned, report.encoded) == (13, 12)
-    rows = {row["path"]: row for row in Snapshot.open(job.store).images.to_pylist()}
+    rows = {row["path"]: row for row in _stored(Snapshot.open(job.store))}
     places = [(rows[path]["segment"], rows[path]["row"]) for path in ("cat/03.png", "cat/copy.png")]
     assert places[0] == places[1]
 
@@ -81,7 +81,7 @@ def test_the_same_bytes_are_encoded_once(job: Job, pictures: Path) -> None:
 def test_a_run_costs_what_changed(job: Job, pictures: Path) -> None:
     """One new, one changed, one renamed and one removed picture: two are encoded, and the rest stays where it was."""
     fpve.run(job)
-    first = {row["path"]: row for row in Snapshot.open(job.store).images.to_pylist()}
+    first = {row["path"]: row for row in _stored(Snapshot.open(job.store))}
     draw(pictures / "cat/new.png", 100)
     draw(pictures / "dog/01.png", 101)
     (pictures / "bird/05.png").rename(pictures / "bird/moved.png")
@@ -89,11 +89,11 @@ def test_a_run_costs_what_changed(job: Job, pictures: Path) -> None:
     report = fpve.run(job)
     assert (report.encoded, report.removed, report.new, report.snapshot) == (2, 2, 2, 2)
     snapshot = Snapshot.open(job.store)
-    second = {row["path"]: row for row in snapshot.images.to_pylist()}
+    second = {row["path"]: row for row in _stored(snapshot)}
     assert set(second) == set(first) - {"bird/05.png", "bird/11.png"} | {"cat/new.png", "bird/moved.png"}
     assert second["bird/moved.png"]["content_hash"] == first["bird/05.png"]["content_hash"]
     assert len(snapshot.manifest.segments) == 2
-    assert Snapshot.open(job.store, at=1).images.to_pylist() == list(first.values())
+    assert _stored(Snapshot.open(job.store, at=1)) == list(first.values())
 
 
 def test_a_changed_prefix_is_fused_from_stored_features(job: Job) -> None:
@@ -264,6 +264,10 @@ def test_errors_before_the_first_picture_write_nothing(job: Job, name: str) -> N
     with pytest.raises(FpveError, match=r"did you mean|offline"):
         fpve.run(broken)
     assert not job.store.exists()
+
+
+def _stored(snapshot: Snapshot) -> list[dict[str, object]]:
+    return snapshot.read_collection(snapshot.manifest.collections[0]).to_pylist()
 
 
 def _all_keys(snapshot: Snapshot) -> list[dict[str, object]]:

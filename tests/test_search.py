@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAKE, KINDS, draw, make_job
+from samples import FAKE, KINDS, draw, make_job
 
 import fpve
 from fpve import images
@@ -56,11 +56,10 @@ class Reference:
     """Blocks of every image, encoded anew, and the scores that the formula gives."""
 
     def __init__(self, job: Job) -> None:
-        self.rows = Snapshot.open(job.store).images.to_pylist()
+        self.rows = fpve.open(job.store).images.to_pylist()
         self.ids = [row["image_id"] for row in self.rows]
         image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
-        source = job.collections[0].source
-        pictures = [images.decode((source / row["path"]).read_bytes()) for row in self.rows]
+        pictures = [images.decode(Path(row["path"]).read_bytes()) for row in self.rows]
         self.image = _unit(image.encode(np.stack([image.prepare(picture) for picture in pictures])))
         self.prefix = np.stack(
             [

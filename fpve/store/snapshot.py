@@ -51,15 +51,17 @@ class Snapshot:
 
     @cached_property
     def images(self) -> pa.Table:
-        """All image rows, sorted by image_id."""
+        """All image rows, sorted by image_id; `path` is the full path, as far as it can be said in UTF-8."""
         # Sorted as image_ids are: "a-b/x" comes before "a/x", though "a" comes before "a-b".
         ordered = sorted(self.manifest.collections, key=lambda one: one.name.encode() + b"/")
         parts = [self.read_collection(collection) for collection in ordered]
         schema = page_schema(self.manifest.columns)
-        return pa.concat_tables(parts) if parts else schema.empty_table()
+        # In one chunk, because taking rows from many is slow.
+        rows = pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
+        return rows.set_column(schema.get_field_index("path"), schema.field("path"), self._full_paths(rows))
 
     def read_collection(self, collection: Collection) -> pa.Table:
-        """Image rows of one collection, sorted by image_id, with the store's one schema."""
+        """Image rows of one collection as they are stored, sorted by image_id: `path` is relative to its source."""
         return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -92,10 +94,9 @@ class Snapshot:
             partition_base_dir=str(self.root / "vectors"),
         )
 
-    def source_paths(self, rows: pa.Table) -> pa.Array:
-        """Full path of each image row's file, as far as it can be said in UTF-8."""
+    def _full_paths(self, rows: pa.Table) -> pa.Array:
         roots = {one.name: one.source for one in self.manifest.collections}
-        names = pc.dictionary_encode(rows["collection"].combine_chunks())
+        names = pc.dictionary_encode(rows["collection"]).combine_chunks()
         sources = pa.array([roots[name] for name in names.dictionary.to_pylist()], pa.string())
         return pc.binary_join_element_wise(sources.take(names.indices), rows["path"].combine_chunks(), "/")
 

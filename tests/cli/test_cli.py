@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pyarrow.parquet as pq
 import pytest
-from conftest import draw
+from samples import draw
 
 from fpve.cli import cli
 
@@ -219,7 +219,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 def test_a_reader_that_stops_reading_is_no_error(store: Path) -> None:
     """`fpve sql … | head -1` ends quietly."""
-    command = f"{sys.executable} -m fpve sql {store} 'SELECT range FROM range(200000)' | head -1"
+    command = f"{sys.executable} -m fpve sql {store} 'SELECT range FROM range(20000)' | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
