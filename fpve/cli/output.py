@@ -57,16 +57,19 @@ def rows_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
     terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    numeric = [all(row[at] is None or _is_number(row[at]) for row in rows) and bool(rows) for at in range(len(columns))]
-    for name, right in zip(columns, numeric, strict=True):
+    cells = [[_cell(value, cut=terminal) for value in row] for row in rows]
+    for at, name in enumerate(columns):
+        numeric = bool(rows) and all(row[at] is None or _is_number(row[at]) for row in rows)
         table.add_column(
             Text(name),
-            justify="right" if right else "left",
+            justify="right" if numeric else "left",
             no_wrap=True,
             overflow="ellipsis" if terminal else "ignore",
+            # Where there is no room for everything, a text may be cut, a number never.
+            min_width=max(len(row[at]) for row in cells) if numeric else None,
         )
-    for row in rows:
-        table.add_row(*(Text(_cell(value, cut=terminal)) for value in row))
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
     width = shutil.get_terminal_size().columns if terminal else _UNBOUNDED
     console = Console(width=width, color_system=None, highlight=False, emoji=False, legacy_windows=False)
     with console.capture() as captured:

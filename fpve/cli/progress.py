@@ -14,6 +14,18 @@ def terminal_progress() -> Progress:
     return BarProgress() if sys.stderr.isatty() else SilentProgress()
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something is going on, such as a model being loaded, where nothing can be counted."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield
+
+
 class BarProgress:
     """One bar a stage: what is done, how fast, and how long it will take."""
 

@@ -9,6 +9,7 @@ import click
 
 from fpve.cli import output
 from fpve.cli.options import PATH, given, image_weight, object_output, row_output, store_argument, votes
+from fpve.cli.progress import working
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,8 @@ def search(
     if image is None and image_id is None and text is None:
         raise click.UsageError("give it --image FILE, --text TEXT, both, or --id IMAGE_ID")
     options = given(image=image, id=image_id, text=text, image_weight=image_weight, k=k, where=where)
-    hits = fpve.open(store).search(**options).to_arrow()
+    with working("searching"):
+        hits = fpve.open(store).search(**options).to_arrow()
     output.print_rows(hits, kind, output_file, hide=("collection", "path", *_uninformative(hits)))
 
 
@@ -73,7 +75,8 @@ def classify(
     import fpve
 
     options = given(text=text, image_weight=image_weight, k=k, temperature=temperature, where=where)
-    found = fpve.open(store).classify(list(files), label=label, **options)
+    with working("classifying"):
+        found = fpve.open(store).classify(list(files), label=label, **options)
     named = found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files]))
     output.print_rows(named, kind, output_file, hide=("probabilities", "neighbours"))
 
@@ -111,7 +114,8 @@ def evaluate(
     if ablation:
         if image_weight is not None or mode is not None:
             raise click.UsageError("--ablation sets image weight and mode itself")
-        found = opened.ablation(label=label, **options)
+        with working("evaluating"):
+            found = opened.ablation(label=label, **options)
         rows = [
             (name, one.accuracy, one.balanced_accuracy, one.macro_f1, one.naive_accuracy) for name, one in found.items()
         ]
@@ -122,7 +126,8 @@ def evaluate(
             output.emit(output.rows_text(columns, rows))
         warnings = {text for one in found.values() for text in one.warnings}
     else:
-        result = opened.evaluate(label=label, **options, **given(image_weight=image_weight, mode=mode))
+        with working("evaluating"):
+            result = opened.evaluate(label=label, **options, **given(image_weight=image_weight, mode=mode))
         warnings = set(result.warnings)
         if kind == "json":
             output.emit(output.to_json(dataclasses.asdict(result)))
@@ -157,7 +162,9 @@ def sql(store: Path, query: str, kind: str, output_file: Path | None) -> None:
     """
     import fpve
 
-    output.print_rows(fpve.open(store).sql(query), kind, output_file)
+    with working("asking"):
+        rows = fpve.open(store).sql(query)
+    output.print_rows(rows, kind, output_file)
 
 
 def _uninformative(hits: pa.Table) -> list[str]:

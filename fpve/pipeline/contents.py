@@ -40,22 +40,18 @@ class Contents:
 
     @classmethod
     def learn(cls, plan: CollectionPlan, read: NDArray[np.int64], outcomes: Sequence[Outcome]) -> Contents:
-        """Add what the engine found in the files of the row numbers `read` to what was known."""
-        columns: dict[str, list[object]] = {
-            name: plan.files[name].to_pylist() for name in ("content_hash", "size", "mtime_ns")
-        }
-        reasons: list[str | None] = [None] * len(plan.files)
-        for row, outcome in zip(read.tolist(), outcomes, strict=True):
-            columns["content_hash"][row] = outcome.content_hash
-            columns["size"][row] = outcome.size
-            columns["mtime_ns"][row] = outcome.mtime_ns
-            reasons[row] = outcome.reason
+        """Add what the engine found in the files of the row numbers `read`, ascending, to what was known."""
+        mask = np.zeros(len(plan.files), bool)
+        mask[read] = True
+
+        def learnt(known: pa.Array, found: list[object]) -> pa.Array:
+            return pc.replace_with_mask(known, pa.array(mask), pa.array(found, known.type))
+
+        known = {name: plan.files[name].combine_chunks() for name in ("content_hash", "size", "mtime_ns")}
         return cls(
             plan,
-            pa.array(columns["content_hash"], pa.string()),
-            pa.array(columns["size"], pa.int64()),
-            pa.array(columns["mtime_ns"], pa.int64()),
-            pa.array(reasons, pa.string()),
+            *(learnt(column, [getattr(one, name) for one in outcomes]) for name, column in known.items()),
+            reason=learnt(pa.nulls(len(mask), pa.string()), [one.reason for one in outcomes]),
         )
 
     @property

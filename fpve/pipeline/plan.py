@@ -64,12 +64,6 @@ class CollectionPlan:
         """The collection's name."""
         return self.config.name
 
-    def must_read(self, pictures: pa.Array) -> pa.Array:
-        """(n,) which files have to be read: those that changed, and those whose content is not among the encoded."""
-        content = self.files["content_hash"].combine_chunks()
-        encoded = pc.is_in(content, value_set=pictures, skip_nulls=True)
-        return pc.invert(pc.or_(encoded, self.known_bad))
-
     def changes(self, content_hash: pa.Array, good: pa.Array) -> Changes:
         """How many good files are new, and how many have another content (n,), prefix or metadata than before."""
         count = int(pc.sum(good).as_py() or 0)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fpve.config import EncoderConfig, Job
 from fpve.encoders import Encoder, open_image_encoder, open_text_encoder
@@ -27,6 +28,7 @@ from fpve.pipeline.report import RunReport
 from fpve.pipeline.vectors import Vectors, recipe_of
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
+from fpve.store.files import check_root
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
 from fpve.store.pending import Recipe, discard, finished_shards
@@ -71,22 +73,20 @@ def run(
             Whatever is found before the first picture is opened leaves nothing behind.
     """
     runner = _Runner(job, progress or SilentProgress(), engine or LocalEngine())
-    with runner.timed("total"):
-        plan = runner.plan(allow_removals=allow_removals)
-        if dry_run:
-            return runner.expected(plan)
-        with writer_lock(job.store, job.name):
-            newest = manifests.numbers(job.store)
-            if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
-                # Somebody published between the plan and the lock.
-                plan = runner.plan(allow_removals=allow_removals)
-            try:
-                runner.execute(plan)
-            except FpveError as error:
-                append_run(job.store, replace(runner.report, error=str(error)).to_dict())
-                raise
-    report = replace(runner.report, seconds=runner.seconds)
-    if report.published:
+    plan = runner.plan(allow_removals=allow_removals)
+    if dry_run:
+        return runner.expected(plan)
+    with writer_lock(job.store, job.name):
+        newest = manifests.numbers(job.store)
+        if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
+            # Somebody published between the plan and the lock.
+            plan = runner.plan(allow_removals=allow_removals)
+        try:
+            runner.execute(plan)
+        except FpveError as error:
+            append_run(job.store, replace(runner.finished(), error=str(error)).to_dict())
+            raise
+        report = runner.finished()
         append_run(job.store, report.to_dict())
     return report
 
@@ -99,6 +99,7 @@ class _Runner:
         self.progress = progress
         self.engine = engine
         self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.report = RunReport(job=job.name, started_at=started)
         self.models = open_models(job)
@@ -111,9 +112,14 @@ class _Runner:
         finally:
             self.seconds[stage] = round(time.perf_counter() - start, 3)
 
+    def finished(self) -> RunReport:
+        """The report with all times in it."""
+        return replace(self.report, seconds={**self.seconds, "total": round(time.perf_counter() - self._start, 3)})
+
     def plan(self, *, allow_removals: bool) -> Plan:
         """Compare the sources with the last snapshot."""
         with self.timed("plan"), self.progress.stage("plan", len(self.job.collections)) as stage:
+            check_root(self.job.store)
             base = Snapshot.open(self.job.store) if manifests.numbers(self.job.store) else None
             _check_same_encoders(self.job, self.models, base)
             scanned_at = time.time_ns()
@@ -139,32 +145,27 @@ class _Runner:
 
     def expected(self, plan: Plan) -> RunReport:
         """The report of a dry run."""
-        have = pa.array([], pa.string())
-        if plan.base is not None and recipe_of(plan.base).image == self.models.image.fingerprint:
-            have = plan.base.images["content_hash"].combine_chunks()
-        reads = [one.files.filter(one.must_read(have)) for one in plan.collections]
+        _, target = self._header(plan.base)
+        vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
+        reads = [one.files.take(pa.array(_must_read(one, vectors))) for one in plan.collections]
         changes = _total(
             one.changes(one.files["content_hash"].combine_chunks(), pc.invert(one.known_bad))
             for one in plan.collections
         )
         return replace(
-            self.report,
+            self.finished(),
             dry_run=True,
             encoded=sum(len(files) for files in reads),
             new=changes.new,
             changed=changes.changed,
             unchanged=changes.unchanged,
             bytes_to_read=sum(pc.sum(files["size"]).as_py() or 0 for files in reads),
-            seconds=dict(self.seconds),
         )
 
     def execute(self, plan: Plan) -> None:
         """Encode what is new, and publish."""
         header, target = self._header(plan.base)
-        vectors = Vectors(target.recipe, target.fusion)
-        if plan.base is not None:
-            vectors.take_up_segments(plan.base)
-        vectors.take_up_shards(finished_shards(self.job.store))
+        vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
         with self.timed("encode"):
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
@@ -217,8 +218,7 @@ class _Runner:
 
     def _encode(self, plan: Plan, vectors: Vectors, target: Target) -> list[Contents]:
         """Read the files that must be read, and encode those whose content is new."""
-        have = vectors.pictures()
-        reads = [np.flatnonzero(one.must_read(have).to_numpy(zero_copy_only=False)) for one in plan.collections]
+        reads = [_must_read(one, vectors) for one in plan.collections]
         files: list[bytes] = []
         prefixes: list[str | None] = []
         for one, rows in zip(plan.collections, reads, strict=True):
@@ -227,10 +227,10 @@ class _Runner:
             prefixes += one.prefix.take(pa.array(rows)).to_pylist()
         outcomes: list[Outcome] = []
         if files:
-            work = Work(files, prefixes, frozenset(have.to_pylist()))
+            work = Work(files, prefixes, vectors.encoded_hashes())
             encoded = self.engine.encode(work, self.models, target, self.progress)
             outcomes = encoded.outcomes
-            vectors.take_up_shards(finished_shards(self.job.store))
+            vectors.changed()
             read = sum(max(one.size, 0) for one in outcomes)
             self.report = replace(self.report, encoded=encoded.pictures, bytes_to_read=read)
         contents = []
@@ -259,7 +259,7 @@ class _Runner:
             builder.finish()
         if prefixes:
             raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}; run `fpve verify`")
-        vectors.take_up_shards(finished_shards(self.job.store))
+        vectors.changed()
         return builder.rows
 
 
@@ -310,6 +310,13 @@ def _guard_quarantine(content: Contents, quarantine: pa.Table, max_quarantine: f
             f"max_quarantine = {max_quarantine:g} allows; nothing was published ({first}). "
             "What was encoded is kept for the next run"
         )
+
+
+def _must_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
+    """Row numbers of the files that have to be read: those that changed, and those whose content is not encoded."""
+    unencoded = vectors.unencoded(plan.files["content_hash"].combine_chunks())
+    chosen = pc.and_(unencoded, pc.invert(plan.known_bad))
+    return np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
 
 
 def _named_vectors(content: Contents) -> pa.Table:

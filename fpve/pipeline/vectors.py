@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,105 +12,123 @@ import pyarrow.compute as pc
 from fpve.fusion import Floats, FusedRows, Fusion
 from fpve.store import segments
 from fpve.store.manifest import Segment
-from fpve.store.pending import Recipe, Shard
+from fpve.store.pending import Recipe, Shard, finished_shards
 from fpve.store.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A set of vector rows that can be looked up.
+class Vectors:
+    """The vector rows that a run can use instead of making them.
 
-    Attributes:
-        source: a segment of the last snapshot, or a finished shard.
-        keys: names and norms of its rows.
-        fusion: how they were made.
-        as_they_are: whether this run can use the vectors themselves, or only the features in them.
-        read: reads the vectors.
+    Most nights change little, so rows that images of the last snapshot have are looked at first; the names of all
+    rows, dead ones and those of finished shards among them, are read only if these do not suffice.
     """
 
-    source: Segment | Shard
-    keys: pa.Table
-    fusion: Fusion
-    as_they_are: bool
-    read: Callable[[], FusedRows]
-
-
-class Vectors:
-    """All vector rows that a run can use instead of making them."""
-
-    def __init__(self, recipe: Recipe, fusion: Fusion) -> None:
+    def __init__(self, root: Path, recipe: Recipe, fusion: Fusion, previous: Snapshot | None) -> None:
+        self._root = root
         self._recipe = recipe
         self._fusion = fusion
-        self._places: dict[str, Place] = {}
+        theirs = recipe_of(previous) if previous is not None else None
+        # With the same vision model the features in old vectors are of use, whatever they were fused with.
+        self._features_from = previous if theirs is not None and theirs.image == recipe.image else None
+        self._vectors_from = previous if theirs == recipe else None
+        self._alive = self._rows_of_images()
+        self._all: pa.Table | None = None
 
-    def take_up_segments(self, snapshot: Snapshot) -> None:
-        """Add the segments of a snapshot, as far as this run's vision model made them."""
-        theirs = recipe_of(snapshot)
-        if theirs.image != self._recipe.image:
-            return
-        for segment in snapshot.manifest.segments:
-            self._places[segment.name] = Place(
-                segment,
-                snapshot.segment_keys(segment),
-                snapshot.fusion,
-                as_they_are=theirs == self._recipe,
-                read=lambda segment=segment: snapshot.segment_rows(segment),  # type: ignore[misc]
-            )
+    def changed(self) -> None:
+        """Forget what was read of shards: there are new ones."""
+        self._all = None
 
-    def take_up_shards(self, shards: Iterable[Shard]) -> None:
-        """Add the finished shards of this run's own recipe."""
-        for shard in shards:
-            if shard.recipe == self._recipe and shard.name not in self._places:
-                self._places[shard.name] = Place(
-                    shard,
-                    segments.read_keys(shard.rows_file),
-                    self._fusion,
-                    as_they_are=True,
-                    read=lambda shard=shard: segments.read_fused(shard.rows_file),  # type: ignore[misc]
-                )
+    def unencoded(self, content_hashes: pa.Array) -> pa.Array:
+        """(n,) for which content hashes no picture has been encoded; null is one of them."""
+        alive = self._alive["content_hash"] if self._features_from is not None else None
+        found = pc.is_in(content_hashes, value_set=_one(alive), skip_nulls=True) if alive is not None else None
+        if found is None or not pc.all(found).as_py():
+            found = pc.is_in(content_hashes, value_set=_one(self._pictures()["content_hash"]), skip_nulls=True)
+        return pc.invert(found)
+
+    def encoded_hashes(self) -> frozenset[str]:
+        """All content hashes of encoded pictures."""
+        return frozenset(self._pictures()["content_hash"].to_pylist())
 
     def locate(self, content_hash: pa.Array, prefix_id: pa.Array) -> pa.Table:
         """For each of n named vectors its `segment` and `row`; null where it has yet to be made."""
-        wanted = _keys(content_hash, prefix_id)
-        names: pa.Array = pa.nulls(len(wanted), pa.string())
-        rows: pa.Array = pa.nulls(len(wanted), pa.int64())
-        for name, place in self._places.items():
-            if place.as_they_are and rows.null_count:
-                found = pc.index_in(wanted, _keys(place.keys["content_hash"], place.keys["prefix_id"]))
-                fresh = pc.and_(pc.is_valid(found), pc.is_null(rows))
-                names = pc.if_else(fresh, pa.scalar(name), names)
-                rows = pc.if_else(fresh, found.cast(pa.int64()), rows)
-        return pa.table({"segment": names, "row": rows})
-
-    def pictures(self) -> pa.Array:
-        """Content hashes of pictures whose features can be recovered."""
-        hashes = [_pictures(place)["content_hash"] for place in self._places.values()]
-        chunks = [chunk for column in hashes for chunk in column.chunks]
-        return pa.chunked_array(chunks, pa.string()).unique()
+        wanted = _names(content_hash, prefix_id)
+        if self._vectors_from is not None:
+            found = pc.index_in(wanted, _names(self._alive["content_hash"], self._alive["prefix_id"]))
+            if not found.null_count:
+                return self._alive.select(["segment", "row"]).take(found)
+        rows = self._every_row()
+        rows = rows.filter(rows["as_it_is"])
+        return rows.select(["segment", "row"]).take(
+            pc.index_in(wanted, _names(rows["content_hash"], rows["prefix_id"]))
+        )
 
     def features(self, content_hashes: pa.Array) -> Iterator[tuple[str, Floats]]:
         """Recover the raw features (image_dim,) of pictures, each once; unknown ones are passed over."""
-        waiting = content_hashes.unique()
-        for place in self._places.values():
-            pictures = _pictures(place)
-            pictures = pictures.filter(pc.is_in(pictures["content_hash"], value_set=waiting))
-            if not len(pictures):
-                continue
-            hashes = pictures["content_hash"].combine_chunks()
-            distinct = hashes.unique()
-            # Every row of a picture holds the same feature: take its first.
-            rows = pictures["row"].take(pc.index_in(distinct, hashes)).to_numpy()
-            fused = place.read()
-            yield from zip(
-                distinct.to_pylist(),
-                place.fusion.unfuse(FusedRows(*(column[rows] for column in fused))).image,
-                strict=True,
-            )
-            waiting = waiting.filter(pc.invert(pc.is_in(waiting, value_set=distinct)))
+        pictures = self._pictures()
+        wanted = content_hashes.unique()
+        # Every row of a picture holds the same feature: the first will do.
+        rows = pictures.take(pc.drop_null(pc.index_in(wanted, _one(pictures["content_hash"]))))
+        for name in rows["segment"].unique().to_pylist():
+            mine = rows.filter(pc.equal(rows["segment"], name))
+            fusion, fused = self._read(name)
+            chosen = FusedRows(*(column[mine["row"].to_numpy()] for column in fused))
+            yield from zip(mine["content_hash"].to_pylist(), fusion.unfuse(chosen).image, strict=True)
 
     def sources(self, names: set[str]) -> list[Segment | Shard]:
-        """The segments and shards of these names, by name."""
-        return [self._places[name].source for name in sorted(names)]
+        """The published segments and the shards of these names, by name."""
+        published = {one.name: one for one in self._segments()}
+        shards = self._shards()
+        return [published.get(name) or shards[name] for name in sorted(names)]
+
+    def _rows_of_images(self) -> pa.Table:
+        if self._features_from is None:
+            return _ROWS.empty_table()
+        return self._features_from.images.select(["content_hash", "prefix_id", "segment", "row"])
+
+    def _every_row(self) -> pa.Table:
+        """Names and places of all rows, whether they have an image block, and whether they can be used as they are."""
+        if self._all is None:
+            parts = [
+                _places(segment.name, self._features_from.segment_keys(segment), self._vectors_from is not None)
+                for segment in (self._segments() if self._features_from is not None else ())
+            ]
+            published = {segment.name for segment in self._segments()}
+            parts += [
+                _places(shard.name, segments.read_keys(shard.rows_file), True)
+                for shard in self._shards().values()
+                if shard.name not in published
+            ]
+            self._all = pa.concat_tables([_ROWS.empty_table(), *parts]).combine_chunks()
+        return self._all
+
+    def _pictures(self) -> pa.Table:
+        rows = self._every_row()
+        return rows.filter(rows["has_image"])
+
+    def _segments(self) -> tuple[Segment, ...]:
+        return self._features_from.manifest.segments if self._features_from is not None else ()
+
+    def _shards(self) -> dict[str, Shard]:
+        return {shard.name: shard for shard in finished_shards(self._root) if shard.recipe == self._recipe}
+
+    def _read(self, name: str) -> tuple[Fusion, FusedRows]:
+        segment = next((one for one in self._segments() if one.name == name), None)
+        if segment is not None and self._features_from is not None:
+            return self._features_from.fusion, self._features_from.segment_rows(segment)
+        return self._fusion, segments.read_fused(self._shards()[name].rows_file)
+
+
+_ROWS = pa.schema(
+    [
+        pa.field("content_hash", pa.string()),
+        pa.field("prefix_id", pa.string()),
+        pa.field("segment", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("has_image", pa.bool_()),
+        pa.field("as_it_is", pa.bool_()),
+    ]
+)
 
 
 def recipe_of(snapshot: Snapshot) -> Recipe:
@@ -120,13 +138,23 @@ def recipe_of(snapshot: Snapshot) -> Recipe:
     return Recipe(encoders["image"].fingerprint, text, snapshot.manifest.fusion.mode)
 
 
-def _pictures(place: Place) -> pa.Table:
-    """Content hashes of a place's rows that have an image block, with their row numbers."""
-    rows = pa.table({"content_hash": place.keys["content_hash"], "row": pa.array(np.arange(len(place.keys)))})
-    return rows.filter(pc.greater(place.keys["image_norm"], 0))
+def _places(name: str, keys: pa.Table, as_they_are: bool) -> pa.Table:
+    count = len(keys)
+    arrays = [
+        keys["content_hash"],
+        keys["prefix_id"],
+        pa.array([name] * count, pa.string()),
+        pa.array(np.arange(count)),
+        pc.greater(keys["image_norm"], 0),
+        pa.array(np.full(count, as_they_are)),
+    ]
+    return pa.table(arrays, schema=_ROWS)
 
 
-def _keys(content_hash: pa.ChunkedArray, prefix_id: pa.ChunkedArray) -> pa.Array:
+def _names(content_hash: pa.ChunkedArray, prefix_id: pa.ChunkedArray) -> pa.Array:
     """Names of vectors as one column of strings; neither part has a `|` in it."""
-    joined = pc.binary_join_element_wise(pc.fill_null(content_hash, ""), pc.fill_null(prefix_id, ""), "|")
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+    return _one(pc.binary_join_element_wise(pc.fill_null(content_hash, ""), pc.fill_null(prefix_id, ""), "|"))
+
+
+def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fpve.errors import StoreCorrupt
+from fpve.errors import StoreConflict, StoreCorrupt
 
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
 _NAME_DIGITS = 16
+# The directories of a store; what each holds is in docs/store.md.
+LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,19 @@ def link_new(source: Path, target: Path) -> None:
         # A file system without hard links.
         write_durably(target, lambda temporary: temporary.write_bytes(source.read_bytes()))
     fsync_directory(target.parent)
+
+
+def check_root(root: Path) -> None:
+    """Refuse to make a store of something that is none: a file, or a directory with other things in it.
+
+    Raises:
+        StoreConflict: naming what was found there.
+    """
+    if root.exists() and not root.is_dir():
+        raise StoreConflict(f"{root}: expected a directory for the store, found a file")
+    foreign = sorted(path.name for path in root.iterdir() if path.name not in LAYOUT) if root.exists() else []
+    if foreign and not (root / "snapshots").is_dir():
+        raise StoreConflict(f"{root}: no store, and not empty (it holds {foreign[0]!r}); name a new directory")
 
 
 def ref(root: Path, path: Path, sha256: str | None = None) -> FileRef:

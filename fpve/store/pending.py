@@ -99,9 +99,14 @@ def finished_shards(root: Path) -> Iterator[Shard]:
     for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
         if receipt.parent.name.startswith("."):
             continue
-        content = json.loads(receipt.read_text(encoding="utf-8"))
-        recipe = Recipe(**content.pop("recipe"))
-        yield Shard(receipt.parent.name, receipt.parent, recipe, **content)
+        try:
+            content = json.loads(receipt.read_text(encoding="utf-8"))
+            recipe = Recipe(**content.pop("recipe"))
+            shard = Shard(receipt.parent.name, receipt.parent, recipe, **content)
+        except (OSError, ValueError, TypeError, KeyError):
+            # Of another version, or damaged: what it holds is made again.
+            continue
+        yield shard
 
 
 def adopt(root: Path, shard: Shard) -> tuple[Segment, Table | None]:

@@ -177,6 +177,8 @@ BAD = [
     (["encode", "new", "pictures", "--collection", "a/b"], 1, "collection name: expected"),
     (["encode", "new", "pictures", "--collection", "x", "--prefix", "{captoin}"], 1, "no metadata column 'captoin'"),
     (["encode", "new", "pictures", "--collection", "x", "--metadata", "missing.csv"], 1, "no such metadata file"),
+    (["encode", "texts", "pictures", "--collection", "x"], 1, "no store, and not empty (it holds 'note.txt')"),
+    (["encode", "pets.toml", "pictures", "--collection", "x"], 1, "expected a directory for the store, found a file"),
     (["init", "missing"], 1, "no such folder"),
     (["nonsense"], 2, "No such command 'nonsense'"),
     ([], 2, ""),
