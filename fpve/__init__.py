@@ -19,9 +19,10 @@ from fpve._version import __version__
 from fpve.errors import FpveError
 
 if TYPE_CHECKING:
-    from fpve.api import Store, encode, open, run
+    from fpve.api import Store, open, run
     from fpve.config import Job, load_job
     from fpve.pipeline.check import check
+    from fpve.pipeline.encode import encode
     from fpve.pipeline.init import init
     from fpve.pipeline.report import RunReport
     from fpve.records import Evaluation, Hits, Predictions
@@ -47,11 +48,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("open", "run", "encode", "Store"), "fpve.api"),
+    **dict.fromkeys(("open", "run", "Store"), "fpve.api"),
     **dict.fromkeys(("Job", "load_job"), "fpve.config"),
     **dict.fromkeys(("Hits", "Predictions", "Evaluation"), "fpve.records"),
     "Status": "fpve.status",
     "check": "fpve.pipeline.check",
+    "encode": "fpve.pipeline.encode",
     "init": "fpve.pipeline.init",
     "RunReport": "fpve.pipeline.report",
 }

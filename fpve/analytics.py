@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import duckdb
 
 _ROW = "__row"
+# Without external access there is no file to read, write, attach or install. A directory for temporary files would be
+# an exception from that, so there is none. Python variables are no tables either.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": False,
+    "temp_directory": "",
+    "python_enable_replacements": False,
+}
 
 
 def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
@@ -46,13 +53,15 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
     Raises:
         QueryError: it is not an SQL condition over the columns of `images`.
     """
+    if not where.strip():
+        raise QueryError("where: expected an SQL condition, found an empty text")
     images = snapshot.images
-    with _connect() as connection:
+    with _connect() as connection, _one_line_errors("where"):
         connection.register("images", images.append_column(_ROW, pa.array(np.arange(len(images)))))
         connection.execute("SET lock_configuration = true")
-        # The line break ends a comment in the condition.
-        found = _one_result(connection, f"SELECT {_ROW} FROM images WHERE ({where}\n) ORDER BY {_ROW}", what="where")
-    rows: NDArray[np.int64] = found[_ROW].to_numpy()
+        # As an expression of its own: pasted into a query it could end that query.
+        found = connection.table("images").filter(where).project(_ROW).to_arrow_table()
+    rows: NDArray[np.int64] = np.sort(found[_ROW].to_numpy())
     return rows
 
 
@@ -60,8 +69,7 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
 def _connect() -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
-    # Without external access there is no file to read, write, attach or install; Python variables are no tables either.
-    connection = duckdb.connect(config={"enable_external_access": False, "python_enable_replacements": False})
+    connection = duckdb.connect(config=_CONFIG)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -69,23 +77,48 @@ def _connect() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def _one_result(connection: duckdb.DuckDBPyConnection, query: str, what: str = "SQL") -> pa.Table:
+def _one_result(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    import duckdb
+
+    with _one_line_errors("SQL"):
+        statements = connection.extract_statements(query)
+        if len(statements) != 1:
+            raise QueryError(f"SQL: expected one query, found {len(statements)}")
+        if statements[0].type != duckdb.StatementType.SELECT:
+            kind = statements[0].type.name
+            raise QueryError(f"SQL: expected a SELECT query, found {kind}; a store is changed by `fpve run`")
+        return _plain_table(connection.sql(query).to_arrow_table())
+
+
+def _plain_table(table: pa.Table) -> pa.Table:
+    """A result with names that differ and types that JSON, CSV and Parquet have: sums of integers are integers."""
+    names: list[str] = []
+    for name in table.column_names:
+        count = sum(other == name or other.startswith(f"{name}_") for other in names)
+        names.append(f"{name}_{count}" if name in names else name)
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        if pa.types.is_decimal(kind):
+            try:
+                column = column.cast(pa.int64() if kind.scale == 0 else pa.float64())
+            except pa.ArrowInvalid:
+                column = column.cast(pa.float64())
+        elif pa.types.is_interval(kind) or pa.types.is_union(kind):
+            column = pa.chunked_array(
+                [pa.array([None if one is None else str(one) for one in column.to_pylist()], pa.string())]
+            )
+        columns.append(column)
+    return pa.table(columns, names=names)
+
+
+@contextmanager
+def _one_line_errors(what: str) -> Iterator[None]:
+    """Turn DuckDB's errors into a QueryError of one line, without the excerpt of the query."""
     import duckdb
 
     try:
-        statements = connection.extract_statements(query)
-        if len(statements) != 1:
-            raise QueryError(f"{what}: expected one query, found {len(statements)}")
-        if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-            kind = statements[0].type.name
-            raise QueryError(f"{what}: expected a query that reads, found {kind}; a store is changed by `fpve run`")
-        relation = connection.sql(query)
-        return relation.to_arrow_table()
+        yield
     except duckdb.Error as error:
-        raise QueryError(f"{what}: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    """DuckDB's message without the excerpt of the query, in one line."""
-    lines = [line.strip() for line in str(error).split("\nLINE ")[0].splitlines()]
-    return " ".join(line for line in lines if line)
+        lines = [line.strip() for line in str(error).split("\nLINE ")[0].splitlines()]
+        raise QueryError(f"{what}: {' '.join(line for line in lines if line)}") from None

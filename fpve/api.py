@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +15,14 @@ from fpve.analytics import run_sql
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
-from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, load_job
+from fpve.config import Job, load_job
 from fpve.errors import QueryError
 from fpve.evaluate import evaluate as evaluate_rows
 from fpve.fusion import Blocks, Floats, Mode
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
-from fpve.queries import Picture, QueryEncoders, config_of
+from fpve.queries import Picture, QueryEncoders
 from fpve.records import Evaluation, Hits, Predictions
 from fpve.search import DEFAULT_K, Rows, Searcher
 from fpve.status import Status, status_of
@@ -32,8 +31,12 @@ from fpve.store.manifest import Manifest
 from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
 
-# Owner of the collections that `fpve encode` makes without a job file.
-_ENCODE_JOB = "fpve encode"
+
+class _Open(NamedTuple):
+    """What a store has open at one snapshot."""
+
+    searcher: Searcher
+    encoders: QueryEncoders
 
 
 class Store:
@@ -46,8 +49,8 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], at: int | None = None) -> None:
         self.path = Path(path)
-        self._searcher = Searcher(Snapshot.open(self.path, at))
-        self._encoders = QueryEncoders(self._manifest)
+        snapshot = Snapshot.open(self.path, at)
+        self._open = _Open(Searcher(snapshot), QueryEncoders(snapshot.manifest))
 
     @property
     def snapshot(self) -> int:
@@ -62,21 +65,20 @@ class Store:
     @property
     def images(self) -> pa.Table:
         """One row an image, sorted by image_id, without vectors."""
-        return self._searcher.snapshot.images
+        return self._open.searcher.snapshot.images
 
     @property
     def _manifest(self) -> Manifest:
-        return self._searcher.snapshot.manifest
+        return self._open.searcher.snapshot.manifest
 
     def refresh(self) -> bool:
         """Move on to the newest snapshot; whether there was a newer one."""
         if manifests.numbers(self.path)[-1:] == [self.snapshot]:
             return False
-        newest = Searcher(Snapshot.open(self.path))
-        if newest.snapshot.manifest.encoders != self._manifest.encoders:
-            self._encoders = QueryEncoders(newest.snapshot.manifest)
+        newest = Snapshot.open(self.path)
+        same = newest.manifest.encoders == self._manifest.encoders
         # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
-        self._searcher = newest
+        self._open = _Open(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
         return True
 
     @overload
@@ -160,10 +162,12 @@ class Store:
             vectors = None if vector is None else np.asarray(vector, np.float32)[None]
         if k < 1:
             raise QueryError(f"k: expected at least 1, found {k}")
-        searcher = self._searcher
-        blocks, exclude = self._blocks(searcher, images, ids, texts, vectors)
-        weight = searcher.check_weight(blocks, image_weight)
-        found = searcher.nearest(blocks, image_weight=weight, k=k, allowed=searcher.allowed(where), exclude=exclude)
+        opened = self._open
+        searcher = opened.searcher
+        blocks, exclude = self._blocks(opened, images, ids, texts, vectors)
+        _check_weight(image_weight, given={*one, *many})
+        weights = searcher.weights(blocks, image_weight)
+        found = searcher.nearest(blocks, image_weight=weights, k=k, allowed=searcher.allowed(where), exclude=exclude)
         table = searcher.hits(found)
         bounds = np.searchsorted(found.query, np.arange(len(blocks.image) + 1))
         hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]
@@ -188,11 +192,19 @@ class Store:
             QueryError: there is no such column, or no image has a value in it.
             ImageError: a picture can't be decoded.
         """
-        searcher = self._searcher
-        blocks, _ = self._blocks(searcher, images, None, None if text is None else [text] * len(images), None)
+        if isinstance(images, str | bytes | os.PathLike):
+            raise QueryError(f"images: expected a list of pictures, found {images!r}")
+        opened = self._open
+        blocks, _ = self._blocks(opened, images, None, None if text is None else [text] * len(images), None)
         return Predictions(
             classify_blocks(
-                searcher, blocks, label=label, image_weight=image_weight, k=k, temperature=temperature, where=where
+                opened.searcher,
+                blocks,
+                label=label,
+                image_weight=image_weight,
+                k=k,
+                temperature=temperature,
+                where=where,
             )
         )
 
@@ -212,7 +224,7 @@ class Store:
             QueryError: there is no such column, or too little is labelled.
         """
         return evaluate_rows(
-            self._searcher,
+            self._open.searcher,
             label=label,
             image_weight=image_weight,
             mode=mode,
@@ -234,7 +246,7 @@ class Store:
         Text only, and what needs it, is left out where no image has a prefix.
         """
         variants: dict[str, dict[str, Any]] = {"image only": {"mode": "balanced", "image_weight": 1.0}}
-        if self._searcher.snapshot.has_prefixes:
+        if self._open.searcher.snapshot.has_prefixes:
             variants["prefix only"] = {"mode": "balanced", "image_weight": 0.0}
             variants["balanced"] = {"mode": "balanced", "image_weight": 0.5}
             variants["concat"] = {"mode": "concat", "image_weight": 0.5}
@@ -249,7 +261,7 @@ class Store:
         Raises:
             QueryError: it is not one valid query over these views.
         """
-        return run_sql(self._searcher.snapshot, query)
+        return run_sql(self._open.searcher.snapshot, query)
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of an image.
@@ -266,39 +278,41 @@ class Store:
         Raises:
             ImageNotFound: no image has one of these ids.
         """
-        snapshot = self._searcher.snapshot
-        rows = [self._searcher.row_of(image_id) for image_id in image_ids]
+        snapshot = self._open.searcher.snapshot
+        rows = [self._open.searcher.row_of(image_id) for image_id in image_ids]
         hashes = snapshot.images["content_hash"].take(pa.array(rows, pa.int64())).to_pylist()
         found = snapshot.thumbnails(hashes)
         return {image_id: found[one] for image_id, one in zip(image_ids, hashes, strict=True) if one in found}
 
     def status(self) -> Status:
         """The store in figures."""
-        return status_of(self._searcher.snapshot)
+        return status_of(self._open.searcher.snapshot)
 
     def encode_images(self, pictures: Sequence[Picture]) -> Floats:
         """Raw features (n, image_dim) of pictures, from the store's own vision model."""
-        return self._encoders.encode_images(pictures)
+        return self._open.encoders.encode_images(pictures)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Embeddings (n, prefix_dim) of texts, from the store's own text model.
 
         Raises:
-            QueryError: no row of the store has a prefix, so that nothing can be compared with a text.
+            QueryError: a text is empty, or no image of the store has a prefix that it could be compared with.
         """
-        self._check_prefixes()
-        return self._encoders.encode_texts(texts)
+        return self._encode_texts(self._open, texts)
 
-    def _check_prefixes(self) -> None:
-        if not self._searcher.snapshot.has_prefixes:
+    def _encode_texts(self, opened: _Open, texts: Sequence[str]) -> Floats:
+        if not opened.searcher.snapshot.has_prefixes:
             raise QueryError(
                 f"{self.path}: no image has a prefix that a text could be compared with; "
                 'give the collections a prefix such as "{caption}", or search by picture'
             )
+        if not all(text.strip() for text in texts):
+            raise QueryError("text: expected words, found an empty text")
+        return opened.encoders.encode_texts(texts)
 
     def _blocks(
         self,
-        searcher: Searcher,
+        opened: _Open,
         pictures: Sequence[Picture] | None,
         ids: Sequence[str] | None,
         texts: Sequence[str] | None,
@@ -310,6 +324,10 @@ class Store:
         if not kinds or (len(kinds) > 1 and kinds != ["images", "texts"]):
             found = " and ".join(kinds) or "none"
             raise QueryError(f"expected a picture, a text, both, an id or a vector, found {found}")
+        for name, value in given.items():
+            if isinstance(value, str | bytes | os.PathLike):
+                raise QueryError(f"{name}: expected a list, found {value!r}")
+        searcher = opened.searcher
         if ids is not None:
             rows = np.array([searcher.row_of(one) for one in ids], np.int64)
             return searcher.blocks_of(rows), rows
@@ -317,12 +335,18 @@ class Store:
             return searcher.split(np.asarray(vectors, np.float32)), None
         if pictures is not None and texts is not None and len(pictures) != len(texts):
             raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
-        fusion = searcher.fusion
-        count = len(pictures if pictures is not None else texts or ())
         # Texts first: a store without prefixes is found out before a model is loaded.
-        prefix = np.zeros((count, fusion.prefix_dim), np.float32) if texts is None else self.encode_texts(texts)
-        image = np.zeros((count, fusion.image_dim), np.float32) if pictures is None else self.encode_images(pictures)
-        return Blocks(image, prefix), None
+        prefix = None if texts is None else self._encode_texts(opened, texts)
+        image = None if pictures is None else opened.encoders.encode_images(pictures)
+        return searcher.fusion.blocks(image, prefix), None
+
+
+def _check_weight(image_weight: float | None, given: set[str]) -> None:
+    """Refuse a weight that leaves nothing of what a person asked for: a text alone at 1, a picture alone at 0."""
+    if image_weight == 1 and given in ({"text"}, {"texts"}):
+        raise QueryError("image weight 1 ranks by the picture alone, but the query has no picture")
+    if image_weight == 0 and given in ({"image"}, {"images"}):
+        raise QueryError("image weight 0 ranks by the text alone, but the query has no text")
 
 
 def open(path: str | os.PathLike[str], at: int | None = None) -> Store:  # noqa: A001 (as in gzip.open)
@@ -349,48 +373,3 @@ def run(
     """
     job = job if isinstance(job, Job) else load_job(Path(job))
     return run_job(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress)
-
-
-def encode(
-    store: str | os.PathLike[str],
-    source: str | os.PathLike[str],
-    *,
-    collection: str,
-    prefix: str | None = None,
-    metadata: str | os.PathLike[str] | None = None,
-    label_from: str | None = None,
-    max_quarantine: float = Limits().max_quarantine,
-    allow_removals: bool = False,
-    progress: Progress | None = None,
-) -> RunReport:
-    """Encode one folder into a store as a collection, without a job file; again it takes up what changed.
-
-    An existing store keeps its encoders and its fusion.
-
-    Raises:
-        FpveError: the source, its metadata or the store is wrong, or a guard refused to publish.
-    """
-    job = Job(
-        name=_ENCODE_JOB,
-        store=Path(store),
-        collections=(
-            CollectionConfig(
-                name=collection,
-                source=Path(source).resolve(),
-                prefix=prefix,
-                metadata=Path(metadata) if metadata is not None else None,
-                label_from=label_from,
-            ),
-        ),
-        limits=Limits(max_quarantine=max_quarantine),
-    )
-    if manifests.numbers(job.store):
-        manifest = manifests.load(job.store)
-        found = {name: config_of(one) for name, one in manifest.encoders.items()}
-        mode = Snapshot(job.store, manifest).fusion.mode
-        job = replace(
-            job,
-            encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
-            fusion=FusionConfig(mode=mode, image_weight=manifest.fusion.image_weight),
-        )
-    return run_job(job, allow_removals=allow_removals, progress=progress)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.config import nearest as nearest_word
 from fpve.errors import QueryError
+from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks
 from fpve.search import Mask, Neighbours, Rows, Searcher
 
@@ -97,15 +97,16 @@ def classify(
     allowed = labels.labelled if where is None else labels.labelled & _required(searcher.allowed(where))
     if not allowed.any():
         raise QueryError(f"no image with a value of {label!r} meets the condition {where!r}")
-    weight = searcher.check_weight(blocks, image_weight)
-    found = searcher.nearest(blocks, image_weight=weight, k=k, allowed=allowed)
+    weights = searcher.weights(blocks, image_weight)
+    found = searcher.nearest(blocks, image_weight=weights, k=k, allowed=allowed)
     shares = vote(found, labels.codes, len(blocks.image), len(labels.names), temperature)
     # Of equal shares the class that comes first by name.
     order = np.argsort(-shares, axis=1, kind="stable")
     ids = searcher.snapshot.images["image_id"].take(pa.array(found.row)).to_pylist()
     rows = []
+    bounds = np.searchsorted(found.query, np.arange(len(shares) + 1))
     for number, share in enumerate(shares):
-        voted = np.flatnonzero(found.query == number)
+        voted = range(bounds[number], bounds[number + 1])
         rows.append(
             {
                 "prediction": labels.names[order[number, 0]],

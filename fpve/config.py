@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -14,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from fpve.errors import JobError
+from fpve.errors import JobError, nearest
+from fpve.fusion import DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
 
 Resize = Literal["squash", "pad", "crop"]
 Pooling = Literal["gem", "mean"]
-FusionMode = Literal["balanced", "concat"]
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
 NO_ENCODER = "none"
@@ -81,8 +80,8 @@ class FusionConfig:
 
     __pydantic_config__ = _STRICT
 
-    mode: FusionMode = "balanced"
-    image_weight: float = 0.5
+    mode: Mode = DEFAULT_MODE
+    image_weight: float = DEFAULT_IMAGE_WEIGHT
 
     def __post_init__(self) -> None:
         """Check the weight."""
@@ -166,7 +165,9 @@ class Job:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        """Check what concerns several collections at once."""
+        """Check the store's place, and what concerns several collections at once."""
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.store)):
+            raise JobError(f"store: expected a local directory, found {str(self.store)!r}")
         seen: dict[str, str] = {}
         for collection in self.collections:
             # On a file system that ignores case, two such names would be one directory.
@@ -231,12 +232,6 @@ def resolve_paths(job: Job, base: Path) -> Job:
             for collection in job.collections
         ),
     )
-
-
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known word that is most like `word`, or an empty string."""
-    close = difflib.get_close_matches(word.casefold(), [str(one) for one in known], n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _first_error(error: ValidationError) -> str:

@@ -24,6 +24,9 @@ The text of each says what was expected, what was found and what to do, in one l
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FpveError(Exception):
     """Anything that fpve refuses to do, with the reason and the remedy in one line."""
@@ -95,3 +98,9 @@ class QueryError(FpveError, ValueError):
 
 class ImageNotFound(QueryError, LookupError):
     """The store holds no image of this id."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the known word that is most like `word`, or an empty string."""
+    close = difflib.get_close_matches(word.casefold(), [str(one) for one in known], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Labels, check_votes, read_labels, vote
 from fpve.errors import QueryError
 from fpve.fusion import Mode
+from fpve.prefixes import Template
 from fpve.records import ClassScore, Evaluation
 from fpve.search import Mask, Neighbours, Rows, Searcher
 
@@ -60,7 +61,7 @@ def evaluate(
         raise QueryError(
             f"evaluating {label!r} needs two labelled images of different classes, found {len(rows)} images"
         )
-    weight = searcher.check_weight(searcher.blocks_of(rows), image_weight)
+    weight = _common_weight(searcher, rows, image_weight)
     groups, warnings = _groups(searcher, label, labels.codes, rows)
     naive, grouped = _neighbours(searcher, rows, allowed, weight, k, groups)
     predict = _Predictor(labels, rows, temperature)
@@ -85,6 +86,20 @@ def evaluate(
     )
 
 
+def _common_weight(searcher: Searcher, rows: Rows, image_weight: float | None) -> float:
+    """One weight for all rows: the given one, else the store's; 1 where no row has a prefix.
+
+    Raises:
+        QueryError: it is not in [0, 1], or leaves nothing to compare.
+    """
+    has_prefix = bool(searcher.snapshot.images["prefix_id"].take(pa.array(rows)).null_count < len(rows))
+    if image_weight is None:
+        return searcher.snapshot.manifest.fusion.image_weight if has_prefix else 1.0
+    if image_weight == 0 and not has_prefix:
+        raise QueryError("image weight 0 compares texts alone, but none of these images has a prefix")
+    return float(searcher.weights(searcher.blocks_of(rows[:1]), image_weight)[0])
+
+
 def _groups(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Groups, tuple[str, ...]]:
     """The groups of all images, and what their prefixes mean for the figures of the evaluated rows."""
     images = searcher.snapshot.images
@@ -93,18 +108,29 @@ def _groups(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Gr
     content = np.where(content < 0, -2 - np.arange(len(content)), content)
     prefix = _codes(images["prefix_id"])
     own, classes = prefix[rows], codes[rows]
-    if not np.any(own >= 0):
-        return Groups(content, prefix), ()
-    pairs = np.unique(np.stack([classes, own]), axis=1)
-    if pairs.shape[1] > len(np.unique(classes)):
-        return Groups(content, prefix), ()
-    # Each class has one prefix: leaving its rows out would leave no voter of the right class.
+    own_prefixes = np.unique(own[own >= 0])
     alone = np.full(len(prefix), -1)
-    if len(np.unique(own)) == 1:
+    if len(own_prefixes) == 1 and np.all(own >= 0):
         return Groups(content, alone), ("all evaluated images have the same prefix: it ranks nothing",)
-    return Groups(content, alone), (
-        f"the prefix follows from the label {label!r}, so figures that use it are leaked; evaluate with image weight 1",
-    )
+    leaks = _templates_with(searcher, label, images["collection"].take(pa.array(rows)).unique().to_pylist())
+    # Each class has one prefix, shared by its images: leaving them out would leave no voter of the right class.
+    pairs = np.unique(np.stack([classes, own]), axis=1)
+    one_each = pairs.shape[1] == len(np.unique(classes)) and len(own_prefixes) > 1 and len(own_prefixes) < len(rows)
+    if leaks or one_each:
+        reason = f"collection {leaks[0]!r} fills it into its prefix" if leaks else "each class has a prefix of its own"
+        warning = f"figures that use the prefix leak the label {label!r} ({reason}); evaluate with image weight 1"
+        return Groups(content, alone if one_each else prefix), (warning,)
+    return Groups(content, prefix), ()
+
+
+def _templates_with(searcher: Searcher, label: str, collections: list[str]) -> list[str]:
+    """The collections, of those named, whose prefix template has the label column as a field."""
+    fields = {"label", "folder"} if label == "label" else {label}
+    return [
+        one.name
+        for one in searcher.snapshot.manifest.collections
+        if one.name in collections and one.prefix and fields & set(Template.parse(one.prefix).fields)
+    ]
 
 
 def _neighbours(
@@ -168,11 +194,12 @@ class _Figures(NamedTuple):
 
 def _figures(names: tuple[str, ...], truth: Rows, predicted: Rows) -> _Figures:
     present = np.unique(np.r_[truth, predicted[predicted >= 0]])
+    at = np.searchsorted(present, truth)
+    answered = predicted >= 0
     # A prediction of -1 counts against its class's recall, and is in no column.
-    confusion = np.array(
-        [[int(np.sum((truth == row) & (predicted == column))) for column in present] for row in present]
-    )
-    rows = np.array([int(np.sum(truth == code)) for code in present])
+    confusion = np.zeros((len(present), len(present)), np.int64)
+    np.add.at(confusion, (at[answered], np.searchsorted(present, predicted[answered])), 1)
+    rows = np.bincount(at, minlength=len(present))
     right = np.diag(confusion)
     recall = np.divide(right, rows, out=np.zeros(len(present)), where=rows > 0)
     columns = confusion.sum(axis=0)
@@ -185,8 +212,8 @@ def _figures(names: tuple[str, ...], truth: Rows, predicted: Rows) -> _Figures:
         balanced_accuracy=float(recall[true_classes].mean()),
         macro_f1=float(f1[true_classes].mean()),
         classes=tuple(
-            ClassScore(names[code], float(precision[at]), float(recall[at]), float(f1[at]), int(rows[at]))
-            for at, code in enumerate(present)
+            ClassScore(names[code], float(precision[row]), float(recall[row]), float(f1[row]), int(rows[row]))
+            for row, code in enumerate(present)
         ),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )

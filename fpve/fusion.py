@@ -81,7 +81,7 @@ class Fusion:
         Raises:
             ValueError: shapes don't fit, a value is not finite, or a row lacks both blocks.
         """
-        blocks = self._blocks(image, prefix)
+        blocks = self.blocks(image, prefix)
         image_norm = np.linalg.norm(blocks.image, axis=1).astype(np.float32)
         prefix_norm = np.linalg.norm(blocks.prefix, axis=1).astype(np.float32)
         if np.any((image_norm == 0) & (prefix_norm == 0)):
@@ -103,20 +103,20 @@ class Fusion:
         """Turn vector rows of this fusion into those of another mode, without running an encoder."""
         return rows if mode == self.mode else replace(self, mode=mode).fuse(*self.unfuse(rows))
 
-    def query(self, image: Floats | None, prefix: Floats | None, image_weight: float) -> Floats:
-        """Make query vectors (n, dim) whose inner product with a row is the score, for any weight A in [0, 1].
+    def query(self, image: Floats | None, prefix: Floats | None, image_weight: float | Floats) -> Floats:
+        """Make queries (n, dim) whose inner product with a row is the score, for weights A in [0, 1], one or (n,).
 
         In `balanced`, q = sqrt(2) [A f^ ; (1-A) p^], so that q·v = A cos_image + (1-A) cos_prefix.
         In `concat`, q = [A f ; (1-A) p] / ||·||, which at A = 0.5 is the bare formula.
         """
-        blocks = self._blocks(image, prefix)
-        weight = np.float32(image_weight)
+        blocks = self.blocks(image, prefix)
+        weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
         if self.mode == "balanced":
             joined = np.hstack([_unit(blocks.image) * weight, _unit(blocks.prefix) * (1 - weight)])
             return (joined * np.float32(math.sqrt(2))).astype(np.float32)
         return _unit(np.hstack([blocks.image * weight, blocks.prefix * (1 - weight)]))
 
-    def scores(self, image: Floats, prefix: Floats, image_weight: float, vectors: Floats) -> Scores:
+    def scores(self, image: Floats, prefix: Floats, image_weight: float | Floats, vectors: Floats) -> Scores:
         """Score m queries' blocks (m, image_dim), (m, prefix_dim) against n vectors each, (m, n, dim).
 
         Their weighted sum is q·v as `query` makes q.
@@ -124,13 +124,18 @@ class Fusion:
         image_score = _cosines(image, vectors[:, :, : self.image_dim])
         prefix_score = _cosines(prefix, vectors[:, :, self.image_dim :])
         if self.mode == "balanced":
-            weight = np.float32(image_weight)
+            weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
             total = np.nan_to_num(image_score) * weight + np.nan_to_num(prefix_score) * (1 - weight)
         else:
             total = np.einsum("md,mnd->mn", self.query(image, prefix, image_weight), vectors)
         return Scores(total.astype(np.float32), image_score, prefix_score)
 
-    def _blocks(self, image: Floats | None, prefix: Floats | None) -> Blocks:
+    def blocks(self, image: Floats | None, prefix: Floats | None) -> Blocks:
+        """Check the shapes of blocks, with zeros for a block that is missing.
+
+        Raises:
+            ValueError: a shape doesn't fit, or a value is not finite.
+        """
         count = len(image) if image is not None else len(prefix) if prefix is not None else 0
         found = Blocks(
             np.zeros((count, self.image_dim), np.float32) if image is None else np.asarray(image, np.float32),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,17 @@ def is_picture_name(name: str) -> bool:
     return PurePath(name).suffix.lower() in EXTENSIONS
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence Pillow, which warns of large pictures and odd tags: what can't be decoded raises, the rest is fine.
+
+    For all threads at once, so it is to be entered by one of them, around the others.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
 def decode(data: bytes) -> Image.Image:
     """Decode a file's bytes into an upright RGB picture.
 
@@ -47,13 +60,10 @@ def decode(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("empty file")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures and odd tags; what can't be decoded raises, the rest is fine.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(image)
-                image.load()
-                return to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(image)
+            image.load()
+            return to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import nearest
-from fpve.errors import PrefixError
+from fpve.errors import PrefixError, nearest
 
 # 128 bits of SHA-256: no two texts that people write will share one.
 _ID_DIGITS = 32
@@ -64,6 +63,11 @@ class Template:
                     f"prefix {self.text!r}: no metadata column {name!r}{nearest(name, known)}; "
                     f"there is {', '.join(known)}"
                 )
+
+    @property
+    def formatted(self) -> tuple[str, ...]:
+        """The fields that have a format, such as `price` in `{price:.2f}`: they need numbers, not texts."""
+        return tuple(name for _, name, spec, _ in string.Formatter().parse(self.text) if name and spec)
 
     def render(self, columns: pa.Table) -> pa.Array:
         """Fill in the template for each of n rows; (n,) string, null where a field is null or the text is empty."""

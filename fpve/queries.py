@@ -6,13 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from PIL.Image import Image
 
 from fpve import images
-from fpve.config import EncoderConfig
 from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder, open_text_encoder
 from fpve.errors import EncoderMismatch, ImageError
 from fpve.fusion import Floats
@@ -46,7 +44,7 @@ class QueryEncoders:
         with self._lock:
             if self._image is None:
                 ref = self._manifest.encoders["image"]
-                encoder = open_image_encoder(config_of(ref))
+                encoder = open_image_encoder(ref.as_config())
                 _check_fingerprint(encoder, ref)
                 self._image = encoder
             return self._image
@@ -55,18 +53,10 @@ class QueryEncoders:
         with self._lock:
             if self._text is None:
                 ref = self._manifest.encoders["text"]
-                encoder = open_text_encoder(config_of(ref))
+                encoder = open_text_encoder(ref.as_config())
                 _check_fingerprint(encoder, ref)
                 self._text = encoder
             return self._text
-
-
-def config_of(ref: EncoderRef) -> EncoderConfig:
-    """The configuration with which an encoder of a store is opened again."""
-    settings: dict[str, Any] = dict(ref.config)
-    if "weights" in settings:
-        settings["weights"] = Path(settings["weights"])
-    return EncoderConfig(**settings)
 
 
 def _check_fingerprint(encoder: Encoder, ref: EncoderRef) -> None:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.analytics import matching_rows
-from fpve.config import nearest as nearest_word
 from fpve.errors import ImageNotFound, QueryError
+from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks, Floats, FusedRows, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
 from fpve.store.manifest import Segment
@@ -64,6 +64,22 @@ class Neighbours(NamedTuple):
         return self.where(ranks(self.query) < k)
 
 
+class _Reach(NamedTuple):
+    """What one search may find.
+
+    Attributes:
+        mask: (all vectors,) which vectors belong to an image that is allowed.
+        images: rows of these images, in the order of their vectors, then of their ids.
+        starts: (all vectors + 1,) where each vector's images begin in `images`.
+        vectors: how many vectors are in `mask`.
+    """
+
+    mask: Mask
+    images: Rows
+    starts: Rows
+    vectors: int
+
+
 class Searcher:
     """Search in one snapshot. Safe to use from many threads."""
 
@@ -96,13 +112,6 @@ class Searcher:
         segment = pc.index_in(images["segment"], pa.array(names, pa.string())).to_numpy()
         position: Rows = self._offsets[segment] + images["row"].to_numpy()
         return position
-
-    @cached_property
-    def _images_by_position(self) -> tuple[Rows, Rows]:
-        """Image rows in the order of their vectors, and where each vector's images start in it."""
-        order = np.argsort(self._position, kind="stable")
-        starts = np.searchsorted(self._position[order], np.arange(self._offsets[-1] + 1))
-        return order, starts
 
     def row_of(self, image_id: str) -> int:
         """Number of an image's row.
@@ -170,32 +179,29 @@ class Searcher:
         mask[matching_rows(self.snapshot, where)] = True
         return mask
 
-    def check_weight(self, blocks: Blocks, image_weight: float | None) -> float:
-        """The weight A of queries that have these blocks: the given one, or the one that fits what they have.
+    def weights(self, blocks: Blocks, image_weight: float | None) -> Floats:
+        """The weights A (m,) of queries: the given one, or what fits the blocks that each has.
+
+        A query with a picture only has 1, one with a text only 0, one with both the store's own.
 
         Raises:
-            QueryError: it is not in [0, 1], or leaves nothing of the query; or the store has no prefix to compare with.
+            QueryError: the given weight is not in [0, 1].
         """
-        has_image, has_prefix = bool(np.any(blocks.image)), bool(np.any(blocks.prefix))
         if image_weight is None:
-            default = self.snapshot.manifest.fusion.image_weight
-            image_weight = default if has_image and has_prefix else float(has_image)
+            has_image, has_prefix = np.any(blocks.image, axis=1), np.any(blocks.prefix, axis=1)
+            both = self.snapshot.manifest.fusion.image_weight
+            return np.where(has_image & has_prefix, both, has_image).astype(np.float32)
         if not 0 <= image_weight <= 1:
             raise QueryError(
                 f"image weight: expected a number from 0 (text only) to 1 (picture only), found {image_weight}"
             )
-        if (image_weight == 1 and not has_image) or (image_weight == 0 and not has_prefix):
-            missing = "picture" if image_weight == 1 else "text"
-            raise QueryError(
-                f"image weight {image_weight:g} ranks by the {missing} alone, but the query has no {missing}"
-            )
-        return image_weight
+        return np.full(len(blocks.image), image_weight, np.float32)
 
     def nearest(
         self,
         blocks: Blocks,
         *,
-        image_weight: float,
+        image_weight: float | Floats,
         k: int,
         allowed: Mask | None = None,
         exclude: Rows | None = None,
@@ -204,24 +210,31 @@ class Searcher:
 
         Args:
             blocks: raw or unit blocks (m, image_dim) and (m, prefix_dim); a zero row is a missing block.
-            image_weight: the weight A in [0, 1].
+            image_weight: the weight A in [0, 1], one or (m,).
             k: how many images for each query; fewer where fewer are allowed.
             allowed: (rows,) which images may be found.
             exclude: (m,) an image row that query may not find, such as itself.
         """
-        vectors_allowed = self._vectors_allowed(allowed)
-        reachable = int(vectors_allowed.sum())
+        reach = self._reach(allowed)
+        weights = np.broadcast_to(np.asarray(image_weight, np.float32), len(blocks.image))
         found: list[Neighbours] = []
-        step = max(1, _SCORING_FLOATS // (self.fusion.dim * (k + 1 + _MARGIN)))
-        for start in range(0, len(blocks.image), step):
-            waiting = np.arange(start, min(start + step, len(blocks.image)))
-            fetch = k + 1 + _MARGIN
-            while len(waiting):
-                fetch = min(fetch, reachable)
-                part = self._candidates(blocks, waiting, image_weight, fetch, vectors_allowed, allowed, exclude)
-                complete = _is_complete(part, waiting, k) if fetch < min(reachable, _MAX_TIES + k) else waiting >= 0
-                found.append(part.where(np.isin(part.query, waiting[complete])).first(k))
-                waiting, fetch = waiting[~complete], fetch * 4
+        waiting, fetch = np.arange(len(blocks.image)), k + 1 + _MARGIN
+        while len(waiting):
+            fetch = min(fetch, reach.vectors)
+            is_last = fetch >= min(reach.vectors, _MAX_TIES + k)
+            step = max(1, _SCORING_FLOATS // (self.fusion.dim * max(fetch, 1)))
+            unfinished = []
+            for start in range(0, len(waiting), step):
+                mine = waiting[start : start + step]
+                chosen = Blocks(blocks.image[mine], blocks.prefix[mine])
+                part = self._candidates(
+                    chosen, weights[mine], fetch, k, reach, None if exclude is None else exclude[mine]
+                )
+                complete = np.ones(len(mine), bool) if is_last else _is_complete(part, len(mine), k)
+                part = part.where(complete[part.query]).first(k)
+                found.append(part._replace(query=mine[part.query]))
+                unfinished.append(mine[~complete])
+            waiting, fetch = np.concatenate(unfinished), fetch * 4
         if not found:
             nothing = np.zeros(0, np.float32)
             return Neighbours(np.zeros(0, np.int64), np.zeros(0, np.int64), nothing, nothing, nothing)
@@ -239,45 +252,35 @@ class Searcher:
         return pa.table({**first, **scores, **rest})
 
     def _candidates(
-        self,
-        blocks: Blocks,
-        numbers: Rows,
-        image_weight: float,
-        fetch: int,
-        vectors_allowed: Mask,
-        allowed: Mask | None,
-        exclude: Rows | None,
+        self, blocks: Blocks, weights: Floats, fetch: int, k: int, reach: _Reach, exclude: Rows | None
     ) -> Neighbours:
-        """All images of the `fetch` best vectors of some queries, best first."""
-        image, prefix = blocks.image[numbers], blocks.prefix[numbers]
-        positions = self._best_positions(self.fusion.query(image, prefix, image_weight), fetch, vectors_allowed)
+        """The images of the `fetch` best vectors of m queries, best first; of one vector's images k at least."""
+        positions = self._best_positions(self.fusion.query(*blocks, weights), fetch, reach.mask)
         real = positions >= 0
         vectors = self._vectors(np.where(real, positions, 0).ravel()).reshape(*positions.shape, self.fusion.dim)
-        scores = self.fusion.scores(image, prefix, image_weight, vectors)
-        order, starts = self._images_by_position
-        # One row for each image of each vector.
+        scores = self.fusion.scores(*blocks, weights, vectors)
+        # One row for each image of each vector. They are in the order of their ids, so the first k, and one in place of
+        # what is excluded, are those that count.
         flat = positions[real]
-        counts = starts[flat + 1] - starts[flat]
+        counts = np.minimum(reach.starts[flat + 1] - reach.starts[flat], k + 1)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = order[np.repeat(starts[flat], counts) + within]
+        rows = reach.images[np.repeat(reach.starts[flat], counts) + within]
         query = np.repeat(np.nonzero(real)[0], counts)
-        expanded = Neighbours(numbers[query], rows, *(np.repeat(column[real], counts) for column in scores))
-        keep = np.ones(len(rows), bool) if allowed is None else allowed[rows]
+        expanded = Neighbours(query, rows, *(np.repeat(column[real], counts) for column in scores))
         if exclude is not None:
-            keep &= rows != exclude[expanded.query]
-        expanded = expanded.where(keep)
-        best_first = np.lexsort((expanded.row, -expanded.score.astype(np.float64).round(_TIE_DECIMALS), expanded.query))
-        return expanded.taken(best_first)
+            expanded = expanded.where(rows != exclude[query])
+        rounded = expanded.score.astype(np.float64).round(_TIE_DECIMALS)
+        return expanded.taken(np.lexsort((expanded.row, -rounded, expanded.query)))
 
-    def _best_positions(self, queries: Floats, fetch: int, vectors_allowed: Mask) -> Rows:
+    def _best_positions(self, queries: Floats, fetch: int, mask: Mask) -> Rows:
         """Positions (m, fetch) of the best vectors over all segments; -1 where there are fewer."""
         scores, positions = [], []
         for index, offset in zip(self._open_indexes(), self._offsets[:-1], strict=True):
-            mask = vectors_allowed[offset : offset + len(index)]
-            own = int(mask.sum())
+            here = mask[offset : offset + len(index)]
+            own = int(here.sum())
             if not own:
                 continue
-            found = index.search(queries, min(fetch, own), None if own == len(index) else mask)
+            found = index.search(queries, min(fetch, own), None if own == len(index) else here)
             scores.append(np.where(found.rows < 0, -np.inf, found.scores))
             positions.append(np.where(found.rows < 0, -1, found.rows + offset))
         if not scores:
@@ -286,19 +289,22 @@ class Searcher:
         best = np.argsort(-score, axis=1, kind="stable")[:, :fetch]
         return np.take_along_axis(position, best, axis=1)
 
-    def _vectors_allowed(self, allowed: Mask | None) -> Mask:
-        """Which vectors belong to an image that is allowed; one that no image names is dead."""
+    def _reach(self, allowed: Mask | None) -> _Reach:
+        """What a search may find: the vectors of images that are allowed. One that no image names is dead."""
         if allowed is None:
-            return self._alive
-        mask = np.zeros(self._offsets[-1], bool)
-        mask[self._position[allowed]] = True
-        return mask
+            return self._everything
+        return self._reach_of(np.flatnonzero(allowed))
 
     @cached_property
-    def _alive(self) -> Mask:
-        mask = np.zeros(self._offsets[-1], bool)
-        mask[self._position] = True
-        return mask
+    def _everything(self) -> _Reach:
+        return self._reach_of(np.arange(len(self._position)))
+
+    def _reach_of(self, rows: Rows) -> _Reach:
+        positions = self._position[rows]
+        order = np.argsort(positions, kind="stable")
+        starts = np.searchsorted(positions[order], np.arange(self._offsets[-1] + 1))
+        mask = np.diff(starts) > 0
+        return _Reach(mask, rows[order], starts, int(mask.sum()))
 
     def _vectors(self, positions: Rows) -> Floats:
         """Stored vectors (n, dim) at positions (n,)."""
@@ -330,12 +336,12 @@ def ranks(groups: Rows) -> Rows:
     return np.arange(len(groups)) - np.repeat(starts, lengths)
 
 
-def _is_complete(part: Neighbours, waiting: Rows, k: int) -> Mask:
-    """Which queries surely have their k best: the k-th is clearly better than the worst that was fetched."""
-    worst = np.full(waiting.max() + 1, np.inf)
+def _is_complete(part: Neighbours, queries: int, k: int) -> Mask:
+    """Which of the queries surely have their k best: the k-th is clearly better than the worst that was fetched."""
+    worst = np.full(queries, np.inf)
     np.minimum.at(worst, part.query, part.score)
-    kth = np.full(len(worst), -np.inf)
+    kth = np.full(queries, -np.inf)
     last = part.where(ranks(part.query) == k - 1)
     kth[last.query] = last.score
-    complete: Mask = kth[waiting] > worst[waiting] + _TIE_WIDTH
+    complete: Mask = kth > worst + _TIE_WIDTH
     return complete

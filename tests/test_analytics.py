@@ -60,20 +60,39 @@ def test_every_view_is_there(store: fpve.Store, job: Job) -> None:
         "CREATE TABLE t AS SELECT 1",
         "SELECT 1; SELECT 2",
         "DROP VIEW vectors",
+        "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
+        "WITH x AS (COPY images TO '.tmp/c.csv') SELECT 1",
+        "SELECT * FROM glob('*')",
+        "SELECT * FROM read_text('.tmp/s.csv')",
+        "SELECT getenv('HOME')",
         "nonsense",
         "SELECT nothing FROM images",
         "",
     ],
 )
 def test_nothing_else_is_reached(
-    store: fpve.Store, job: Job, query: str, tree: Callable[[Path], dict[str, bytes]]
+    store: fpve.Store,
+    job: Job,
+    query: str,
+    tree: Callable[[Path], dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reading other files, writing, attaching, installing and several statements are refused in one line."""
+    # DuckDB allows its own directory for temporary files, where there is one.
+    monkeypatch.chdir(job.store.parent)
+    (job.store.parent / ".tmp").mkdir()
+    (job.store.parent / ".tmp/s.csv").write_text("a")
     before = tree(job.store)
     with pytest.raises(QueryError) as caught:
         store.sql(query.format(store=job.store))
     assert "\n" not in str(caught.value)
     assert tree(job.store) == before
+
+
+def test_results_have_distinct_names_and_plain_types(store: fpve.Store) -> None:
+    """Two columns of one name get different names, and sums of integers are integers."""
+    found = store.sql("SELECT 1 AS a, 2 AS a, sum(width) AS w, avg(price) AS p FROM images")
+    assert found.to_pylist() == [{"a": 1, "a_1": 2, "w": 480, "p": 6.0}]
 
 
 def test_python_variables_are_no_tables(store: fpve.Store) -> None:

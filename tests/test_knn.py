@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from samples import KINDS, draw, make_job
 
 import fpve
@@ -28,6 +29,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         path = f"{number:02d}.png"
         if number in (20, 33):
             shutil.copy(source / f"{number - 3:02d}.png", source / path)
+        elif number in (26, 39):
+            # Not the same bytes, but nearly the same picture.
+            with Image.open(source / f"{number - 6:02d}.png") as original:
+                original.point(lambda value: min(value + 1, 255)).save(source / path)
         else:
             draw(source / path, number)
         word = kind if number % 9 < 6 else "thing"
@@ -98,6 +103,17 @@ def test_leave_one_out_agrees_with_numpy(job: Job, store: fpve.Store, weight: fl
         assert accuracy == pytest.approx(expected), "grouped" if grouped else "naive"
 
 
+def test_near_duplicates_do_not_vote(job: Job, store: fpve.Store) -> None:
+    """The fixture has pictures that are nearly, not exactly, the same; grouped evaluation leaves them out."""
+    hit = store.search(id="pets/20.png", image_weight=1, k=2)
+    assert "pets/26.png" in [one.image_id for one in hit]
+    assert all(one.score >= NEAR_DUPLICATE for one in hit)
+    hashes = {row["image_id"]: row["content_hash"] for row in store.images.to_pylist()}
+    assert hashes["pets/20.png"] != hashes["pets/26.png"]
+    grouped = reference_leave_one_out(job, 1.0, "balanced", 1, 0.07, grouped=True)
+    assert store.evaluate(label="kind", image_weight=1, k=1).accuracy == pytest.approx(grouped)
+
+
 def test_figures_follow_from_the_confusion_matrix(store: fpve.Store) -> None:
     """Accuracy, recalls and F1 are those of the matrix, whose rows count each class once."""
     found = store.evaluate(label="kind")
@@ -154,7 +170,9 @@ def test_a_prefix_that_gives_the_label_away_is_warned_of(tmp_path: Path, picture
     """A template over the label column leaks it: the figures say so. A constant prefix ranks nothing: they say that."""
     job = make_job(tmp_path / "store", pictures, prefix="a {kind}")
     fpve.run(job)
-    assert any("leaked" in text for text in fpve.open(job.store).evaluate(label="kind").warnings)
+    assert any("leak" in text for text in fpve.open(job.store).evaluate(label="kind").warnings)
+    fpve.run(make_job(job.store, pictures, prefix="{kind} {stem}"))
+    assert any("fills it into its prefix" in text for text in fpve.open(job.store).evaluate(label="kind").warnings)
     fpve.run(make_job(job.store, pictures, prefix="a pet"))
     assert any("ranks nothing" in text for text in fpve.open(job.store).evaluate(label="kind").warnings)
 

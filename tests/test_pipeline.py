@@ -155,18 +155,123 @@ def test_vanished_pictures_need_permission(job: Job, pictures: Path, tree: Tree)
 
 def test_finished_shards_of_a_killed_run_are_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies after encoding leaves shards that the next run takes up instead of encoding again."""
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("fpve.pipeline.run.commit", die)
+        patch.setattr("fpve.pipeline.run.commit", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             fpve.run(job)
     assert not (job.store / "snapshots").exists()
     report = fpve.run(job)
     assert (report.encoded, report.published, report.scanned) == (0, True, 12)
     assert not any((job.store / "pending").iterdir())
+
+
+def test_a_damaged_shard_is_never_published(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard of a killed run that has lost a bit since, or was cut off, is made again."""
+    with monkeypatch.context() as patch:
+        patch.setattr("fpve.pipeline.run.commit", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fpve.run(job)
+    rows = next(job.store.glob("pending/*/rows.parquet"))
+    data = bytearray(rows.read_bytes())
+    data[len(data) // 2] ^= 1
+    rows.write_bytes(data)
+    assert fpve.run(job).encoded == 12
+    vectors = Snapshot.open(job.store).segment_rows(Snapshot.open(job.store).manifest.segments[0]).vectors
+    assert np.linalg.norm(vectors, axis=1).max() < 1.0001
+
+
+@pytest.mark.parametrize("name", ["", "pictures", "project"])
+def test_only_an_empty_place_becomes_a_store(job: Job, tmp_path: Path, name: str, tree: Tree) -> None:
+    """The job's own folder, the source and a project with an images/ of its own are not turned into stores."""
+    (tmp_path / "project/images").mkdir(parents=True)
+    (tmp_path / "project/images/logo.txt").write_text("x")
+    before = tree(tmp_path)
+    with pytest.raises(StoreConflict, match="no store, and not empty"):
+        fpve.run(replace(job, store=tmp_path / name))
+    assert tree(tmp_path) == before
+
+
+def test_an_unreadable_picture_is_not_deleted(job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that fails to open keeps its image as it was and is reported; the next run takes up what it holds."""
+    fpve.run(job)
+    before = fpve.open(job.store).images.to_pylist()
+    draw(pictures / "cat/00.png", 99)
+    real = open
+
+    def fails(path: object, *options: object, **named: object) -> object:
+        if isinstance(path, bytes) and path.endswith(b"cat/00.png"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *options, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", fails)
+        report = fpve.run(job)
+    assert (report.quarantined, report.removed) == (1, 0)
+    assert fpve.open(job.store).images.to_pylist() == before
+    reason = fpve.open(job.store).sql("SELECT reason FROM quarantine")["reason"][0].as_py()
+    assert reason == "can't be read: Permission denied; kept as it was"
+    report = fpve.run(job)
+    assert (report.encoded, report.quarantined) == (1, 0)
+
+
+def test_lost_metadata_needs_permission(job: Job, pictures: Path) -> None:
+    """A metadata table that was cut off publishes nothing until it is allowed to."""
+    fpve.run(job)
+    table = (pictures / "metadata.csv").read_text().splitlines()
+    (pictures / "metadata.csv").write_text("\n".join(table[:4]) + "\n")
+    with pytest.raises(GuardError, match=r"9 of 12 images would lose all their metadata.* --allow-removals"):
+        fpve.run(job)
+    assert fpve.run(job, allow_removals=True).published
+
+
+def test_a_prefix_is_what_the_file_says(job: Job, pictures: Path) -> None:
+    """A price of 5.50 is a number to SQL and 5.50 in the text; `{price:.1f}` formats the number."""
+    source = job.collections[0].source
+    fpve.run(make_job(job.store, source, prefix="costs {price}"))
+    row = fpve.open(job.store).images.to_pylist()[1]
+    assert (row["price"], row["prefix"]) == (5.5, "costs 5.50")
+    fpve.run(make_job(job.store, source, prefix="costs {price:.1f}"))
+    assert fpve.open(job.store).images.to_pylist()[1]["prefix"] == "costs 5.5"
+
+
+def test_a_column_keeps_its_type(job: Job, pictures: Path) -> None:
+    """A value that does not fit the column's type is refused by file, row and column; `types` settles it."""
+    fpve.run(job)
+    table = (pictures / "metadata.csv").read_text().replace("1.50\n", "n/a\n", 1)
+    (pictures / "metadata.csv").write_text(table)
+    with pytest.raises(FpveError, match=r"metadata.csv, column 'price', row \d+: expected float64, found 'n/a'"):
+        fpve.run(job)
+    settled = make_job(job.store, pictures, types={"price": "string"})
+    assert fpve.run(settled).published
+    assert set(fpve.open(job.store).images["price"].to_pylist()) >= {"n/a", "5.50"}
+
+
+def test_thumbnails_are_kept_once_and_found_by_id(job: Job) -> None:
+    """Each content has one thumbnail, also after another encoder has read the pictures again."""
+    fpve.run(job)
+    fpve.run(replace(job, encoders=Encoders(image=EncoderConfig("fake:8"), text=FAKE.text)))
+    assert sum(one.rows for one in Snapshot.open(job.store).manifest.tables_named("thumbnails")) == 12
+    store = fpve.open(job.store)
+    found = store.thumbnails(["pets/cat/00.png", "pets/dog/01.png"])
+    assert sorted(found) == ["pets/cat/00.png", "pets/dog/01.png"]
+    assert images.decode(found["pets/cat/00.png"]).size == (40, 30)
+    assert store.thumbnail("pets/dog/01.png") == found["pets/dog/01.png"]
+
+
+def test_two_jobs_do_not_publish_in_turns(job: Job, tmp_path: Path) -> None:
+    """Where two jobs say the default weight differently, the store's stands and nothing is published again."""
+    fpve.run(job)
+    draw(tmp_path / "more/one.png", 50)
+    other = replace(
+        job,
+        name="cars",
+        fusion=FusionConfig(image_weight=0.3),
+        collections=(CollectionConfig(name="cars", source=tmp_path / "more"),),
+    )
+    fpve.run(other)
+    assert (fpve.run(job).published, fpve.run(other).published) == (False, False)
+    with pytest.raises(StoreConflict, match="a name like 'PETS' must differ more"):
+        fpve.run(replace(other, collections=(CollectionConfig(name="PETS", source=tmp_path / "more"),)))
 
 
 def test_another_encoder_means_a_full_encode(job: Job) -> None:
@@ -272,3 +377,7 @@ def _stored(snapshot: Snapshot) -> list[dict[str, object]]:
 
 def _all_keys(snapshot: Snapshot) -> list[dict[str, object]]:
     return [key for segment in snapshot.manifest.segments for key in snapshot.segment_keys(segment).to_pylist()]
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

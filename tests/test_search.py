@@ -94,11 +94,19 @@ def test_the_store_is_as_awkward_as_intended(store: fpve.Store) -> None:
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_every_query_by_id_ranks_as_numpy_does(store: fpve.Store, reference: Reference, weight: float) -> None:
     """For every image as a query, at any weight, hits and scores are the reference's; equal scores are ties."""
-    usable = [at for at in range(60) if weight > 0 or reference.prefix[at].any()]
-    found = store.search(ids=[reference.ids[at] for at in usable], image_weight=weight, k=12)
-    for at, hits in zip(usable, found, strict=True):
+    found = store.search(ids=reference.ids, image_weight=weight, k=12)
+    for at, hits in enumerate(found):
         scores = reference.scores(reference.image[at], reference.prefix[at], weight)
-        _assert_ranks_as(hits, reference, np.delete(scores, at), np.delete(np.arange(60), at))
+        _assert_ranks_as(hits, reference, np.delete(scores, at), np.delete(np.arange(60), at), k=12)
+
+
+def test_a_batch_answers_as_single_queries_do(store: fpve.Store, reference: Reference) -> None:
+    """Each query of a batch has the weight that it would have alone: 1 where its row has no prefix."""
+    for one, hits in zip(reference.ids, store.search(ids=reference.ids, k=5), strict=True):
+        alone = store.search(id=one, k=5)
+        assert [hit.image_id for hit in hits] == [hit.image_id for hit in alone]
+        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in alone], atol=1e-6)
+    assert store.search(ids=[]) == store.search(texts=[]) == store.search(images=[]) == []
 
 
 def test_scores_are_the_weighted_cosines(store: fpve.Store) -> None:
@@ -146,6 +154,7 @@ def test_a_filter_never_loses_a_match(store: fpve.Store, reference: Reference) -
     scores = reference.scores(reference.image[at], reference.prefix[at], 0.5)
     hits = store.search(id="pets/bird/05.png", k=100, where="kind = 'cat' AND prefix IS NULL -- a comment")
     _assert_ranks_as(hits, reference, scores[rows], rows)
+    assert len(hits) == 10
     assert len(store.search(id="pets/bird/05.png", where="false")) == 0
 
 
@@ -214,7 +223,11 @@ def test_refresh_moves_on_to_the_newest_snapshot(tmp_path: Path, pictures: Path)
         ({"text": "x", "k": 0}, QueryError, "k: expected at least 1, found 0"),
         ({"text": "x", "image_weight": 1.5}, QueryError, "from 0 .text only. to 1 .picture only., found 1.5"),
         ({"text": "x", "image_weight": 1}, QueryError, "ranks by the picture alone, but the query has no picture"),
-        ({"id": "pets/cat/00.png", "image_weight": 0}, QueryError, "ranks by the text alone"),
+        ({"image": b"x", "image_weight": 0}, Exception, "ranks by the text alone|not a picture"),
+        ({"text": " "}, QueryError, "expected words, found an empty text"),
+        ({"texts": "cat"}, QueryError, "texts: expected a list, found 'cat'"),
+        ({"text": "x", "where": "true) UNION ALL SELECT 10000 WHERE (true"}, QueryError, "where: "),
+        ({"text": "x", "where": ""}, QueryError, "where: "),
         ({"text": "x", "where": "nonsense ="}, QueryError, "where: "),
         ({"text": "x", "where": "kindd = 'cat'"}, QueryError, "where: .*kindd"),
         ({"text": "x", "where": "true); SELECT (1"}, QueryError, "where: "),
@@ -246,8 +259,11 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(norm > 0, norm, 1)
 
 
-def _assert_ranks_as(hits: fpve.Hits, reference: Reference, scores: np.ndarray, rows: np.ndarray) -> None:
+def _assert_ranks_as(
+    hits: fpve.Hits, reference: Reference, scores: np.ndarray, rows: np.ndarray, *, k: int = 60
+) -> None:
     """The hits have the reference's best scores, in order, and each the score that the reference gives it."""
+    assert len(hits) == min(k, len(scores))
     best = np.sort(scores)[::-1][: len(hits)]
     np.testing.assert_allclose([hit.score for hit in hits], best, atol=1e-4)
     mine = {reference.ids[row]: score for row, score in zip(rows, scores, strict=True)}

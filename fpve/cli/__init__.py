@@ -49,6 +49,8 @@ def main() -> None:
         # The reader (`head`, say) has what it wanted. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except UnicodeError:
+        _fail("expected arguments and files in UTF-8, found other bytes", 2)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", 1)

@@ -26,9 +26,7 @@ def row_output(command: Command) -> Command:
         "-f",
         "kind",
         type=click.Choice(["table", "json", "csv", "parquet"]),
-        default="table",
-        show_default=True,
-        help="How to print rows; json is one array.",
+        help="How to print rows; json is one array.  [default: by --output's extension, else table]",
     )(command)
 
 

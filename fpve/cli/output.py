@@ -20,8 +20,24 @@ _UNBOUNDED = 1_000_000
 _CELL_WIDTH = 60
 
 
-def print_rows(table: pa.Table, kind: str, output: Path | None = None, *, hide: Iterable[str] = ()) -> None:
-    """Print rows, or write them to a file; `hide` names columns that only the table leaves out."""
+def print_rows(table: pa.Table, kind: str | None, output: Path | None = None, *, hide: Iterable[str] = ()) -> None:
+    """Print rows, or write them to a file; `hide` names columns that only the table leaves out.
+
+    Without a kind it is that of the file's extension, or a table.
+    """
+    kind = kind or _KINDS.get(output.suffix.lower() if output else "", "table")
+    try:
+        _print_rows(table, kind, output, hide)
+    except (OverflowError, NotImplementedError, ValueError) as error:
+        # A time that Python does not reach, or a type that the format has not.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise click.ClickException(f"can't write this result as {kind}: {reason}; cast the column to VARCHAR") from None
+
+
+_KINDS = {".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+def _print_rows(table: pa.Table, kind: str, output: Path | None, hide: Iterable[str]) -> None:
     if kind == "parquet":
         _write_parquet(table, output)
         return
@@ -74,7 +90,7 @@ def rows_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     console = Console(width=width, color_system=None, highlight=False, emoji=False, legacy_windows=False)
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+    return "\n".join(line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))
 
 
 def facts_text(facts: Iterable[tuple[str, Any]]) -> str:
@@ -134,7 +150,7 @@ def _csv(table: pa.Table) -> str:
             table = table.set_column(at, field.name, pa.array(texts, pa.string()))
     buffer = io.BytesIO()
     pacsv.write_csv(table, buffer, pacsv.WriteOptions(quoting_style="needed"))
-    return buffer.getvalue().decode().rstrip("\n")
+    return buffer.getvalue().decode().removesuffix("\n")
 
 
 def _write_parquet(table: pa.Table, output: Path | None) -> None:

@@ -32,7 +32,7 @@ def search(
     image_weight: float | None,
     k: int | None,
     where: str | None,
-    kind: str,
+    kind: str | None,
     output_file: Path | None,
 ) -> None:
     """Find the images of a STORE most like a picture, a text, both, or one of its own images.
@@ -66,7 +66,7 @@ def classify(
     k: int | None,
     temperature: float | None,
     where: str | None,
-    kind: str,
+    kind: str | None,
     output_file: Path | None,
 ) -> None:
     """Predict a label for picture FILES by the votes of their nearest labelled images (k-NN)."""
@@ -154,7 +154,7 @@ def evaluate(
 @store_argument
 @click.argument("query")
 @row_output
-def sql(store: Path, query: str, kind: str, output_file: Path | None) -> None:
+def sql(store: Path, query: str, kind: str | None, output_file: Path | None) -> None:
     """Answer an SQL QUERY (DuckDB) over a STORE.
 
     Its views: images (one row an image), vectors (image_id, vector), prefixes, quarantine, runs. It can read nothing

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
-from fpve.config import EncoderConfig, nearest
+from fpve.config import EncoderConfig
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
 from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
 from fpve.encoders.sentence_transformers import SentenceTransformerEncoder
 from fpve.encoders.torchvision import TorchvisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT
-from fpve.errors import EncoderError, EncoderNotFound
+from fpve.errors import EncoderError, EncoderNotFound, nearest
 
 __all__ = ["Encoder", "Floats", "ImageEncoder", "TextEncoder", "open_image_encoder", "open_text_encoder"]
 

@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fpve.config import nearest
 from fpve.encoders import weights
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.torch_runtime import InputSpec, Once, TorchImageEncoder, place, pool
-from fpve.errors import EncoderError, EncoderNotFound
+from fpve.errors import EncoderError, EncoderNotFound, nearest
 
 if TYPE_CHECKING:
     import torch

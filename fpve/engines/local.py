@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -32,8 +33,9 @@ class _Loaded(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A decoded picture on its way into a batch."""
+    """A decoded picture on its way into a batch; `number` is that of its file."""
 
+    number: int
     content_hash: str
     pixels: NDArray[Any]
     thumbnail: Thumbnail
@@ -52,17 +54,17 @@ class LocalEngine:
         outcomes: list[Outcome] = []
         batch: list[_Waiting] = []
         pictures = 0
-        with progress.stage("encode", len(work.files)) as stage:
+        with progress.stage("encode", len(work.files)) as stage, images.without_warnings():
             for number, loaded in enumerate(self._load(work, models)):
                 outcomes.append(loaded.outcome)
                 if loaded.pixels is None or loaded.thumbnail is None or loaded.outcome.content_hash is None:
                     stage.advance()
                     continue
                 content_hash = loaded.outcome.content_hash
-                batch.append(_Waiting(content_hash, loaded.pixels, loaded.thumbnail, work.prefixes[number]))
+                batch.append(_Waiting(number, content_hash, loaded.pixels, loaded.thumbnail, work.prefixes[number]))
                 if len(batch) >= models.image.batch_size:
-                    pictures += _encode_batch(batch, models, builder, stage)
-            pictures += _encode_batch(batch, models, builder, stage)
+                    pictures += _encode_batch(batch, models, builder, stage, outcomes)
+            pictures += _encode_batch(batch, models, builder, stage, outcomes)
             builder.finish()
         return Encoded(_settle(outcomes), pictures)
 
@@ -120,12 +122,19 @@ class _Loader:
             return True
 
 
-def _encode_batch(batch: list[_Waiting], models: Models, builder: ShardBuilder, stage: Stage) -> int:
+def _encode_batch(
+    batch: list[_Waiting], models: Models, builder: ShardBuilder, stage: Stage, outcomes: list[Outcome]
+) -> int:
+    """Encode a batch, empty it, and return its length; a picture that the model makes nothing of gets its reason."""
     if not batch:
         return 0
     features = models.image.encode(np.stack([one.pixels for one in batch]))
     for one, feature in zip(batch, features, strict=True):
-        builder.add(one.content_hash, feature, one.prefix, one.thumbnail)
+        if np.isfinite(feature).all() and feature.any():
+            builder.add(one.content_hash, feature, one.prefix, one.thumbnail)
+        else:
+            reason = "the model's features are not finite" if feature.any() else "the model's features are all zero"
+            outcomes[one.number] = replace(outcomes[one.number], reason=reason)
     count = len(batch)
     stage.advance(count)
     batch.clear()

@@ -20,11 +20,6 @@ class Models:
     image: ImageEncoder
     text: TextEncoder | None
 
-    @property
-    def recipe_parts(self) -> tuple[str, str | None]:
-        """Fingerprints of both."""
-        return self.image.fingerprint, self.text.fingerprint if self.text else None
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

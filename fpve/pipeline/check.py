@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
-from fpve.config import Job
+from fpve.config import Job, load_job
 from fpve.encoders import Encoder
-from fpve.pipeline.plan import plan_collection
-from fpve.pipeline.run import open_models
+from fpve.pipeline.plan import CollectionPlan
+from fpve.pipeline.run import open_models, plan_job
 from fpve.progress import Progress, SilentProgress
-from fpve.store import manifest as manifests
-from fpve.store.schema import merge
-from fpve.store.snapshot import Snapshot
 
 _EXAMPLES = 3
 
@@ -61,40 +60,35 @@ class Check:
         return asdict(self)
 
 
-def check(job: Job, *, progress: Progress | None = None) -> Check:
-    """Validate a job and its sources; opens no picture, loads no model, writes nothing.
+def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None) -> Check:
+    """Validate a job and its sources; opens no picture, loads no packaged model, writes nothing.
 
     Raises:
         FpveError: what a run of the job would raise before its first picture.
     """
+    job = job if isinstance(job, Job) else load_job(Path(job))
     models = open_models(job)
-    base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
-    found = []
-    columns = {}
-    with (progress or SilentProgress()).stage("check", len(job.collections)) as stage:
-        for config in job.collections:
-            plan = plan_collection(config, job, base)
-            columns[plan.name] = plan.columns
-            prefixes = pc.drop_null(plan.prefix).unique()
-            found.append(
-                CollectionCheck(
-                    name=plan.name,
-                    source=str(config.source),
-                    pictures=len(plan.files),
-                    bytes=pc.sum(plan.files["size"]).as_py() or 0,
-                    columns={column.name: column.type for column in plan.columns},
-                    prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
-                    distinct_prefixes=len(prefixes),
-                    without_prefix=plan.prefix.null_count,
-                    without_metadata=plan.without_metadata,
-                    unmatched_metadata=plan.unmatched_metadata,
-                    skipped=len(plan.skipped),
-                )
-            )
-            stage.advance()
-    merge(columns)
+    plan = plan_job(job, models, allow_removals=False, progress=progress or SilentProgress())
     encoders = {"image": _name(models.image)} | ({"text": _name(models.text)} if models.text else {})
-    return Check(job.name, str(job.store), base is not None, encoders, tuple(found))
+    collections = tuple(_check_collection(one) for one in plan.collections)
+    return Check(job.name, str(job.store), plan.base is not None, encoders, collections)
+
+
+def _check_collection(plan: CollectionPlan) -> CollectionCheck:
+    prefixes = pc.drop_null(plan.prefix).unique()
+    return CollectionCheck(
+        name=plan.name,
+        source=str(plan.config.source),
+        pictures=len(plan.files),
+        bytes=pc.sum(plan.files["size"]).as_py() or 0,
+        columns={column.name: column.type for column in plan.columns},
+        prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
+        distinct_prefixes=len(prefixes),
+        without_prefix=plan.prefix.null_count,
+        without_metadata=plan.without_metadata,
+        unmatched_metadata=plan.unmatched_metadata,
+        skipped=len(plan.skipped),
+    )
 
 
 def _name(encoder: Encoder) -> str:

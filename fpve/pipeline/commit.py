@@ -16,6 +16,7 @@ from fpve.pipeline.contents import Contents
 from fpve.pipeline.plan import CollectionPlan
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables
+from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Segment, Table
 from fpve.store.pages import write_pages
 from fpve.store.pending import Shard, adopt
@@ -86,7 +87,8 @@ def commit(
         {**{one.name: one.columns for one in others}, **{one.plan.name: one.plan.columns for one in collections}}
     )
     kept_segments = last.segments if last and header.keeps_segments else ()
-    all_segments, new_tables = _segments(root, kept_segments, sources)
+    known_pictures = last.tables_named(tables.THUMBNAILS) if last else ()
+    all_segments, new_tables = _segments(root, kept_segments, sources, known_pictures)
     kept_tables = tuple(one for one in (last.tables if last else ()) if one.name != tables.QUARANTINE)
     thumbnails = (*(one for one in kept_tables if one.name == tables.THUMBNAILS), *new_tables)
     entries = [_collection(root, last, header.job, one, columns, _sizes(root, thumbnails, one)) for one in collections]
@@ -112,13 +114,14 @@ def commit(
 
 
 def _segments(
-    root: Path, kept: tuple[Segment, ...], sources: Iterable[Segment | Shard]
+    root: Path, kept: tuple[Segment, ...], sources: Iterable[Segment | Shard], pictures: tuple[Table, ...]
 ) -> tuple[tuple[Segment, ...], list[Table]]:
     """Segments of the new snapshot, with their indexes built, and the thumbnails that came with new ones.
 
     Segments without a living vector stay: they serve images that come back, until `compact`.
     """
     found = {segment.name: segment for segment in kept}
+    known = tables.read_tables(root, tables.THUMBNAILS, pictures, ["content_hash"])["content_hash"].combine_chunks()
     thumbnails: list[Table] = []
     for shard in sources:
         if isinstance(shard, Shard):
@@ -126,8 +129,16 @@ def _segments(
             folder = segments.folder(root, segment)
             build_exact(segments.read_fused(folder / segments.ROWS_FILE).vectors, folder / EXACT_FILE)
             found[segment.name] = replace(segment, derived=(EXACT_FILE,))
-            thumbnails += [table] if table else []
+            # After a change of encoder the pictures are the same, and so are their thumbnails.
+            if table is not None and not _among(shard, known):
+                thumbnails.append(table)
     return tuple(found[name] for name in sorted(found)), thumbnails
+
+
+def _among(shard: Shard, known: pa.Array) -> bool:
+    """Whether all pictures of a shard have a thumbnail already."""
+    mine = read_parquet(shard.thumbnails_file, columns=["content_hash"])["content_hash"]
+    return bool(pc.all(pc.is_in(mine, value_set=known)).as_py())
 
 
 def _collection(

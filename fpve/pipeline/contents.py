@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from fpve.engines.work import Outcome
 from fpve.pipeline.plan import CollectionPlan
+from fpve.pipeline.vectors import Vectors
+from fpve.sources.folder import normalise
 from fpve.store import tables
 from fpve.store.snapshot import Snapshot
 
@@ -30,6 +32,7 @@ class Contents:
         content_hash: (n,) hex SHA-256 of each file; null where it could not be read.
         size, mtime_ns: (n,) of each file when it was read, or scanned.
         reason: (n,) why a file can't be encoded; null where it can.
+        kept: (n,) which of these are images all the same, with the content that they had.
     """
 
     plan: CollectionPlan
@@ -37,10 +40,16 @@ class Contents:
     size: pa.Array
     mtime_ns: pa.Array
     reason: pa.Array
+    kept: pa.Array
 
     @classmethod
-    def learn(cls, plan: CollectionPlan, read: NDArray[np.int64], outcomes: Sequence[Outcome]) -> Contents:
-        """Add what the engine found in the files of the row numbers `read`, ascending, to what was known."""
+    def learn(
+        cls, plan: CollectionPlan, read: NDArray[np.int64], outcomes: Sequence[Outcome], vectors: Vectors
+    ) -> Contents:
+        """Add what the engine found in the files of the row numbers `read`, ascending, to what was known.
+
+        An image of the last snapshot whose file can't be read at the moment keeps its content: that is no deletion.
+        """
         mask = np.zeros(len(plan.files), bool)
         mask[read] = True
 
@@ -48,16 +57,19 @@ class Contents:
             return pc.replace_with_mask(known, pa.array(mask), pa.array(found, known.type))
 
         known = {name: plan.files[name].combine_chunks() for name in ("content_hash", "size", "mtime_ns")}
-        return cls(
-            plan,
-            *(learnt(column, [getattr(one, name) for one in outcomes]) for name, column in known.items()),
-            reason=learnt(pa.nulls(len(mask), pa.string()), [one.reason for one in outcomes]),
-        )
+        found = {name: learnt(column, [getattr(one, name) for one in outcomes]) for name, column in known.items()}
+        reason = learnt(pa.nulls(len(mask), pa.string()), [one.reason for one in outcomes])
+        unreadable = pc.and_(pc.is_null(found["content_hash"]), pc.is_valid(reason))
+        before = plan.before("content_hash", pa.string())
+        kept = pc.and_(unreadable, pc.and_(pc.is_valid(before), pc.invert(vectors.unencoded(before))))
+        content_hash = pc.if_else(kept, before, found["content_hash"])
+        size = pc.if_else(kept, plan.before("bytes", pa.int64()), found["size"])
+        return cls(plan, content_hash, size, found["mtime_ns"], reason, kept)
 
     @property
     def good(self) -> pa.Array:
         """(n,) which files are images of the new snapshot."""
-        return pc.and_(pc.is_null(self.reason), pc.invert(self.plan.known_bad))
+        return pc.and_(pc.or_(pc.is_null(self.reason), self.kept), pc.invert(self.plan.known_bad))
 
     def quarantine(self, previous: Snapshot | None) -> pa.Table:
         """Rows for the quarantine table: files that failed now, those that failed before, and what was skipped."""
@@ -67,12 +79,14 @@ class Contents:
         failed = pc.is_valid(self.reason)
         chosen = files.select(["image_id", "path"]).filter(failed).to_pylist()
         hashes, reasons = self.content_hash.filter(failed).to_pylist(), self.reason.filter(failed).to_pylist()
+        keeps = self.kept.filter(failed).to_pylist()
         rows = [
-            {**file, "content_hash": content_hash, "reason": reason}
-            for file, content_hash, reason in zip(chosen, hashes, reasons, strict=True)
+            {**file, "content_hash": content_hash, "reason": f"{reason}; kept as it was" if kept else reason}
+            for file, content_hash, reason, kept in zip(chosen, hashes, reasons, keeps, strict=True)
         ]
         rows += [
-            {"image_id": f"{name}/{one.path}", "path": one.path, "reason": one.reason} for one in self.plan.skipped
+            {"image_id": f"{name}/{normalise(one.path)}", "path": one.path, "reason": one.reason}
+            for one in self.plan.skipped
         ]
         fresh = pa.Table.from_pylist([{**row, "collection": name, "at": now} for row in rows], schema)
         if previous is None:
@@ -86,7 +100,7 @@ class Contents:
 
     def scan_state(self, scanned_at: int) -> pa.Table:
         """Rows for the scan state: files whose size and time will prove that they are as they were."""
-        settled = pc.less(self.mtime_ns, scanned_at - _RACY_NS)
+        settled = pc.and_not(pc.less(self.mtime_ns, scanned_at - _RACY_NS), self.kept)
         rows = pa.table(
             {
                 "image_id": self.plan.files["image_id"],

@@ -16,6 +16,8 @@ from fpve.sources.metadata import Metadata, match, read_metadata
 from fpve.store.files import write_durably
 
 _METADATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+# Of a folder's name so much becomes the collection's.
+_NAME_LENGTH = 60
 # Columns that hold a text about the picture, in other people's files, best first.
 _CAPTION_NAMES = ("caption", "text", "description", "title", "name")
 
@@ -32,7 +34,7 @@ def init(folder: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     """
     folder = Path(folder)
     files = scan_folder(folder, collection="x").files
-    name = re.sub(r"[^\w.\-]+", "-", folder.resolve().name).strip("-._") or "pictures"
+    name = re.sub(r"[^\w.\-]+", "-", folder.resolve().name).strip("-._")[:_NAME_LENGTH] or "pictures"
     target = Path(output) if output is not None else Path(f"{name}.toml")
     if target.exists():
         raise JobError(f"{target}: exists already; choose another --output")

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, MetadataError, PrefixError, StoreConflict
-from fpve.prefixes import BUILT_IN_FIELDS, Template, prefix_ids
-from fpve.sources.folder import Skipped, scan_folder
+from fpve.prefixes import Template, prefix_ids
+from fpve.sources.folder import Skipped, normalise, scan_folder
 from fpve.sources.metadata import Metadata, convert, match, read_metadata
 from fpve.store import tables
 from fpve.store.scanstate import read_scan_state
@@ -42,6 +42,7 @@ class CollectionPlan:
         known_bad: (n,) whether a file is in quarantine and has not changed since.
         skipped: inputs that can't be images.
         old: image rows of the last snapshot.
+        old_columns: names of its metadata columns then.
         removed: image_ids of the last snapshot that are no longer there.
         without_metadata, unmatched_metadata: images and metadata rows without a partner.
     """
@@ -55,6 +56,7 @@ class CollectionPlan:
     known_bad: pa.Array
     skipped: tuple[Skipped, ...]
     old: pa.Table
+    old_columns: tuple[str, ...]
     removed: pa.Array
     without_metadata: int
     unmatched_metadata: int
@@ -63,6 +65,13 @@ class CollectionPlan:
     def name(self) -> str:
         """The collection's name."""
         return self.config.name
+
+    def before(self, name: str, kind: pa.DataType) -> pa.Array:
+        """(n,) what a column of each file's image was in the last snapshot; null where the image is new."""
+        if name not in self.old.column_names:
+            return pa.nulls(len(self.files), kind)
+        at = pc.index_in(self.files["image_id"].combine_chunks(), self.old["image_id"].combine_chunks())
+        return self.old[name].combine_chunks().take(at)
 
     def changes(self, content_hash: pa.Array, good: pa.Array) -> Changes:
         """How many good files are new, and how many have another content (n,), prefix or metadata than before."""
@@ -113,17 +122,16 @@ def plan_collection(config: CollectionConfig, job: Job, previous: Snapshot | Non
     template = Template.parse(config.prefix) if config.prefix else None
     scan = scan_folder(config.source, collection=config.name, include=config.include, exclude=config.exclude)
     files = _with_known_hashes(scan.files, read_scan_state(job.store, config.name))
-    metadata, partners = _aligned(config, given, files)
-    metadata = _with_label(config, metadata, files)
+    aligned = _align(config, given, files)
     where = str(config.metadata or config.source)
-    check_names(metadata.column_names, where)
-    metadata, columns = _typed(config, metadata, where)
-    prefix = _render(template, config, metadata, files)
+    check_names(aligned.columns.column_names, where)
+    metadata, columns = _typed(config, aligned, entry.columns if entry else (), where)
+    prefix = _render(template, config, aligned, metadata, files)
     old = previous.read_collection(entry) if previous and entry else pa.table({"image_id": pa.array([], pa.string())})
     still_there = pa.concat_arrays(
         [
             files["image_id"].combine_chunks(),
-            pa.array([f"{config.name}/{one.path}" for one in scan.skipped], pa.string()),
+            pa.array([f"{config.name}/{normalise(one.path)}" for one in scan.skipped], pa.string()),
         ]
     )
     old_ids = old["image_id"].combine_chunks()
@@ -137,9 +145,10 @@ def plan_collection(config: CollectionConfig, job: Job, previous: Snapshot | Non
         known_bad=_known_bad(files, previous),
         skipped=scan.skipped,
         old=old,
+        old_columns=tuple(column.name for column in entry.columns) if entry else (),
         removed=old_ids.filter(pc.invert(pc.is_in(old_ids, value_set=still_there))),
-        without_metadata=len(files) - partners if given else 0,
-        unmatched_metadata=len(given.paths) - partners if given else 0,
+        without_metadata=len(files) - aligned.partners if given else 0,
+        unmatched_metadata=len(given.paths) - aligned.partners if given else 0,
     )
 
 
@@ -157,6 +166,34 @@ def guard_removals(plan: CollectionPlan, max_removed: float) -> None:
         )
 
 
+def guard_metadata(plan: CollectionPlan, max_removed: float) -> None:
+    """Refuse to empty the metadata of more of a collection than the job allows: of a table that was cut off, say.
+
+    Raises:
+        GuardError: naming the collection, the numbers and the option that allows it.
+    """
+    at = pc.index_in(plan.old["image_id"].combine_chunks(), plan.files["image_id"].combine_chunks())
+    if not plan.old_columns or not len(plan.old):
+        return
+    had = _any_value(plan.old.select(list(plan.old_columns)).filter(pc.is_valid(at)))
+    kept = [name for name in plan.old_columns if name in plan.metadata.column_names]
+    has = _any_value(plan.metadata.select(kept).take(at.drop_null())) if kept else pa.array([False] * len(had))
+    lost = int(pc.sum(pc.and_not(had, has)).as_py() or 0)
+    if lost > max_removed * len(plan.old):
+        raise GuardError(
+            f"collection {plan.name!r}: {lost} of {len(plan.old)} images would lose all their metadata, more than "
+            f"max_removed = {max_removed:g} allows; nothing was published. If that is meant, run with --allow-removals"
+        )
+
+
+def _any_value(rows: pa.Table) -> pa.Array:
+    """(n,) which rows have a value in any column."""
+    found = pa.array([False] * len(rows), pa.bool_())
+    for column in rows.columns:
+        found = pc.or_(found, column.combine_chunks().is_valid())
+    return found
+
+
 def _with_known_hashes(files: pa.Table, state: pa.Table) -> pa.Table:
     """Add `content_hash`: what an earlier run found in a file of this size and time, or null."""
     at = pc.index_in(files["image_id"], state["image_id"])
@@ -167,59 +204,83 @@ def _with_known_hashes(files: pa.Table, state: pa.Table) -> pa.Table:
     )
 
 
-def _aligned(config: CollectionConfig, given: Metadata | None, files: pa.Table) -> tuple[pa.Table, int]:
-    """Metadata columns in the order of the files, and how many files have a row."""
+class _Aligned(NamedTuple):
+    """Metadata in the order of the files: typed columns, the same as written, and how many files have a row."""
+
+    columns: pa.Table
+    texts: pa.Table
+    partners: int
+
+
+def _align(config: CollectionConfig, given: Metadata | None, files: pa.Table) -> _Aligned:
     if given is None:
-        return pa.table({"__none": pa.nulls(len(files))}).drop_columns(["__none"]), 0
-    at = match(given, files["path"].combine_chunks(), config.source)
-    return given.columns.take(at), len(at) - at.null_count
+        nothing = pa.table({"__none": pa.nulls(len(files))}).drop_columns(["__none"])
+        return _with_label(config, _Aligned(nothing, nothing, 0), files)
+    names = pc.utf8_slice_codeunits(files["image_id"].combine_chunks(), len(config.name) + 1)
+    at = match(given, names, config.source)
+    partners = len(at) - at.null_count
+    return _with_label(config, _Aligned(given.columns.take(at), given.texts.take(at), partners), files)
 
 
-def _with_label(config: CollectionConfig, metadata: pa.Table, files: pa.Table) -> pa.Table:
+def _with_label(config: CollectionConfig, aligned: _Aligned, files: pa.Table) -> _Aligned:
     if config.label_from is None:
-        return metadata
-    if "label" in metadata.column_names:
+        return aligned
+    columns, texts, partners = aligned
+    if "label" in columns.column_names:
         raise MetadataError(f"{config.metadata}: has a column 'label' already; leave label_from out")
     if config.label_from == "folder":
         labels = _built_in("folder", config, files)
-    elif config.label_from in metadata.column_names:
-        labels = metadata[config.label_from]
-    else:
-        raise MetadataError(
-            f"label_from: expected 'folder' or a metadata column, found {config.label_from!r}; "
-            f"there is {', '.join(metadata.column_names) or 'no metadata'}"
-        )
-    return _append(metadata, "label", labels)
+        return _Aligned(_append(columns, "label", labels), _append(texts, "label", labels), partners)
+    if config.label_from in columns.column_names:
+        columns = _append(columns, "label", columns[config.label_from])
+        return _Aligned(columns, _append(texts, "label", texts[config.label_from]), partners)
+    raise MetadataError(
+        f"label_from: expected 'folder' or a metadata column, found {config.label_from!r}; "
+        f"there is {', '.join(columns.column_names) or 'no metadata'}"
+    )
 
 
-def _typed(config: CollectionConfig, metadata: pa.Table, where: str) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Convert metadata columns to the store's types, or those that the job asks for."""
+def _typed(
+    config: CollectionConfig, aligned: _Aligned, before: tuple[Column, ...], where: str
+) -> tuple[pa.Table, tuple[Column, ...]]:
+    """Convert metadata columns to the types that the job asks for, else those they had, else those of the file."""
+    had = {column.name: column.type for column in before}
     for name in config.types:
-        if name not in metadata.column_names:
+        if name not in aligned.columns.column_names:
             raise MetadataError(f"{where}: types names a column {name!r} that is not there")
     columns, arrays = [], []
-    for name in metadata.column_names:
-        kind = config.types.get(name) or type_name(metadata.schema.field(name).type)
+    for name in aligned.columns.column_names:
+        found = aligned.columns[name]
+        kind = config.types.get(name) or had.get(name) or type_name(found.type)
         if kind is None:
             raise MetadataError(
-                f"{where}: column {name!r} is {metadata.schema.field(name).type}, which a store can't hold; "
-                f'set types = {{ {name} = "string" }}, or drop it from the file'
+                f"{where}: column {name!r} is {found.type}, which a store can't hold; drop it from the file"
             )
-        arrays.append(convert(metadata[name], arrow_type(kind), where=f"{where}, column {name!r}"))
+        # From what is written: 19.90 as a text is not 19.9.
+        given = found if type_name(found.type) == kind else aligned.texts[name]
+        arrays.append(convert(given, arrow_type(kind), where=f"{where}, column {name!r}"))
         columns.append(Column(name, kind))
-    typed = metadata if not arrays else pa.table(arrays, names=metadata.column_names)
+    typed = aligned.columns if not arrays else pa.table(arrays, names=aligned.columns.column_names)
     return typed, tuple(columns)
 
 
-def _render(template: Template | None, config: CollectionConfig, metadata: pa.Table, files: pa.Table) -> pa.Array:
+def _render(
+    template: Template | None, config: CollectionConfig, aligned: _Aligned, metadata: pa.Table, files: pa.Table
+) -> pa.Array:
     if template is None:
         return pa.nulls(len(files), pa.string())
     template.check(metadata.column_names)
-    values = metadata
-    for name in BUILT_IN_FIELDS:
-        if name in template.fields and name not in metadata.column_names:
-            values = _append(values, name, _built_in(name, config, files))
-    rendered = template.render(values if template.fields else files)
+    values = files
+    for name in template.fields:
+        if name not in metadata.column_names:
+            column = _built_in(name, config, files)
+        elif name in template.formatted:
+            column = metadata[name]
+        else:
+            # As the file has it, so that a prefix does not change because a column became numeric.
+            column = aligned.texts[name]
+        values = _put(values, name, column)
+    rendered = template.render(values)
     if rendered.null_count == len(rendered):
         raise PrefixError(f"collection {config.name!r}: prefix {template.text!r} is empty for every image")
     return rendered
@@ -237,6 +298,11 @@ def _built_in(name: str, config: CollectionConfig, files: pa.Table) -> pa.Array:
 
 def _append(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.append_column(name, values) if table.num_columns else pa.table({name: values})
+
+
+def _put(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
 
 
 def _known_bad(files: pa.Table, previous: Snapshot | None) -> pa.Array:

@@ -23,7 +23,7 @@ from fpve.errors import FpveError, GuardError, JobError, StoreConflict, StoreCor
 from fpve.fusion import Fusion
 from fpve.pipeline.commit import Header, Ready, commit
 from fpve.pipeline.contents import Contents
-from fpve.pipeline.plan import Changes, CollectionPlan, guard_removals, plan_collection
+from fpve.pipeline.plan import Changes, CollectionPlan, guard_metadata, guard_removals, plan_collection
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.vectors import Vectors, recipe_of
 from fpve.progress import Progress, SilentProgress
@@ -31,7 +31,7 @@ from fpve.store import manifest as manifests
 from fpve.store.files import check_root
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
-from fpve.store.pending import Recipe, discard, finished_shards
+from fpve.store.pending import Recipe, discard, finished_shards, sweep
 from fpve.store.runs import append_run
 from fpve.store.scanstate import write_scan_state
 from fpve.store.schema import merge
@@ -118,30 +118,18 @@ class _Runner:
 
     def plan(self, *, allow_removals: bool) -> Plan:
         """Compare the sources with the last snapshot."""
-        with self.timed("plan"), self.progress.stage("plan", len(self.job.collections)) as stage:
-            check_root(self.job.store)
-            base = Snapshot.open(self.job.store) if manifests.numbers(self.job.store) else None
-            _check_same_encoders(self.job, self.models, base)
-            scanned_at = time.time_ns()
-            collections = []
-            for config in self.job.collections:
-                plan = plan_collection(config, self.job, base)
-                if not allow_removals:
-                    guard_removals(plan, self.job.limits.max_removed)
-                collections.append(plan)
-                stage.advance()
-            # The columns of all collections must agree: found out now, not after hours of encoding.
-            _check_columns(collections, base)
+        with self.timed("plan"):
+            plan = plan_job(self.job, self.models, allow_removals=allow_removals, progress=self.progress)
         self.report = replace(
             self.report,
-            scanned=sum(len(one.files) + len(one.skipped) for one in collections),
-            removed=sum(len(one.removed) for one in collections),
-            without_prefix=sum(one.prefix.null_count for one in collections if one.config.prefix),
-            without_metadata=sum(one.without_metadata for one in collections),
-            unmatched_metadata=sum(one.unmatched_metadata for one in collections),
-            snapshot=base.manifest.snapshot if base else None,
+            scanned=sum(len(one.files) + len(one.skipped) for one in plan.collections),
+            removed=sum(len(one.removed) for one in plan.collections),
+            without_prefix=sum(one.prefix.null_count for one in plan.collections if one.config.prefix),
+            without_metadata=sum(one.without_metadata for one in plan.collections),
+            unmatched_metadata=sum(one.unmatched_metadata for one in plan.collections),
+            snapshot=plan.base.manifest.snapshot if plan.base else None,
         )
-        return Plan(base, tuple(collections), scanned_at)
+        return plan
 
     def expected(self, plan: Plan) -> RunReport:
         """The report of a dry run."""
@@ -164,6 +152,7 @@ class _Runner:
 
     def execute(self, plan: Plan) -> None:
         """Encode what is new, and publish."""
+        sweep(self.job.store)
         header, target = self._header(plan.base)
         vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
         with self.timed("encode"):
@@ -184,8 +173,7 @@ class _Runner:
             for content in contents:
                 write_scan_state(self.job.store, content.plan.name, content.scan_state(plan.scanned_at))
             for shard in finished_shards(self.job.store):
-                # Published now, or of a recipe that the store has left.
-                if shard.name in names or shard.recipe != target.recipe:
+                if shard.name in names:
                     discard(shard)
         changes = _total(one.plan.changes(one.content_hash, one.good) for one in contents)
         self.report = replace(
@@ -202,15 +190,23 @@ class _Runner:
     def _header(self, base: Snapshot | None) -> tuple[Header, Target]:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""
         models, fusion = self.models, self.job.fusion
-        recipe = Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, fusion.mode)
+        recipe = _recipe(self.job, models)
         known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
         encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
         if models.text is not None:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
+        shared = base is not None and {one.name for one in base.manifest.collections} - {
+            one.name for one in self.job.collections
+        }
+        if base is not None and shared and recipe_of(base) == recipe:
+            # Two jobs that say it differently would publish in turns for ever: the store's word stands.
+            encoders, weight = base.manifest.encoders, base.manifest.fusion.image_weight
+        else:
+            weight = fusion.image_weight
         header = Header(
             job=self.job.name,
             encoders=encoders,
-            fusion=FusionRef(fusion.mode, fusion.image_weight),
+            fusion=FusionRef(fusion.mode, weight),
             keeps_segments=base is not None and recipe_of(base) == recipe,
         )
         dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
@@ -236,7 +232,7 @@ class _Runner:
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):
             mine, outcomes = outcomes[: len(rows)], outcomes[len(rows) :]
-            contents.append(Contents.learn(one, rows, mine))
+            contents.append(Contents.learn(one, rows, mine, vectors))
         return contents
 
     def _fuse(self, contents: list[Contents], vectors: Vectors, target: Target) -> int:
@@ -263,6 +259,31 @@ class _Runner:
         return builder.rows
 
 
+def plan_job(job: Job, models: Models, *, allow_removals: bool, progress: Progress) -> Plan:
+    """Compare a job's sources with the last snapshot; writes nothing, opens no picture.
+
+    Raises:
+        FpveError: the sources, their metadata, the encoders or the store don't fit together, or too much is gone.
+    """
+    check_root(job.store)
+    base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
+    _check_same_encoders(job, models, base)
+    _check_names(job, base)
+    scanned_at = time.time_ns()
+    collections = []
+    with progress.stage("plan", len(job.collections)) as stage:
+        for config in job.collections:
+            plan = plan_collection(config, job, base)
+            if not allow_removals:
+                guard_removals(plan, job.limits.max_removed)
+                guard_metadata(plan, job.limits.max_removed)
+            collections.append(plan)
+            stage.advance()
+    # The columns of all collections must agree: found out now, not after hours of encoding.
+    _check_columns(collections, base)
+    return Plan(base, tuple(collections), scanned_at)
+
+
 def open_models(job: Job) -> Models:
     """Open a job's encoders; loads no model.
 
@@ -277,11 +298,15 @@ def open_models(job: Job) -> Models:
     return Models(open_image_encoder(job.encoders.image), None if text.is_none else open_text_encoder(text))
 
 
+def _recipe(job: Job, models: Models) -> Recipe:
+    return Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, job.fusion.mode)
+
+
 def _check_same_encoders(job: Job, models: Models, base: Snapshot | None) -> None:
     """Refuse to change the encoders of a store that has collections of other jobs."""
     if base is None:
         return
-    recipe = Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, job.fusion.mode)
+    recipe = _recipe(job, models)
     others = {one.name for one in base.manifest.collections} - {one.name for one in job.collections}
     if others and recipe != recipe_of(base):
         theirs = ", ".join(str(one) for one in base.manifest.encoders.values())
@@ -291,6 +316,15 @@ def _check_same_encoders(job: Job, models: Models, base: Snapshot | None) -> Non
             f"({job.fusion.mode}): a store has one set of encoders, and the job does not name its collection "
             f"{min(others)!r}; use the store's encoders, or another store"
         )
+
+
+def _check_names(job: Job, base: Snapshot | None) -> None:
+    """Refuse a collection whose name differs from another job's in case only: on some disks they are one directory."""
+    known = {one.name.casefold(): one.name for one in base.manifest.collections} if base else {}
+    for config in job.collections:
+        other = known.get(config.name.casefold(), config.name)
+        if other != config.name:
+            raise StoreConflict(f"{job.store} has a collection {other!r}; a name like {config.name!r} must differ more")
 
 
 def _check_columns(collections: list[CollectionPlan], base: Snapshot | None) -> None:

@@ -33,10 +33,11 @@ class Vectors:
         self._vectors_from = previous if theirs == recipe else None
         self._alive = self._rows_of_images()
         self._all: pa.Table | None = None
+        self._finished: dict[str, Shard] | None = None
 
     def changed(self) -> None:
         """Forget what was read of shards: there are new ones."""
-        self._all = None
+        self._all = self._finished = None
 
     def unencoded(self, content_hashes: pa.Array) -> pa.Array:
         """(n,) for which content hashes no picture has been encoded; null is one of them."""
@@ -89,10 +90,12 @@ class Vectors:
     def _every_row(self) -> pa.Table:
         """Names and places of all rows, whether they have an image block, and whether they can be used as they are."""
         if self._all is None:
-            parts = [
-                _places(segment.name, self._features_from.segment_keys(segment), self._vectors_from is not None)
-                for segment in (self._segments() if self._features_from is not None else ())
-            ]
+            parts = []
+            if self._features_from is not None:
+                parts += [
+                    _places(segment.name, self._features_from.segment_keys(segment), self._vectors_from is not None)
+                    for segment in self._segments()
+                ]
             published = {segment.name for segment in self._segments()}
             parts += [
                 _places(shard.name, segments.read_keys(shard.rows_file), True)
@@ -110,7 +113,10 @@ class Vectors:
         return self._features_from.manifest.segments if self._features_from is not None else ()
 
     def _shards(self) -> dict[str, Shard]:
-        return {shard.name: shard for shard in finished_shards(self._root) if shard.recipe == self._recipe}
+        if self._finished is None:
+            mine = (shard for shard in finished_shards(self._root) if shard.recipe == self._recipe)
+            self._finished = {shard.name: shard for shard in mine}
+        return self._finished
 
     def _read(self, name: str) -> tuple[Fusion, FusedRows]:
         segment = next((one for one in self._segments() if one.name == name), None)

@@ -19,9 +19,9 @@ from fpve.images import is_picture_name
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
-        # Relative to the source, as it is shown: NFC, with what is not UTF-8 percent-escaped.
+        # Relative to the source, as the operating system has it; what is not UTF-8 is percent-escaped.
         pa.field("path", pa.string(), nullable=False),
-        # The same as the operating system has it, byte for byte.
+        # The same byte for byte.
         pa.field("raw_path", pa.binary(), nullable=False),
         pa.field("size", pa.int64(), nullable=False),
         pa.field("mtime_ns", pa.int64(), nullable=False),
@@ -43,7 +43,7 @@ class Scan:
 
     Attributes:
         files: pictures, sorted by image_id, with the columns of SCHEMA.
-        skipped: files whose names clash, folders that can't be read, pictures that are no regular files.
+        skipped: files whose names clash, and pictures that are no regular files.
     """
 
     files: pa.Table
@@ -57,18 +57,26 @@ def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), e
 
     Raises:
         SourceNotFound: there is no such folder.
-        SourceError: it is a file, can't be read, or holds no picture.
+        SourceError: it is a file, it or a folder in it can't be read, or it holds no picture.
     """
     _check_folder(folder)
+    try:
+        # The manifest names it.
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"{str(folder)!a}: expected a path in UTF-8; rename the folder, or make a link to it"
+        ) from None
     wanted, unwanted = _patterns(include), _patterns(exclude)
     skipped: list[Skipped] = []
     found: dict[str, tuple[str, bytes, int, int]] = {}
     seen_any = False
-    for relative, entry in _walk(os.fsencode(folder), b"", skipped):
+    for relative, entry in _walk(os.fsencode(folder), unwanted):
         seen_any = True
-        path = display_path(relative)
+        path = text_path(relative)
         if not is_picture_name(path) or not _selected(path, wanted, unwanted):
             continue
+        name = normalise(path)
         try:
             status = entry.stat()
         except OSError as error:
@@ -76,28 +84,32 @@ def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), e
             continue
         if not stat.S_ISREG(status.st_mode):
             skipped.append(Skipped(path, "not a regular file"))
-        elif path in found:
-            skipped.append(Skipped(path, f"its name is that of {os.fsdecode(found[path][1])!r} in another spelling"))
+        elif name in found:
+            skipped.append(Skipped(path, f"its name is another spelling of {found[name][0]!r}"))
         else:
-            found[path] = (f"{collection}/{path}", relative, status.st_size, status.st_mtime_ns)
+            found[name] = (path, relative, status.st_size, status.st_mtime_ns)
     if not found:
         raise SourceError(_nothing(folder, seen_any=seen_any, filtered=bool(wanted or unwanted), skipped=skipped))
-    rows = sorted((image_id, path, *rest) for path, (image_id, *rest) in found.items())
+    rows = sorted((f"{collection}/{name}", *rest) for name, rest in found.items())
     files = pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
     return Scan(files, tuple(skipped))
 
 
-def display_path(relative: bytes) -> str:
-    """A relative path as text: NFC, `/` between the parts, bytes that are not UTF-8 as %XX.
+def text_path(relative: bytes) -> str:
+    """A relative path as text, with bytes that are not UTF-8 as %XX.
 
     In a name with such bytes a percent sign is escaped too, so that different names stay different.
     """
     try:
-        text = relative.decode("utf-8")
+        return relative.decode("utf-8")
     except UnicodeDecodeError:
         parts = relative.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
-        text = "".join(f"%{ord(one) - 0xDC00:02X}" if 0xDC80 <= ord(one) <= 0xDCFF else one for one in parts)
-    return unicodedata.normalize("NFC", text)
+        return "".join(f"%{ord(one) - 0xDC00:02X}" if 0xDC80 <= ord(one) <= 0xDCFF else one for one in parts)
+
+
+def normalise(path: str) -> str:
+    """The NFC spelling of a path, by which images are named and metadata is matched."""
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
 def _check_folder(folder: Path) -> None:
@@ -109,9 +121,9 @@ def _check_folder(folder: Path) -> None:
         raise SourceError(f"{folder}: can't be read: permission denied")
 
 
-def _walk(folder: bytes, prefix: bytes, skipped: list[Skipped]) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+def _walk(folder: bytes, unwanted: re.Pattern[str] | None) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     """Files below a folder with their relative paths; depth first, without recursion, for trees may be deep."""
-    stack = [(folder, prefix)]
+    stack = [(folder, b"")]
     while stack:
         current, base = stack.pop()
         try:
@@ -124,7 +136,13 @@ def _walk(folder: bytes, prefix: bytes, skipped: list[Skipped]) -> Iterator[tupl
                     elif not (entry.is_symlink() and _is_directory(entry)):
                         yield base + entry.name, entry
         except OSError as error:
-            skipped.append(Skipped(display_path(base) or ".", f"can't be read: {error.strerror}"))
+            path = text_path(base)
+            if unwanted is None or not unwanted.match(path):
+                # Passed over, its pictures would count as deleted.
+                raise SourceError(
+                    f"{os.fsdecode(current)}: can't be read: {error.strerror}; "
+                    f'if its pictures are not wanted, exclude = ["{path}*"]'
+                ) from error
 
 
 def _is_directory(entry: os.DirEntry[bytes]) -> bool:
@@ -136,9 +154,9 @@ def _is_directory(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _patterns(globs: Iterable[str]) -> re.Pattern[str] | None:
-    """One pattern for several globs over relative paths; `*` and `**` both cross folders."""
-    parts = [fnmatch.translate(glob.replace("**/", "*").replace("**", "*")) for glob in globs]
-    return re.compile("|".join(parts)) if parts else None
+    """One pattern for several globs over relative paths; `*` crosses folders, `**/` is any folders or none."""
+    parts = ["(?:.*/)?".join(fnmatch.translate(part)[:-2] for part in glob.split("**/")) + r"\Z" for glob in globs]
+    return re.compile("|".join(parts), re.DOTALL) if parts else None
 
 
 def _selected(path: str, wanted: re.Pattern[str] | None, unwanted: re.Pattern[str] | None) -> bool:

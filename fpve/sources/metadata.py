@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fpve.config import nearest
-from fpve.errors import MetadataError
+from fpve.errors import MetadataError, nearest
 
 # What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
 KEY_NAMES = ("path", "file_name", "filename", "file", "image")
+_TEXT_SUFFIXES = (".csv", ".tsv")
 # A decimal number that float64 gives back digit for digit.
 _MAX_DIGITS = 15
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -32,11 +32,13 @@ class Metadata:
         file: where it was read from.
         paths: (n,) relative paths of images, as the file has them, normalised to NFC and `/`.
         columns: the other columns, with the file's types, or for CSV those that lose nothing.
+        texts: the same columns as they are written in the file; for other files than CSV the columns themselves.
     """
 
     file: Path
     paths: pa.Array
     columns: pa.Table
+    texts: pa.Table
 
 
 def read_metadata(file: Path, *, key: str | None = None) -> Metadata:
@@ -45,25 +47,36 @@ def read_metadata(file: Path, *, key: str | None = None) -> Metadata:
     Raises:
         MetadataError: the file is missing, broken, or has no column of paths; or one path stands in two rows.
     """
-    table = _read(file)
-    name = _key_column(file, table, key)
-    paths = pa.array([_normalise(path) for path in table[name].cast(pa.string()).to_pylist()], pa.string())
+    texts = _read(file)
+    name = _key_column(file, texts, key)
+    if pa.types.is_nested(texts[name].type) or pa.types.is_binary(texts[name].type):
+        raise MetadataError(f"{file}: expected texts in its column of paths {name!r}, found {texts[name].type}")
+    paths = pa.array([_normalise(path) for path in texts[name].cast(pa.string()).to_pylist()], pa.string())
     _check_unique(file, name, paths)
-    return Metadata(file, paths, table.drop_columns([name]))
+    texts = texts.drop_columns([name])
+    convert_column = _narrow if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan
+    columns = texts
+    for at, column in enumerate(texts.column_names):
+        columns = columns.set_column(at, column, convert_column(texts[column]))
+    return Metadata(file, paths, columns, texts)
 
 
 def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
-    """For each image's relative path the number of its row in the metadata, or null.
+    """For each image's relative path (NFC) the number of its row in the metadata, or null.
 
-    The metadata's paths are relative to the source; if none of them matches, to the metadata file's own folder.
+    The metadata's paths are absolute, relative to the source, or relative to the metadata file's own folder: the
+    reading that finds more images is taken.
 
     Raises:
         MetadataError: no path matches either way.
     """
-    rows = pc.index_in(paths, metadata.paths)
-    if rows.null_count == len(rows):
-        base = metadata.file.resolve().parent
-        rows = pc.index_in(paths, _relative_to(metadata.paths, base, source.resolve()))
+    base = metadata.file.absolute().parent
+    readings = [
+        metadata.paths,
+        _relative_to(metadata.paths, base, source.absolute()),
+        _relative_to(metadata.paths, base.resolve(), source.resolve()),
+    ]
+    rows = min((pc.index_in(paths, reading) for reading in readings), key=lambda found: found.null_count)
     if rows.null_count == len(rows):
         theirs = metadata.paths[0].as_py() if len(metadata.paths) else "nothing"
         raise MetadataError(
@@ -80,22 +93,21 @@ def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str) -> pa.Chu
         MetadataError: a value doesn't fit: it is named with its row.
     """
     try:
-        if pa.types.is_string(kind) and pa.types.is_dictionary(column.type):
+        if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type) and column.type.tz is None:
             column = pc.assume_timezone(column, "UTC")
         return column.cast(kind)
     except pa.ArrowException:
         row, value = _first_misfit(column, kind)
-        raise MetadataError(
-            f'{where}, row {row}: expected {_plain(kind)}, found {value!r}; set the column\'s type to "string" in types'
-        ) from None
+        remedy = "drop the column from the file" if pa.types.is_string(kind) else 'set its type to "string" in types'
+        raise MetadataError(f"{where}, row {row}: expected {_plain(kind)}, found {value!r}; {remedy}") from None
 
 
 def _read(file: Path) -> pa.Table:
     suffix = file.suffix.lower()
     try:
-        if suffix in (".csv", ".tsv"):
+        if suffix in _TEXT_SUFFIXES:
             return _read_csv(file, "\t" if suffix == ".tsv" else ",")
         if suffix in (".parquet", ".pq"):
             return pq.read_table(file)
@@ -127,7 +139,14 @@ def _read_csv(file: Path, delimiter: str) -> pa.Table:
     table = pacsv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
     if len(set(table.column_names)) != len(table.column_names):
         raise ValueError("two columns have the same name")
-    return pa.table([_narrow(column) for column in table.columns], names=table.column_names)
+    return table
+
+
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Floats with null for NaN: a missing number as NumPy and pandas write it."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.fill_null(pc.is_nan(column), True), pa.scalar(None, column.type), column)
 
 
 def _narrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -164,7 +183,7 @@ def _read_json(file: Path, *, lines: bool) -> pa.Table:
 def _json_column(name: str, values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         kinds = sorted({type(value).__name__ for value in values if value is not None})
         raise ValueError(f"column {name!r} mixes {' and '.join(kinds)}") from None
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from fpve.errors import StoreConflict, StoreCorrupt
 
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
@@ -97,9 +100,24 @@ def check_root(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise StoreConflict(f"{root}: expected a directory for the store, found a file")
-    foreign = sorted(path.name for path in root.iterdir() if path.name not in LAYOUT) if root.exists() else []
-    if foreign and not (root / "snapshots").is_dir():
-        raise StoreConflict(f"{root}: no store, and not empty (it holds {foreign[0]!r}); name a new directory")
+    found = sorted(path.name for path in root.iterdir()) if root.exists() else []
+    # A run that was killed before its first snapshot has left its lock and some of its directories.
+    ours = (root / "state" / "lock").exists() and set(found) <= set(LAYOUT)
+    if found and not ours and not any((root / "snapshots").glob("*.json")):
+        raise StoreConflict(f"{root}: no store, and not empty (it holds {found[0]!r}); name a new directory")
+
+
+def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file of the store.
+
+    Raises:
+        StoreCorrupt: it is missing or damaged.
+    """
+    try:
+        return pq.read_table(path, columns=columns, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreCorrupt(f"{path}: a file of the store is missing or damaged: {reason}") from error
 
 
 def ref(root: Path, path: Path, sha256: str | None = None) -> FileRef:

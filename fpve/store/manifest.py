@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from fpve.config import EncoderConfig
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
 from fpve.fusion import Mode
 from fpve.store.files import FileRef, fsync_directory, make_directory
@@ -41,6 +42,13 @@ class EncoderRef:
     config: dict[str, str]
     fingerprint: str
     dim: int
+
+    def as_config(self) -> EncoderConfig:
+        """The configuration with which the encoder is opened again."""
+        settings: dict[str, Any] = dict(self.config)
+        if "weights" in settings:
+            settings["weights"] = Path(settings["weights"])
+        return EncoderConfig(**settings)
 
     def __str__(self) -> str:
         """The encoder as messages name it, such as `efficientnet-lite0@1f3a09c2`."""
@@ -222,13 +230,26 @@ def publish(root: Path, manifest: Manifest) -> None:
             file.write(dumps(manifest))
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link can't replace a manifest that is there.
-        target.hardlink_to(temporary)
+        _give_name(temporary, target)
     except FileExistsError:
         raise StoreLocked(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again") from None
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
+
+
+def _give_name(temporary: Path, target: Path) -> None:
+    """Give a manifest its name, without replacing one that is there."""
+    try:
+        # Unlike a rename, a link can't replace anything.
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links: the writer's lock must do.
+        if target.exists():
+            raise FileExistsError(target) from None
+        temporary.rename(target)
 
 
 def dumps(manifest: Manifest) -> bytes:

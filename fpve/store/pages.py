@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fpve.store.files import inside, ref, write_named_by_content
+from fpve.store.files import inside, read_parquet, ref, write_named_by_content
 from fpve.store.manifest import Page
-from fpve.store.schema import Column, page_schema
+from fpve.store.schema import Column, conform, page_schema
 
 # At about 200 bytes a row a page is some 2 MB: little to rewrite for one label, and 16 million images are a thousand.
 PAGE_ROWS = 16_384
@@ -21,7 +21,7 @@ PAGE_ROWS = 16_384
 def read_pages(root: Path, pages: Iterable[Page], columns: tuple[Column, ...]) -> pa.Table:
     """Read image rows with the given metadata columns; those that a page lacks are null."""
     schema = page_schema(columns)
-    tables = [_conform(pq.read_table(inside(root, page.file.path), memory_map=True), schema) for page in pages]
+    tables = [conform(read_parquet(inside(root, page.file.path)), schema) for page in pages]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
@@ -55,7 +55,7 @@ def _cuts(image_ids: pa.ChunkedArray, old: tuple[Page, ...]) -> list[int]:
 
 
 def _same(root: Path, page: Page, rows: pa.Table) -> bool:
-    return bool(pq.read_table(inside(root, page.file.path)).equals(rows))
+    return bool(read_parquet(inside(root, page.file.path)).equals(rows))
 
 
 def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
@@ -63,11 +63,3 @@ def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
     path, digest = write_named_by_content(folder, ".parquet", lambda out: pq.write_table(rows, out, compression="zstd"))
     ids = rows["image_id"]
     return Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())
-
-
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    arrays = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(arrays, schema=schema)

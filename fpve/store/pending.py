@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fpve.store import segments, tables
 from fpve.store.files import fsync_directory, link_new, make_directory, ref, sha256_of
@@ -40,6 +39,8 @@ class Shard:
         path: that directory.
         rows: how many vector rows it has.
         pictures: how many thumbnails it has.
+        with_image, with_prefix: how many rows have that block.
+        sha256: hex digest of each of its files.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Shard:
     pictures: int
     with_image: int
     with_prefix: int
+    sha256: dict[str, str]
 
     @property
     def rows_file(self) -> Path:
@@ -69,8 +71,9 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
     temporary.mkdir()
     try:
         segments.write_rows(rows, temporary / segments.ROWS_FILE)
-        pq.write_table(thumbnails.cast(tables.SCHEMAS[tables.THUMBNAILS]), temporary / _THUMBNAILS_FILE)
-        name = sha256_of(temporary / segments.ROWS_FILE)[:16]
+        tables.write_thumbnails(thumbnails, temporary / _THUMBNAILS_FILE)
+        digests = {name: sha256_of(temporary / name) for name in (segments.ROWS_FILE, _THUMBNAILS_FILE)}
+        name = digests[segments.ROWS_FILE][:16]
         shard = Shard(
             name,
             pending / name,
@@ -79,6 +82,7 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
             pictures=len(thumbnails),
             with_image=_positive(rows["image_norm"]),
             with_prefix=_positive(rows["prefix_norm"]),
+            sha256=digests,
         )
         receipt = {key: value for key, value in asdict(shard).items() if key not in ("name", "path")}
         (temporary / _RECEIPT).write_text(json.dumps(receipt), encoding="utf-8")
@@ -86,8 +90,9 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         fsync_directory(temporary)
-        if not shard.path.exists():
-            temporary.rename(shard.path)
+        # What has the name is the same shard, or was it before it was damaged.
+        discard(shard)
+        temporary.rename(shard.path)
         fsync_directory(pending)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -95,7 +100,7 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
 
 
 def finished_shards(root: Path) -> Iterator[Shard]:
-    """The complete shards in `pending/`, by name."""
+    """The complete and undamaged shards in `pending/`, by name."""
     for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
         if receipt.parent.name.startswith("."):
             continue
@@ -106,7 +111,14 @@ def finished_shards(root: Path) -> Iterator[Shard]:
         except (OSError, ValueError, TypeError, KeyError):
             # Of another version, or damaged: what it holds is made again.
             continue
-        yield shard
+        if _is_whole(shard):
+            yield shard
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed writers left half-written; only for who holds the writer's lock."""
+    for path in (root / "pending").glob(".*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def adopt(root: Path, shard: Shard) -> tuple[Segment, Table | None]:
@@ -124,6 +136,13 @@ def adopt(root: Path, shard: Shard) -> tuple[Segment, Table | None]:
 def discard(shard: Shard) -> None:
     """Remove a shard that has been published, or that no run can use."""
     shutil.rmtree(shard.path, ignore_errors=True)
+
+
+def _is_whole(shard: Shard) -> bool:
+    try:
+        return all(sha256_of(shard.path / name) == digest for name, digest in shard.sha256.items())
+    except OSError:
+        return False
 
 
 def _positive(norms: pa.ChunkedArray) -> int:

@@ -44,8 +44,12 @@ def read_runs(root: Path) -> pa.Table:
     """All reports, oldest first, as a table."""
     rows = []
     for file in sorted((root / "runs").glob("*.json")):
-        report = json.loads(file.read_text(encoding="utf-8"))
-        report["started_at"] = datetime.fromisoformat(report["started_at"])
-        report["total_seconds"] = report.get("seconds", {}).get("total")
+        try:
+            report = json.loads(file.read_text(encoding="utf-8"))
+            report["started_at"] = datetime.fromisoformat(report["started_at"])
+            report["total_seconds"] = report["seconds"].get("total")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            # Somebody else's file, or a damaged one: reports are no part of a snapshot.
+            continue
         rows.append({name: report.get(name) for name in SCHEMA.names})
     return pa.Table.from_pylist(rows, schema=SCHEMA)

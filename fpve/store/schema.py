@@ -138,3 +138,12 @@ def merge(columns: dict[str, tuple[Column, ...]]) -> tuple[Column, ...]:
 def page_schema(columns: Iterable[Column]) -> pa.Schema:
     """The Arrow schema of image rows with these metadata columns."""
     return pa.schema([*IMAGE_FIELDS, *(column.field for column in columns)])
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table of another version of a schema in this one: columns that it lacks are null."""
+    arrays = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)

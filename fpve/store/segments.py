@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.fusion import Floats, FusedRows
-from fpve.store.files import inside
+from fpve.store.files import inside, read_parquet
 from fpve.store.manifest import Segment
 
 ROWS_FILE = "rows.parquet"
@@ -60,12 +60,12 @@ _PLAIN = ("image_norm", "prefix_norm", "vector.list.element")
 
 def read_keys(path: Path) -> pa.Table:
     """Read the names and norms of vector rows, without the vectors."""
-    return pq.read_table(path, columns=[*KEY_COLUMNS, "image_norm", "prefix_norm"])
+    return read_parquet(path, columns=[*KEY_COLUMNS, "image_norm", "prefix_norm"])
 
 
 def read_fused(path: Path) -> FusedRows:
     """Read all vectors (n, dim) float32 with their norms (n,)."""
-    table = pq.read_table(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks()
+    table = read_parquet(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks()
     return FusedRows(_matrix(table["vector"]), table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy())
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from fpve.fusion import FusedRows, Fusion
 from fpve.store import manifest as manifests
@@ -46,8 +45,8 @@ class Snapshot:
 
     @property
     def has_prefixes(self) -> bool:
-        """Whether any vector has a prefix block."""
-        return any(segment.with_prefix for segment in self.manifest.segments)
+        """Whether any image has a prefix; vectors that no image names don't count."""
+        return bool(self.images["prefix_id"].null_count < len(self.images))
 
     @cached_property
     def images(self) -> pa.Table:
@@ -100,20 +99,6 @@ class Snapshot:
         sources = pa.array([roots[name] for name in names.dictionary.to_pylist()], pa.string())
         return pc.binary_join_element_wise(sources.take(names.indices), rows["path"].combine_chunks(), "/")
 
-    def thumbnail(self, content_hash: str) -> bytes | None:
-        """JPEG of a picture, by the hash of its content; None where there is none."""
-        found = self.thumbnails([content_hash])
-        return found.get(content_hash)
-
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
-        """JPEGs of several pictures by the hash of their content."""
-        wanted = pa.array(content_hashes, pa.string())
-        found: dict[str, bytes] = {}
-        for file in self.manifest.tables_named(tables.THUMBNAILS):
-            part = pq.read_table(
-                inside(self.root, file.file.path),
-                columns=["content_hash", "jpeg"],
-                filters=pc.field("content_hash").isin(wanted),
-            )
-            found.update(zip(part["content_hash"].to_pylist(), part["jpeg"].to_pylist(), strict=True))
-        return found
+        """JPEGs of pictures by the hash of their content, as far as there are any."""
+        return tables.read_thumbnails(self.root, self.manifest.tables_named(tables.THUMBNAILS), content_hashes)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fpve.store.files import inside, ref, write_named_by_content
+from fpve.store.files import inside, read_parquet, ref, write_named_by_content
 from fpve.store.manifest import Table
+from fpve.store.schema import conform
 
 PREFIXES = "prefixes"
 QUARANTINE = "quarantine"
 THUMBNAILS = "thumbnails"
 
+# About 600 kB a group: little to read for one picture, little to say of each group in the footer.
+_THUMBNAIL_GROUP = 128
 _UTC = pa.timestamp("us", tz="UTC")
 SCHEMAS: dict[str, pa.Schema] = {
     # A prefix and where it came from: `template` is the rule that was filled in.
@@ -59,10 +63,29 @@ def write_table(root: Path, name: str, rows: pa.Table) -> Table:
     return Table(name, ref(root, path, digest), len(rows))
 
 
+def write_thumbnails(rows: pa.Table, path: Path) -> None:
+    """Write thumbnails so that a few of them can be read without the others."""
+    rows = rows.cast(SCHEMAS[THUMBNAILS])
+    pq.write_table(rows, path, compression={"content_hash": "zstd", "jpeg": "none"}, row_group_size=_THUMBNAIL_GROUP)
+
+
+def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collection[str]) -> dict[str, bytes]:
+    """JPEGs by content hash, as far as there are any; reads only the row groups that hold them."""
+    wanted = pa.array(sorted(content_hashes), pa.string())
+    found: dict[str, bytes] = {}
+    for one in files:
+        file = pq.ParquetFile(inside(root, one.file.path))
+        rows = pc.indices_nonzero(pc.is_in(file.read(columns=["content_hash"])["content_hash"], value_set=wanted))
+        groups = sorted({row // _THUMBNAIL_GROUP for row in rows.to_pylist()})
+        if groups:
+            part = file.read_row_groups(groups, columns=["content_hash", "jpeg"])
+            part = part.filter(pc.is_in(part["content_hash"], value_set=wanted))
+            found |= dict(zip(part["content_hash"].to_pylist(), part["jpeg"].to_pylist(), strict=True))
+    return found
+
+
 def read_tables(root: Path, name: str, files: Iterable[Table], columns: list[str] | None = None) -> pa.Table:
     """Read the given files of a table, or some of their columns."""
-    parts = [pq.read_table(inside(root, one.file.path), columns=columns) for one in files]
-    if not parts:
-        empty: pa.Table = SCHEMAS[name].empty_table()
-        return empty if columns is None else empty.select(columns)
-    return pa.concat_tables(parts)
+    schema = SCHEMAS[name] if columns is None else pa.schema([SCHEMAS[name].field(column) for column in columns])
+    parts = [conform(read_parquet(inside(root, one.file.path), columns=columns), schema) for one in files]
+    return pa.concat_tables([schema.empty_table(), *parts])

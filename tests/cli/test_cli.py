@@ -119,6 +119,13 @@ def test_rows_in_every_format(store: Path, tmp_path: Path) -> None:
     done = fpve(*words, "--format", "parquet", "--output", target)
     assert (done.returncode, done.stdout) == (0, "")
     assert pq.read_table(target).to_pylist() == rows
+    by_extension = tmp_path / "hits.csv"
+    assert fpve(*words, "--output", by_extension).returncode == 0
+    assert [row["image_id"] for row in csv.DictReader(io.StringIO(by_extension.read_text()))] == [
+        row["image_id"] for row in rows
+    ]
+    nulls = fpve("sql", store, "SELECT prefix FROM images ORDER BY prefix NULLS LAST", "-f", "csv").stdout
+    assert len(nulls.split("\n")) == 1 + 12 + 1
     table = fpve(*words).stdout.splitlines()
     assert len(table) == 5
     assert all(row["image_id"] in line for row, line in zip(rows, table[2:], strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fpve.errors import SourceError, SourceNotFound
-from fpve.sources.folder import display_path, scan_folder
+from fpve.sources.folder import scan_folder, text_path
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -34,18 +34,22 @@ def test_pictures_are_found_by_extension_sorted_by_id(tmp_path: Path) -> None:
 
 def test_include_and_exclude(tmp_path: Path) -> None:
     """Globs over relative paths choose; exclude wins."""
-    touch(tmp_path, "a/1.png", "a/2.png", "b/1.png", "1.png")
-    assert ids(tmp_path, include=["a/*"]) == ["c/a/1.png", "c/a/2.png"]
-    assert ids(tmp_path, exclude=["**/1.png"]) == ["c/a/2.png"]
-    assert ids(tmp_path, include=["*.png"], exclude=["a/*", "1.png"]) == ["c/b/1.png"]
+    touch(tmp_path, "a/1.png", "a/21.png", "b/c/1.png", "1.png")
+    assert ids(tmp_path, include=["a/*"]) == ["c/a/1.png", "c/a/21.png"]
+    assert ids(tmp_path, exclude=["**/1.png"]) == ["c/a/21.png"]
+    assert ids(tmp_path, include=["b/**/1.png"]) == ["c/b/c/1.png"]
+    assert ids(tmp_path, include=["*.png"], exclude=["a/*", "1.png"]) == ["c/b/c/1.png"]
 
 
 def test_names_are_nfc_and_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     """An id is NFC; a byte that is not UTF-8 becomes %XX, and a percent sign beside it %25."""
     os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9 100%.png", os.O_CREAT))
     touch(tmp_path, "u\u0308.png", "50%.png")
-    assert ids(tmp_path) == ["c/50%.png", "c/caf%E9 100%25.png", "c/\u00fc.png"]
-    assert display_path(b"%E9.png") == "%E9.png"
+    files = scan_folder(tmp_path, collection="c").files
+    assert files["image_id"].to_pylist() == ["c/50%.png", "c/caf%E9 100%25.png", "c/\u00fc.png"]
+    # The path is as the system has it, so that it can be opened.
+    assert (tmp_path / files["path"][2].as_py()).exists()
+    assert text_path(b"%E9.png") == "%E9.png"
 
 
 def test_two_spellings_of_one_name_are_told(tmp_path: Path) -> None:
@@ -67,6 +71,22 @@ def test_what_is_no_regular_file_is_skipped(tmp_path: Path) -> None:
     reasons = {one.path: one.reason for one in scan.skipped}
     assert reasons["fifo.png"] == "not a regular file"
     assert set(reasons) == {"fifo.png", "gone.png", "loop.png"}
+
+
+def test_a_folder_that_can_not_be_read_is_no_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error that names the way to leave it out, rather than pictures that seem to be gone."""
+    touch(tmp_path, "a.png", "closed/b.png")
+    real = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if path.endswith(b"closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(SourceError, match=r'closed: can.t be read: Permission denied; .* exclude = \["closed/\*"\]'):
+        scan_folder(tmp_path, collection="c")
+    assert ids(tmp_path, exclude=["closed/*"]) == ["c/a.png"]
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,13 @@ def test_paths_match_relative_to_the_source_or_to_the_file(tmp_path: Path) -> No
     assert match(read_metadata(file), images, source).to_pylist() == [1, None, 0]
 
 
+def test_missing_numbers_are_null(tmp_path: Path) -> None:
+    """NaN in a Parquet file is a missing value, not a number."""
+    file = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"path": ["a.png", "b.png"], "x": [1.5, float("nan")]}), file)
+    assert read_metadata(file).columns["x"].to_pylist() == [1.5, None]
+
+
 def test_paths_that_match_nothing_are_shown(tmp_path: Path) -> None:
     """The error has one path of each side, so that the difference can be seen."""
     file = tmp_path / "m.csv"
