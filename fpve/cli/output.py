@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # A table wider than any line, for files and pipes: nothing is cut off there.
 _UNBOUNDED = 1_000_000
 _CELL_WIDTH = 60
+_NARROWEST = 8
 
 
 def print_rows(table: pa.Table, kind: str | None, output: Path | None = None, *, hide: Iterable[str] = ()) -> None:
@@ -71,7 +72,9 @@ def rows_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns
+    # Where not even the beginnings of all columns have room, lines that wrap are better than columns that are missing.
+    terminal = sys.stdout.isatty() and len(columns) * _NARROWEST <= width
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     cells = [[_cell(value, cut=terminal) for value in row] for row in rows]
     for at, name in enumerate(columns):
@@ -86,8 +89,9 @@ def rows_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         )
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    width = shutil.get_terminal_size().columns if terminal else _UNBOUNDED
-    console = Console(width=width, color_system=None, highlight=False, emoji=False, legacy_windows=False)
+    console = Console(
+        width=width if terminal else _UNBOUNDED, color_system=None, highlight=False, emoji=False, legacy_windows=False
+    )
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().removesuffix("\n").split("\n"))

@@ -254,7 +254,7 @@ class _Runner:
                     stage.advance()
             builder.finish()
         if prefixes:
-            raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}; run `fpve verify`")
+            raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}, though a page names it")
         vectors.changed()
         return builder.rows
 

@@ -212,7 +212,8 @@ def load(root: Path, at: int | None = None) -> Manifest:
     except (ValueError, TypeError) as error:
         reason = _reason(error)
         raise StoreCorrupt(
-            f"{path}: damaged manifest ({reason}); open an older snapshot with at={number - 1}, or `fpve rollback`"
+            f"{path}: damaged manifest ({reason}); open an older snapshot with at={number - 1}, "
+            "or roll back to it by removing this file"
         ) from error
 
 

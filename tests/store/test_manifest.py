@@ -63,7 +63,7 @@ def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path:
     """It is never skipped in silence; older snapshots still open."""
     manifests.publish(tmp_path, MANIFEST)
     (tmp_path / "snapshots" / f"{2:020d}.json").write_text("{}")
-    with pytest.raises(StoreCorrupt, match=r"damaged manifest .*at=1, or `fpve rollback`"):
+    with pytest.raises(StoreCorrupt, match=r"damaged manifest .*at=1, or roll back"):
         manifests.load(tmp_path)
     assert manifests.load(tmp_path, 1) == MANIFEST
 
