@@ -254,7 +254,7 @@ class Searcher:
     def _candidates(
         self, blocks: Blocks, weights: Floats, fetch: int, k: int, reach: _Reach, exclude: Rows | None
     ) -> Neighbours:
-        """The images of the `fetch` best vectors of m queries, best first; of one vector's images k at least."""
+        """The images of the `fetch` best vectors of m queries, best first; of one vector's images k + 1 at most."""
         positions = self._best_positions(self.fusion.query(*blocks, weights), fetch, reach.mask)
         real = positions >= 0
         vectors = self._vectors(np.where(real, positions, 0).ravel()).reshape(*positions.shape, self.fusion.dim)
