@@ -234,7 +234,7 @@ class _Guide:
         status = store.status()
         figures = [
             ("images", f"{status.images:,}"),
-            ("numbers a vector", f"{status.dim:,}"),
+            ("vector length", f"{status.dim:,}"),
             ("snapshot", str(status.snapshot)),
             ("store", f"{status.bytes / 1e6:,.1f} MB"),
         ]
