@@ -162,12 +162,14 @@ class Store:
             vectors = None if vector is None else np.asarray(vector, np.float32)[None]
         if k < 1:
             raise QueryError(f"k: expected at least 1, found {k}")
+        _check_weight(image_weight, given={*one, *many})
         opened = self._open
         searcher = opened.searcher
+        # The condition first: a mistake in it is found before a model is loaded.
+        allowed = None if where is None else searcher.matching(where)
         blocks, exclude = self._blocks(opened, images, ids, texts, vectors)
-        _check_weight(image_weight, given={*one, *many})
         weights = searcher.weights(blocks, image_weight)
-        found = searcher.nearest(blocks, image_weight=weights, k=k, allowed=searcher.allowed(where), exclude=exclude)
+        found = searcher.nearest(blocks, image_weight=weights, k=k, allowed=allowed, exclude=exclude)
         table = searcher.hits(found)
         bounds = np.searchsorted(found.query, np.arange(len(blocks.image) + 1))
         hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]

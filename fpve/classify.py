@@ -94,7 +94,7 @@ def classify(
     """
     check_votes(k, temperature)
     labels = read_labels(searcher, label)
-    allowed = labels.labelled if where is None else labels.labelled & _required(searcher.allowed(where))
+    allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
     if not allowed.any():
         raise QueryError(f"no image with a value of {label!r} meets the condition {where!r}")
     weights = searcher.weights(blocks, image_weight)
@@ -139,12 +139,6 @@ def check_votes(k: int, temperature: float) -> None:
         raise QueryError(f"k: expected at least 1, found {k}")
     if not temperature > 0:
         raise QueryError(f"temperature: expected more than 0, found {temperature}")
-
-
-def _required(mask: Mask | None) -> Mask:
-    if mask is None:
-        raise ValueError("expected a mask")
-    return mask
 
 
 _SCHEMA = pa.schema(

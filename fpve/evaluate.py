@@ -52,10 +52,7 @@ def evaluate(
     check_votes(k, temperature)
     searcher = searcher.rescaled(mode or searcher.fusion.mode)
     labels = read_labels(searcher, label)
-    allowed = labels.labelled
-    if where is not None:
-        mask = searcher.allowed(where)
-        allowed = allowed & mask if mask is not None else allowed
+    allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
     rows = np.flatnonzero(allowed)
     if len(rows) < 2 or len(np.unique(labels.codes[rows])) < 2:
         raise QueryError(
@@ -64,8 +61,8 @@ def evaluate(
     weight = _common_weight(searcher, rows, image_weight)
     groups, warnings = _groups(searcher, label, labels.codes, rows)
     naive, grouped = _neighbours(searcher, rows, allowed, weight, k, groups)
-    predict = _Predictor(labels, rows, temperature)
-    predicted = predict(grouped)
+    predicted = _predict(grouped, labels, len(rows), temperature)
+    guessed = _predict(naive, labels, len(rows), temperature)
     truth = labels.codes[rows]
     figures = _figures(labels.names, truth, predicted)
     return Evaluation(
@@ -73,7 +70,7 @@ def evaluate(
         accuracy=figures.accuracy,
         balanced_accuracy=figures.balanced_accuracy,
         macro_f1=figures.macro_f1,
-        naive_accuracy=float(np.mean(predict(naive) == truth)),
+        naive_accuracy=float(np.mean(guessed == truth)),
         rows=len(rows),
         rows_without_neighbours=int(np.sum(predicted < 0)),
         k=k,
@@ -173,15 +170,10 @@ def _codes(column: pa.ChunkedArray) -> Rows:
     return codes
 
 
-class _Predictor:
-    """Turns neighbours of the evaluated rows into class numbers; -1 where a row has no neighbour."""
-
-    def __init__(self, labels: Labels, rows: Rows, temperature: float) -> None:
-        self._labels, self._rows, self._temperature = labels, rows, temperature
-
-    def __call__(self, neighbours: Neighbours) -> Rows:
-        shares = vote(neighbours, self._labels.codes, len(self._rows), len(self._labels.names), self._temperature)
-        return np.where(shares.sum(axis=1) > 0, shares.argmax(axis=1), -1)
+def _predict(neighbours: Neighbours, labels: Labels, rows: int, temperature: float) -> Rows:
+    """Class numbers (rows,) by the neighbours' votes; -1 where a row has no neighbour."""
+    shares = vote(neighbours, labels.codes, rows, len(labels.names), temperature)
+    return np.where(shares.sum(axis=1) > 0, shares.argmax(axis=1), -1)
 
 
 class _Figures(NamedTuple):

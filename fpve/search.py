@@ -167,14 +167,12 @@ class Searcher:
             prefix if prefix.shape[1] else np.zeros((len(vectors), fusion.prefix_dim), np.float32),
         )
 
-    def allowed(self, where: str | None) -> Mask | None:
-        """Which image rows an SQL condition lets through; None means all.
+    def matching(self, where: str) -> Mask:
+        """Which image rows (rows,) meet an SQL condition.
 
         Raises:
             QueryError: it is not an SQL condition over the columns of `images`.
         """
-        if where is None:
-            return None
         mask = np.zeros(self.rows, bool)
         mask[matching_rows(self.snapshot, where)] = True
         return mask

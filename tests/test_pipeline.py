@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -180,6 +181,24 @@ def test_a_damaged_shard_is_never_published(job: Job, monkeypatch: pytest.Monkey
     assert np.linalg.norm(vectors, axis=1).max() < 1.0001
 
 
+def test_a_damaged_leftover_of_a_killed_commit_is_never_published(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that dies between linking its files and its manifest leaves links that rot with their shard."""
+    with monkeypatch.context() as patch:
+        patch.setattr("fpve.store.manifest.publish", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fpve.run(job)
+    linked = next(job.store.glob("vectors/*/rows.parquet"))
+    good = linked.read_bytes()
+    # In place, so that both names of the file show it.
+    with linked.open("r+b") as file:
+        file.seek(len(good) // 2)
+        file.write(bytes([good[len(good) // 2] ^ 1]))
+    assert fpve.run(job).encoded == 12
+    assert linked.read_bytes() == good
+    entry = Snapshot.open(job.store).manifest.segments[0]
+    assert entry.file.sha256 == hashlib.sha256(good).hexdigest()
+
+
 @pytest.mark.parametrize("name", ["", "pictures", "project"])
 def test_only_an_empty_place_becomes_a_store(job: Job, tmp_path: Path, name: str, tree: Tree) -> None:
     """The job's own folder, the source and a project with an images/ of its own are not turned into stores."""
@@ -348,8 +367,6 @@ def test_encode_makes_a_collection_without_a_job_file(tmp_path: Path, pictures: 
 
 def test_every_row_of_parquet_is_named_by_the_manifest(job: Job) -> None:
     """Sizes and digests in the manifest are those of the files, and row counts add up."""
-    import hashlib
-
     fpve.run(job)
     manifest = Snapshot.open(job.store).manifest
     files = [*(page for one in manifest.collections for page in one.pages), *manifest.segments, *manifest.tables]

@@ -19,7 +19,7 @@ from fpve.store import segments, tables
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Segment, Table
 from fpve.store.pages import write_pages
-from fpve.store.pending import Shard, adopt
+from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
 from fpve.store.schema import Column, merge, page_schema
 from fpve.store.snapshot import Snapshot
 
@@ -125,18 +125,18 @@ def _segments(
     thumbnails: list[Table] = []
     for shard in sources:
         if isinstance(shard, Shard):
-            segment, table = adopt(root, shard)
+            segment = adopt_rows(root, shard)
             folder = segments.folder(root, segment)
             build_exact(segments.read_fused(folder / segments.ROWS_FILE).vectors, folder / EXACT_FILE)
             found[segment.name] = replace(segment, derived=(EXACT_FILE,))
             # After a change of encoder the pictures are the same, and so are their thumbnails.
-            if table is not None and not _among(shard, known):
-                thumbnails.append(table)
+            if not _among(shard, known):
+                thumbnails.append(adopt_thumbnails(root, shard))
     return tuple(found[name] for name in sorted(found)), thumbnails
 
 
 def _among(shard: Shard, known: pa.Array) -> bool:
-    """Whether all pictures of a shard have a thumbnail already."""
+    """Whether all pictures of a shard, if it has any, have a thumbnail already."""
     mine = read_parquet(shard.thumbnails_file, columns=["content_hash"])["content_hash"]
     return bool(pc.all(pc.is_in(mine, value_set=known)).as_py())
 

@@ -31,7 +31,7 @@ from fpve.store import manifest as manifests
 from fpve.store.files import check_root
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
-from fpve.store.pending import Recipe, discard, finished_shards, sweep
+from fpve.store.pending import Recipe, Shard, discard, sweep
 from fpve.store.runs import append_run
 from fpve.store.scanstate import write_scan_state
 from fpve.store.schema import merge
@@ -169,11 +169,12 @@ class _Runner:
                 for content, quarantine in zip(contents, quarantines, strict=True)
             ]
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
-            manifest = commit(self.job.store, plan.base, header, ready, vectors.sources(names))
+            sources = vectors.sources(names)
+            manifest = commit(self.job.store, plan.base, header, ready, sources)
             for content in contents:
                 write_scan_state(self.job.store, content.plan.name, content.scan_state(plan.scanned_at))
-            for shard in finished_shards(self.job.store):
-                if shard.name in names:
+            for shard in sources:
+                if isinstance(shard, Shard):
                     discard(shard)
         changes = _total(one.plan.changes(one.content_hash, one.good) for one in contents)
         self.report = replace(

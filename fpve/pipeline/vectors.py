@@ -33,11 +33,12 @@ class Vectors:
         self._vectors_from = previous if theirs == recipe else None
         self._alive = self._rows_of_images()
         self._all: pa.Table | None = None
-        self._finished: dict[str, Shard] | None = None
+        self._finished: dict[str, Shard] = {}
+        self._looked = False
 
     def changed(self) -> None:
-        """Forget what was read of shards: there are new ones."""
-        self._all = self._finished = None
+        """Look for shards again: there are new ones."""
+        self._all, self._looked = None, False
 
     def unencoded(self, content_hashes: pa.Array) -> pa.Array:
         """(n,) for which content hashes no picture has been encoded; null is one of them."""
@@ -113,9 +114,10 @@ class Vectors:
         return self._features_from.manifest.segments if self._features_from is not None else ()
 
     def _shards(self) -> dict[str, Shard]:
-        if self._finished is None:
-            mine = (shard for shard in finished_shards(self._root) if shard.recipe == self._recipe)
-            self._finished = {shard.name: shard for shard in mine}
+        if not self._looked:
+            found = finished_shards(self._root, self._finished)
+            self._finished = {shard.name: shard for shard in found if shard.recipe == self._recipe}
+            self._looked = True
         return self._finished
 
     def _read(self, name: str) -> tuple[Fusion, FusedRows]:

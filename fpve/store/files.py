@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fpve.errors import StoreConflict, StoreCorrupt
 
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
-_NAME_DIGITS = 16
+NAME_DIGITS = 16
 # The directories of a store; what each holds is in docs/store.md.
 LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
 
@@ -73,22 +73,28 @@ def write_named_by_content(folder: Path, suffix: str, write: Callable[[Path], ob
     make_directory(folder)
     temporary = _fill_temporary(folder, suffix, write)
     digest = sha256_of(temporary)
-    path = folder / f"{digest[:_NAME_DIGITS]}{suffix}"
+    path = folder / f"{digest[:NAME_DIGITS]}{suffix}"
     temporary.replace(path)
     fsync_directory(folder)
     return path, digest
 
 
-def link_new(source: Path, target: Path) -> None:
-    """Give a durable file a second name, leaving alone what already has that name."""
+def link_as(source: Path, target: Path) -> None:
+    """Give a durable file a second name, which says its content; what has that name already is replaced by the same.
+
+    It may be another file all the same: one that a killed writer left there, and that was damaged since.
+    """
     make_directory(target.parent)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        return
+        temporary.hardlink_to(source)
+        temporary.replace(target)
     except OSError:
         # A file system without hard links.
-        write_durably(target, lambda temporary: temporary.write_bytes(source.read_bytes()))
+        write_durably(target, lambda out: out.write_bytes(source.read_bytes()))
+    finally:
+        # Renaming one name of a file to another name of it does nothing.
+        temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
 
 

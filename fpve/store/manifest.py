@@ -112,7 +112,6 @@ class Segment:
 
     Attributes:
         name: its directory under `vectors/`.
-        with_image, with_prefix: how many rows have that block.
     """
 
     __pydantic_config__ = _STRICT
@@ -120,8 +119,6 @@ class Segment:
     name: str
     file: FileRef
     rows: int
-    with_image: int
-    with_prefix: int
     derived: tuple[str, ...]
 
 

@@ -6,15 +6,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fpve.store import segments, tables
-from fpve.store.files import fsync_directory, link_new, make_directory, ref, sha256_of
+from fpve.store.files import NAME_DIGITS, fsync_directory, link_as, make_directory, ref, sha256_of
 from fpve.store.manifest import Segment, Table
 
 _RECEIPT = "shard.json"
@@ -39,7 +38,6 @@ class Shard:
         path: that directory.
         rows: how many vector rows it has.
         pictures: how many thumbnails it has.
-        with_image, with_prefix: how many rows have that block.
         sha256: hex digest of each of its files.
     """
 
@@ -48,8 +46,6 @@ class Shard:
     recipe: Recipe
     rows: int
     pictures: int
-    with_image: int
-    with_prefix: int
     sha256: dict[str, str]
 
     @property
@@ -73,15 +69,13 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
         segments.write_rows(rows, temporary / segments.ROWS_FILE)
         tables.write_thumbnails(thumbnails, temporary / _THUMBNAILS_FILE)
         digests = {name: sha256_of(temporary / name) for name in (segments.ROWS_FILE, _THUMBNAILS_FILE)}
-        name = digests[segments.ROWS_FILE][:16]
+        name = digests[segments.ROWS_FILE][:NAME_DIGITS]
         shard = Shard(
             name,
             pending / name,
             recipe,
             rows=len(rows),
             pictures=len(thumbnails),
-            with_image=_positive(rows["image_norm"]),
-            with_prefix=_positive(rows["prefix_norm"]),
             sha256=digests,
         )
         receipt = {key: value for key, value in asdict(shard).items() if key not in ("name", "path")}
@@ -99,10 +93,13 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
     return shard
 
 
-def finished_shards(root: Path) -> Iterator[Shard]:
-    """The complete and undamaged shards in `pending/`, by name."""
+def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard]:
+    """The complete and undamaged shards in `pending/`, by name; those that were found so before are not read again."""
     for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
         if receipt.parent.name.startswith("."):
+            continue
+        if receipt.parent.name in verified:
+            yield verified[receipt.parent.name]
             continue
         try:
             content = json.loads(receipt.read_text(encoding="utf-8"))
@@ -121,16 +118,19 @@ def sweep(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def adopt(root: Path, shard: Shard) -> tuple[Segment, Table | None]:
-    """Make a shard a segment and a file of the thumbnails table; the shard stays until it is discarded."""
-    rows = root / "vectors" / shard.name / segments.ROWS_FILE
-    link_new(shard.rows_file, rows)
-    segment = Segment(shard.name, ref(root, rows), shard.rows, shard.with_image, shard.with_prefix, derived=())
-    if not shard.pictures:
-        return segment, None
-    thumbnails = root / "tables" / tables.THUMBNAILS / f"{shard.name}.parquet"
-    link_new(shard.thumbnails_file, thumbnails)
-    return segment, Table(tables.THUMBNAILS, ref(root, thumbnails), shard.pictures)
+def adopt_rows(root: Path, shard: Shard) -> Segment:
+    """Make a shard's rows a segment; the shard stays until it is discarded."""
+    path = root / "vectors" / shard.name / segments.ROWS_FILE
+    link_as(shard.rows_file, path)
+    return Segment(shard.name, ref(root, path, shard.sha256[segments.ROWS_FILE]), shard.rows, derived=())
+
+
+def adopt_thumbnails(root: Path, shard: Shard) -> Table:
+    """Make a shard's thumbnails a file of their table."""
+    digest = shard.sha256[_THUMBNAILS_FILE]
+    path = root / "tables" / tables.THUMBNAILS / f"{digest[:NAME_DIGITS]}.parquet"
+    link_as(shard.thumbnails_file, path)
+    return Table(tables.THUMBNAILS, ref(root, path, digest), shard.pictures)
 
 
 def discard(shard: Shard) -> None:
@@ -143,7 +143,3 @@ def _is_whole(shard: Shard) -> bool:
         return all(sha256_of(shard.path / name) == digest for name, digest in shard.sha256.items())
     except OSError:
         return False
-
-
-def _positive(norms: pa.ChunkedArray) -> int:
-    return int(pc.sum(pc.greater(norms, 0)).as_py() or 0)

@@ -25,7 +25,7 @@ MANIFEST = Manifest(
     collections=(
         Collection("c", "/src", "job", "{größe}", (Column("größe", "float64"),), (Page(FILE, 2, "c/a", "c/b"),)),
     ),
-    segments=(Segment("0123", FILE, 2, 2, 1, ("exact.faiss",)),),
+    segments=(Segment("0123", FILE, 2, ("exact.faiss",)),),
     tables=(Table("prefixes", FILE, 1),),
 )
 
