@@ -265,11 +265,13 @@ def test_a_column_keeps_its_type(job: Job, pictures: Path) -> None:
     assert set(fpve.open(job.store).images["price"].to_pylist()) >= {"n/a", "5.50"}
 
 
-def test_thumbnails_are_kept_once_and_found_by_id(job: Job) -> None:
-    """Each content has one thumbnail, also after another encoder has read the pictures again."""
+def test_thumbnails_are_kept_once_and_found_by_id(job: Job, pictures: Path) -> None:
+    """Each content has one thumbnail, also after another encoder has read the pictures again, in other shards."""
+    fpve.run(job)
+    draw(pictures / "cat/new.png", 100)
     fpve.run(job)
     fpve.run(replace(job, encoders=Encoders(image=EncoderConfig("fake:8"), text=FAKE.text)))
-    assert sum(one.rows for one in Snapshot.open(job.store).manifest.tables_named("thumbnails")) == 12
+    assert sum(one.rows for one in Snapshot.open(job.store).manifest.tables_named("thumbnails")) == 13
     store = fpve.open(job.store)
     found = store.thumbnails(["pets/cat/00.png", "pets/dog/01.png"])
     assert sorted(found) == ["pets/cat/00.png", "pets/dog/01.png"]

@@ -51,7 +51,10 @@ def written_and_read(root: Path, table: pa.Table, old: tuple[Page, ...] = ()) ->
 def test_one_changed_label_rewrites_one_page(tmp_path: Path) -> None:
     """Of 100 rows in ten pages, a new label changes one page and leaves nine."""
     first = written_and_read(tmp_path, rows(list(range(100))))
+    before = {page.file.path: (tmp_path / page.file.path).stat().st_ino for page in first}
     second = written_and_read(tmp_path, rows(list(range(100)), n42="new"), first)
+    # The other nine are the very same files: not even written again with the same content.
+    assert sum((tmp_path / page.file.path).stat().st_ino == before.get(page.file.path) for page in second) == 9
     assert len(first) == len(second) == 10
     assert len(set(first) - set(second)) == 1
 
