@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from fpve.config import Job, load_job
 from fpve.encoders import Encoder
-from fpve.pipeline.plan import CollectionPlan
-from fpve.pipeline.run import open_models, plan_job
+from fpve.pipeline.models import open_models
+from fpve.pipeline.plan import CollectionPlan, plan_job
 from fpve.progress import Progress, SilentProgress
 
 _EXAMPLES = 3
@@ -75,18 +75,18 @@ def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None
 
 
 def _check_collection(plan: CollectionPlan) -> CollectionCheck:
-    prefixes = pc.drop_null(plan.prefix).unique()
+    prefixes = pc.drop_null(plan.own.prefix).unique()
     return CollectionCheck(
         name=plan.name,
         source=str(plan.config.source),
         pictures=len(plan.files),
         bytes=pc.sum(plan.files["size"]).as_py() or 0,
-        columns={column.name: column.type for column in plan.columns},
+        columns={column.name: column.type for column in plan.own.columns},
         prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
         distinct_prefixes=len(prefixes),
-        without_prefix=plan.prefix.null_count,
-        without_metadata=plan.without_metadata,
-        unmatched_metadata=plan.unmatched_metadata,
+        without_prefix=plan.own.prefix.null_count,
+        without_metadata=plan.own.without_metadata,
+        unmatched_metadata=plan.own.unmatched_metadata,
         skipped=len(plan.skipped),
     )
 

@@ -84,7 +84,7 @@ def commit(
     mine = {one.plan.name for one in collections}
     others = tuple(one for one in last.collections if one.name not in mine) if last else ()
     columns = merge(
-        {**{one.name: one.columns for one in others}, **{one.plan.name: one.plan.columns for one in collections}}
+        {**{one.name: one.columns for one in others}, **{one.plan.name: one.plan.own.columns for one in collections}}
     )
     kept_segments = last.segments if last and header.keeps_segments else ()
     known_pictures = last.tables_named(tables.THUMBNAILS) if last else ()
@@ -156,7 +156,7 @@ def _collection(
         source=str(plan.config.source),
         job=job,
         prefix=plan.config.prefix,
-        columns=plan.columns,
+        columns=plan.own.columns,
         pages=write_pages(root, plan.name, _image_rows(ready, columns, sizes), old.pages if old else ()),
     )
 
@@ -175,11 +175,11 @@ def _image_rows(ready: Ready, columns: tuple[Column, ...], sizes: pa.Table) -> p
         "bytes": ready.contents.size.filter(good),
         "width": size["width"],
         "height": size["height"],
-        "prefix_id": plan.prefix_id.filter(good),
-        "prefix": plan.prefix.filter(good),
+        "prefix_id": plan.own.prefix_id.filter(good),
+        "prefix": plan.own.prefix.filter(good),
         "segment": ready.place["segment"],
         "row": ready.place["row"],
-        **{column.name: plan.metadata[column.name].filter(good) for column in plan.columns},
+        **{column.name: plan.own.metadata[column.name].filter(good) for column in plan.own.columns},
     }
     schema = page_schema(columns)
     rows = [arrays[field.name] if field.name in arrays else pa.nulls(len(files), field.type) for field in schema]
@@ -202,7 +202,9 @@ def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Read
     rows = []
     for ready in collections:
         plan = ready.plan
-        kept = pa.table({"prefix_id": plan.prefix_id, "text": plan.prefix}).filter(ready.contents.good).drop_null()
+        kept = (
+            pa.table({"prefix_id": plan.own.prefix_id, "text": plan.own.prefix}).filter(ready.contents.good).drop_null()
+        )
         for one in kept.group_by(["prefix_id", "text"]).aggregate([]).to_pylist():
             if one["prefix_id"] not in known:
                 known.add(one["prefix_id"])

@@ -60,13 +60,13 @@ class Contents:
         found = {name: learnt(column, [getattr(one, name) for one in outcomes]) for name, column in known.items()}
         reason = learnt(pa.nulls(len(mask), pa.string()), [one.reason for one in outcomes])
         unreadable = pc.and_(pc.is_null(found["content_hash"]), pc.is_valid(reason))
-        before = plan.before("content_hash", pa.string())
+        before = plan.before("content_hash")
         kept = pc.and_(unreadable, pc.is_valid(before))
         if pc.any(kept).as_py():
             # With another encoder its vector would have to be made anew, and can't be.
             kept = pc.and_(kept, pc.invert(vectors.unencoded(before)))
         content_hash = pc.if_else(kept, before, found["content_hash"])
-        size = pc.if_else(kept, plan.before("bytes", pa.int64()), found["size"])
+        size = pc.if_else(kept, plan.before("bytes"), found["size"])
         return cls(plan, content_hash, size, found["mtime_ns"], reason, kept)
 
     @property

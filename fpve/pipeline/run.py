@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,45 +15,28 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.config import EncoderConfig, Job
-from fpve.encoders import Encoder, open_image_encoder, open_text_encoder
+from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
-from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import FpveError, GuardError, JobError, StoreConflict, StoreCorrupt
+from fpve.engines.work import Engine, Outcome, Target, Work
+from fpve.errors import FpveError, GuardError, StoreCorrupt
 from fpve.fusion import Fusion
 from fpve.pipeline.commit import Header, Ready, commit
 from fpve.pipeline.contents import Contents
-from fpve.pipeline.plan import Changes, CollectionPlan, guard_metadata, guard_removals, plan_collection
+from fpve.pipeline.models import open_models, recipe_for, recipe_of
+from fpve.pipeline.plan import Changes, CollectionPlan, Plan, other_collections, plan_job
 from fpve.pipeline.report import RunReport
-from fpve.pipeline.vectors import Vectors, recipe_of
+from fpve.pipeline.vectors import Vectors
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
-from fpve.store.files import check_root
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
-from fpve.store.pending import Recipe, Shard, discard, sweep
+from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import append_run
 from fpve.store.scanstate import write_scan_state
-from fpve.store.schema import merge
-from fpve.store.snapshot import Snapshot
 
 # One broken file must not cost a small collection its night.
 _TOLERATED_INPUTS = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run will do.
-
-    Attributes:
-        base: the last snapshot; None for a new store.
-        collections: the job's collections.
-        scanned_at: when the scan began, ns since the epoch.
-    """
-
-    base: Snapshot | None
-    collections: tuple[CollectionPlan, ...]
-    scanned_at: int
 
 
 def run(
@@ -124,9 +107,9 @@ class _Runner:
             self.report,
             scanned=sum(len(one.files) + len(one.skipped) for one in plan.collections),
             removed=sum(len(one.removed) for one in plan.collections),
-            without_prefix=sum(one.prefix.null_count for one in plan.collections if one.config.prefix),
-            without_metadata=sum(one.without_metadata for one in plan.collections),
-            unmatched_metadata=sum(one.unmatched_metadata for one in plan.collections),
+            without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
+            without_metadata=sum(one.own.without_metadata for one in plan.collections),
+            unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
         )
         return plan
@@ -191,15 +174,12 @@ class _Runner:
     def _header(self, base: Snapshot | None) -> tuple[Header, Target]:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""
         models, fusion = self.models, self.job.fusion
-        recipe = _recipe(self.job, models)
+        recipe = recipe_for(self.job, models)
         known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
         encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
         if models.text is not None:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
-        shared = base is not None and {one.name for one in base.manifest.collections} - {
-            one.name for one in self.job.collections
-        }
-        if base is not None and shared and recipe_of(base) == recipe:
+        if base is not None and other_collections(self.job, base) and recipe_of(base) == recipe:
             # Two jobs that say it differently would publish in turns for ever: the store's word stands.
             encoders, weight = base.manifest.encoders, base.manifest.fusion.image_weight
         else:
@@ -221,7 +201,7 @@ class _Runner:
         for one, rows in zip(plan.collections, reads, strict=True):
             base = os.fsencode(one.config.source) + b"/"
             files += [base + path for path in one.files["raw_path"].take(pa.array(rows)).to_pylist()]
-            prefixes += one.prefix.take(pa.array(rows)).to_pylist()
+            prefixes += one.own.prefix.take(pa.array(rows)).to_pylist()
         outcomes: list[Outcome] = []
         if files:
             work = Work(files, prefixes, vectors.encoded_hashes())
@@ -260,80 +240,6 @@ class _Runner:
         return builder.rows
 
 
-def plan_job(job: Job, models: Models, *, allow_removals: bool, progress: Progress) -> Plan:
-    """Compare a job's sources with the last snapshot; writes nothing, opens no picture.
-
-    Raises:
-        FpveError: the sources, their metadata, the encoders or the store don't fit together, or too much is gone.
-    """
-    check_root(job.store)
-    base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
-    _check_same_encoders(job, models, base)
-    _check_names(job, base)
-    scanned_at = time.time_ns()
-    collections = []
-    with progress.stage("plan", len(job.collections)) as stage:
-        for config in job.collections:
-            plan = plan_collection(config, job, base)
-            if not allow_removals:
-                guard_removals(plan, job.limits.max_removed)
-                guard_metadata(plan, job.limits.max_removed)
-            collections.append(plan)
-            stage.advance()
-    # The columns of all collections must agree: found out now, not after hours of encoding.
-    _check_columns(collections, base)
-    return Plan(base, tuple(collections), scanned_at)
-
-
-def open_models(job: Job) -> Models:
-    """Open a job's encoders; loads no model.
-
-    Raises:
-        EncoderNotFound: there is no such encoder, or its weights are not here.
-    """
-    if job.encoders.image.is_none:
-        raise JobError(
-            "encoders.image: a store needs an image encoder, found 'none'; 'efficientnet-lite0' works offline"
-        )
-    text = job.encoders.text
-    return Models(open_image_encoder(job.encoders.image), None if text.is_none else open_text_encoder(text))
-
-
-def _recipe(job: Job, models: Models) -> Recipe:
-    return Recipe(models.image.fingerprint, models.text.fingerprint if models.text else None, job.fusion.mode)
-
-
-def _check_same_encoders(job: Job, models: Models, base: Snapshot | None) -> None:
-    """Refuse to change the encoders of a store that has collections of other jobs."""
-    if base is None:
-        return
-    recipe = _recipe(job, models)
-    others = {one.name for one in base.manifest.collections} - {one.name for one in job.collections}
-    if others and recipe != recipe_of(base):
-        theirs = ", ".join(str(one) for one in base.manifest.encoders.values())
-        mine = ", ".join(f"{one.name}@{one.fingerprint[:8]}" for one in (models.image, models.text) if one)
-        raise StoreConflict(
-            f"{job.store} encodes with {theirs} ({base.manifest.fusion.mode}), the job with {mine} "
-            f"({job.fusion.mode}): a store has one set of encoders, and the job does not name its collection "
-            f"{min(others)!r}; use the store's encoders, or another store"
-        )
-
-
-def _check_names(job: Job, base: Snapshot | None) -> None:
-    """Refuse a collection whose name differs from another job's in case only: on some disks they are one directory."""
-    known = {one.name.casefold(): one.name for one in base.manifest.collections} if base else {}
-    for config in job.collections:
-        other = known.get(config.name.casefold(), config.name)
-        if other != config.name:
-            raise StoreConflict(f"{job.store} has a collection {other!r}; a name like {config.name!r} must differ more")
-
-
-def _check_columns(collections: list[CollectionPlan], base: Snapshot | None) -> None:
-    mine = {one.name: one.columns for one in collections}
-    others = {one.name: one.columns for one in base.manifest.collections} if base else {}
-    merge({**others, **mine})
-
-
 def _guard_quarantine(content: Contents, quarantine: pa.Table, max_quarantine: float) -> None:
     inputs = len(content.plan.files) + len(content.plan.skipped)
     first = f"{quarantine['path'][0]}: {quarantine['reason'][0]}" if len(quarantine) else ""
@@ -357,7 +263,11 @@ def _must_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
 def _named_vectors(content: Contents) -> pa.Table:
     """Names (content_hash, prefix_id) and prefix texts of the good files' vectors."""
     return pa.table(
-        {"content_hash": content.content_hash, "prefix_id": content.plan.prefix_id, "prefix": content.plan.prefix}
+        {
+            "content_hash": content.content_hash,
+            "prefix_id": content.plan.own.prefix_id,
+            "prefix": content.plan.own.prefix,
+        }
     ).filter(content.good)
 
 

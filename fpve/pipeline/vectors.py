@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.fusion import Floats, FusedRows, Fusion
+from fpve.pipeline.models import recipe_of
 from fpve.store import segments
 from fpve.store.manifest import Segment
 from fpve.store.pending import Recipe, Shard, finished_shards
@@ -137,13 +138,6 @@ _ROWS = pa.schema(
         pa.field("as_it_is", pa.bool_()),
     ]
 )
-
-
-def recipe_of(snapshot: Snapshot) -> Recipe:
-    """What made the vectors of a snapshot."""
-    encoders = snapshot.manifest.encoders
-    text = encoders["text"].fingerprint if "text" in encoders else None
-    return Recipe(encoders["image"].fingerprint, text, snapshot.manifest.fusion.mode)
 
 
 def _places(name: str, keys: pa.Table, as_they_are: bool) -> pa.Table:
