@@ -201,14 +201,11 @@ def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Read
     known = set(previous.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist()) if previous else set()
     rows = []
     for ready in collections:
-        plan = ready.plan
-        kept = (
-            pa.table({"prefix_id": plan.own.prefix_id, "text": plan.own.prefix}).filter(ready.contents.good).drop_null()
-        )
+        own, template = ready.plan.own, ready.plan.config.prefix
+        kept = pa.table({"prefix_id": own.prefix_id, "text": own.prefix}).filter(ready.contents.good).drop_null()
         for one in kept.group_by(["prefix_id", "text"]).aggregate([]).to_pylist():
             if one["prefix_id"] not in known:
                 known.add(one["prefix_id"])
-                template = plan.config.prefix
                 origin = "literal" if template == one["text"] else "template"
                 rows.append({**one, "origin": origin, "template": template, "created_at": now})
     if not rows:

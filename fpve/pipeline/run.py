@@ -34,6 +34,7 @@ from fpve.store.manifest import EncoderRef, FusionRef
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import append_run
 from fpve.store.scanstate import write_scan_state
+from fpve.store.snapshot import Snapshot
 
 # One broken file must not cost a small collection its night.
 _TOLERATED_INPUTS = 1
@@ -262,13 +263,9 @@ def _must_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
 
 def _named_vectors(content: Contents) -> pa.Table:
     """Names (content_hash, prefix_id) and prefix texts of the good files' vectors."""
-    return pa.table(
-        {
-            "content_hash": content.content_hash,
-            "prefix_id": content.plan.own.prefix_id,
-            "prefix": content.plan.own.prefix,
-        }
-    ).filter(content.good)
+    own = content.plan.own
+    named = {"content_hash": content.content_hash, "prefix_id": own.prefix_id, "prefix": own.prefix}
+    return pa.table(named).filter(content.good)
 
 
 def _place(content: Contents, vectors: Vectors) -> pa.Table:

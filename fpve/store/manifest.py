@@ -208,10 +208,11 @@ def load(root: Path, at: int | None = None) -> Manifest:
         return loads(path.read_bytes())
     except (ValueError, TypeError) as error:
         reason = _reason(error)
-        raise StoreCorrupt(
-            f"{path}: damaged manifest ({reason}); open an older snapshot with at={number - 1}, "
-            "or roll back to it by removing this file"
-        ) from error
+        older = [one for one in known if one < number]
+        remedy = (
+            f"; open an older snapshot with at={older[-1]}, or roll back to it by removing this file" if older else ""
+        )
+        raise StoreCorrupt(f"{path}: damaged manifest ({reason}){remedy}") from error
 
 
 def publish(root: Path, manifest: Manifest) -> None:
