@@ -208,10 +208,8 @@ def load(root: Path, at: int | None = None) -> Manifest:
         return loads(path.read_bytes())
     except (ValueError, TypeError) as error:
         reason = _reason(error)
-        older = [one for one in known if one < number]
-        remedy = (
-            f"; open an older snapshot with at={older[-1]}, or roll back to it by removing this file" if older else ""
-        )
+        older = max((one for one in known if one < number), default=None)
+        remedy = f"; open snapshot {older} with at={older}, or roll back to it by removing this file" if older else ""
         raise StoreCorrupt(f"{path}: damaged manifest ({reason}){remedy}") from error
 
 

@@ -68,6 +68,14 @@ def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path:
     assert manifests.load(tmp_path, 1) == MANIFEST
 
 
+def test_a_damaged_only_manifest_names_no_older_one(tmp_path: Path) -> None:
+    """Where there is nothing to go back to, the error does not say so."""
+    manifests.publish(tmp_path, MANIFEST)
+    next((tmp_path / "snapshots").iterdir()).write_text("{}")
+    with pytest.raises(StoreCorrupt, match=r"damaged manifest \(expected the format 'fpve-manifest'\)$"):
+        manifests.load(tmp_path)
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     """No store and no such snapshot are different errors."""
     with pytest.raises(StoreNotFound, match="no store here"):
