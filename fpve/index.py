@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpve.fusion import Floats
-from fpve.store.files import write_durably
+from fpve.store.files import sha256_of, write_durably
 from fpve.store.manifest import Segment
 from fpve.store.snapshot import Snapshot
 
 EXACT_FILE = "exact.faiss"
+# Beside each index, as `sha256sum` writes it. Not in the manifest: an index that is built again may differ in its bytes.
+CHECKSUM_SUFFIX = ".sha256"
+EXACT_FILES = (EXACT_FILE, EXACT_FILE + CHECKSUM_SUFFIX)
 
 Rows = NDArray[np.int64]
 
@@ -55,13 +60,58 @@ class SegmentIndex:
         return found
 
 
-def build_exact(vectors: Floats, path: Path) -> None:
-    """Write an index of vectors (n, dim), durably."""
+def build_exact(vectors: Floats, folder: Path) -> tuple[str, ...]:
+    """Write an index of vectors (n, dim) with its checksum into a segment's folder, durably; returns the files' names.
+
+    Raises:
+        OSError: it can't be written.
+    """
     import faiss
 
     index = _exact(vectors)
+    path = folder / EXACT_FILE
+
+    def write(out: Path) -> None:
+        try:
+            faiss.write_index(index, str(out))
+        except RuntimeError as error:
+            # FAISS says the system's reason in its text only.
+            full = os.strerror(errno.ENOSPC) in str(error)
+            code = errno.ENOSPC if full else errno.EIO
+            raise OSError(code, os.strerror(code), str(path)) from error
+
     # write_index itself neither fsyncs nor writes under a temporary name.
-    write_durably(path, lambda out: faiss.write_index(index, str(out)))
+    write_durably(path, write)
+    write_durably(_checksum_path(path), lambda out: out.write_bytes(_checksum_line(path)))
+    return EXACT_FILES
+
+
+def check_exact(snapshot: Snapshot, segment: Segment, vectors: Floats) -> str | None:
+    """What is wrong with a segment's exact index, given the vectors (n, dim) that it should hold; None if nothing."""
+    import faiss
+
+    path = snapshot.segment_folder(segment) / EXACT_FILE
+    try:
+        if _checksum_path(path).read_bytes() != _checksum_line(path):
+            return "it or its checksum has changed"
+        index = faiss.read_index(str(path))
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    except RuntimeError:
+        return "not an index that FAISS can read"
+    if (index.ntotal, index.d) != vectors.shape:
+        return f"expected {vectors.shape[0]} vectors of {vectors.shape[1]} numbers, found {index.ntotal} of {index.d}"
+    if not np.array_equal(index.reconstruct_n(0, index.ntotal), vectors):
+        return "its vectors are not those of rows.parquet"
+    return None
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + CHECKSUM_SUFFIX)
+
+
+def _checksum_line(path: Path) -> bytes:
+    return f"{sha256_of(path)}  {path.name}\n".encode()
 
 
 def open_index(snapshot: Snapshot, segment: Segment) -> SegmentIndex:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve._version import __version__
-from fpve.index import EXACT_FILE, build_exact
+from fpve.index import build_exact
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.plan import CollectionPlan
 from fpve.store import manifest as manifests
@@ -127,8 +127,8 @@ def _segments(
         if isinstance(shard, Shard):
             segment = adopt_rows(root, shard)
             folder = segments.folder(root, segment)
-            build_exact(segments.read_fused(folder / segments.ROWS_FILE).vectors, folder / EXACT_FILE)
-            found[segment.name] = replace(segment, derived=(EXACT_FILE,))
+            derived = build_exact(segments.read_fused(folder / segments.ROWS_FILE).vectors, folder)
+            found[segment.name] = replace(segment, derived=derived)
             # After a change of encoder the pictures are the same, and so are their thumbnails.
             if not _among(shard, known):
                 thumbnails.append(adopt_thumbnails(root, shard))

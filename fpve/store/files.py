@@ -50,12 +50,29 @@ def fsync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and its parents, each durable in its parent."""
-    missing = [one for one in (path, *path.parents) if not one.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+def make_root(root: Path) -> None:
+    """Make the directory of a store, and its parents, each durable in its parent."""
+    missing = [one for one in (root, *root.parents) if not one.exists()]
+    root.mkdir(parents=True, exist_ok=True)
     for one in missing:
         fsync_directory(one.parent)
+
+
+def make_directory(root: Path, *names: str) -> Path:
+    """Make a directory of the store at `root`, durable in its parent, and return its path.
+
+    Raises:
+        FileNotFoundError: there is no `root`: a store that was deleted under its writer is not begun anew by it.
+    """
+    folder = root
+    for name in names:
+        parent, folder = folder, folder / name
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        fsync_directory(parent)
+    return folder
 
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> None:
@@ -65,12 +82,14 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     fsync_directory(path.parent)
 
 
-def write_named_by_content(folder: Path, suffix: str, write: Callable[[Path], object]) -> tuple[Path, str]:
-    """Let `write` fill a file and name it by its own SHA-256; returns its path and the hex digest.
+def write_named_by_content(
+    root: Path, names: tuple[str, ...], suffix: str, write: Callable[[Path], object]
+) -> tuple[Path, str]:
+    """Let `write` fill a file of the directory `names` and name it by its own SHA-256; returns path and hex digest.
 
     The same content twice is one file, so writing again what is already there changes nothing.
     """
-    make_directory(folder)
+    folder = make_directory(root, *names)
     temporary = _fill_temporary(folder, suffix, write)
     digest = sha256_of(temporary)
     path = folder / f"{digest[:NAME_DIGITS]}{suffix}"
@@ -84,7 +103,6 @@ def link_as(source: Path, target: Path) -> None:
 
     It may be another file all the same: one that a killed writer left there, and that was damaged since.
     """
-    make_directory(target.parent)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.hardlink_to(source)
@@ -141,6 +159,14 @@ def inside(root: Path, relative: str) -> Path:
     if name.is_absolute() or ".." in name.parts or not name.parts:
         raise StoreCorrupt(f"{root}: its manifest names a file outside the store: {relative!r}")
     return root.joinpath(*name.parts)
+
+
+def is_there(root: Path, file: FileRef) -> bool:
+    """Whether a file of the store is there with the size that its manifest says; its content is not read."""
+    try:
+        return inside(root, file.path).stat().st_size == file.bytes
+    except OSError:
+        return False
 
 
 def _fill_temporary(folder: Path, suffix: str, write: Callable[[Path], object]) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fpve.errors import StoreLocked
-from fpve.store.files import make_directory
+from fpve.store.files import make_directory, make_root
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def writer_lock(root: Path, job: str) -> Iterator[None]:
     Raises:
         StoreLocked: another writer holds it; the text says who.
     """
-    folder = root / "state"
-    make_directory(folder)
+    make_root(root)
+    folder = make_directory(root, "state")
     owner = folder / "writer.json"
     try:
         with FileLock(folder / "lock", timeout=0):

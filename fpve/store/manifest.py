@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from fpve.config import EncoderConfig
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
 from fpve.fusion import Mode
-from fpve.store.files import FileRef, fsync_directory, make_directory
+from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.schema import Column
 
 FORMAT = "fpve-manifest"
@@ -142,6 +142,8 @@ class Manifest:
         created_at: UTC, ISO 8601.
         columns: the one schema of all metadata.
         encoders: `image` and, where the store has prefixes, `text`.
+        operation: what published it: `run`, `label`, `compact`, `rollback to 5`, `repair`.
+        summary: numbers of images by what became of them since the parent, as a run reports them.
     """
 
     __pydantic_config__ = _STRICT
@@ -156,6 +158,8 @@ class Manifest:
     collections: tuple[Collection, ...]
     segments: tuple[Segment, ...]
     tables: tuple[Table, ...]
+    operation: str = "run"
+    summary: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -171,14 +175,27 @@ class Manifest:
         return tuple(one for one in self.tables if one.name == name)
 
     def says_the_same(self, other: Manifest) -> bool:
-        """Whether two snapshots differ in nothing but number, time and writer."""
+        """Whether two snapshots hold the same: they differ in number, time, writer and reason at most."""
         return self == replace(
             other,
             snapshot=self.snapshot,
             parent=self.parent,
             created_at=self.created_at,
             written_by=self.written_by,
+            operation=self.operation,
+            summary=self.summary,
         )
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file that is not derived."""
+        pages = (page for collection in self.collections for page in collection.pages)
+        return tuple(one.file for one in (*pages, *self.segments, *self.tables))
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files that are not derived."""
+        return sum(file.bytes for file in self.files)
 
 
 def numbers(root: Path) -> list[int]:
@@ -203,13 +220,21 @@ def load(root: Path, at: int | None = None) -> Manifest:
     number = known[-1] if at is None else at
     if number not in known:
         raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
-    path = _path(root, number)
+    path = path_of(root, number)
     try:
-        return loads(path.read_bytes())
+        manifest = loads(path.read_bytes())
+        if manifest.snapshot != number:
+            raise ValueError(f"it is that of snapshot {manifest.snapshot}")
+        return manifest
+    except FileNotFoundError:
+        if at is None and numbers(root)[-1:] != [number]:
+            # Pruned in this moment, because there is a newer one.
+            return load(root)
+        raise StoreNotFound(f"{root}: no snapshot {number}; it has just been pruned") from None
     except (ValueError, TypeError) as error:
         reason = _reason(error)
         older = max((one for one in known if one < number), default=None)
-        remedy = f"; open snapshot {older} with at={older}, or roll back to it by removing this file" if older else ""
+        remedy = f"; `fpve rollback {root}` goes back to snapshot {older}" if older else f"; see `fpve repair {root}`"
         raise StoreCorrupt(f"{path}: damaged manifest ({reason}){remedy}") from error
 
 
@@ -218,9 +243,16 @@ def publish(root: Path, manifest: Manifest) -> None:
 
     Raises:
         StoreLocked: another writer published that number first.
+        StoreCorrupt: a file that it names is not there: somebody deleted it, or the whole store, in the meantime.
     """
-    make_directory(root / _FOLDER)
-    target = _path(root, manifest.snapshot)
+    for named in manifest.files:
+        if not is_there(root, named):
+            raise StoreCorrupt(
+                f"{inside(root, named.path)}: a file of the store vanished or changed while it was being written to; "
+                f"nothing was published. `fpve verify {root}` says what else is missing"
+            )
+    make_directory(root, _FOLDER)
+    target = path_of(root, manifest.snapshot)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -281,7 +313,8 @@ def _checksum(content: dict[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(_canonical(content)).hexdigest()
 
 
-def _path(root: Path, number: int) -> Path:
+def path_of(root: Path, number: int) -> Path:
+    """Where the manifest of a snapshot lies."""
     return root / _FOLDER / f"{number:020d}.json"
 
 

@@ -59,7 +59,8 @@ def _same(root: Path, page: Page, rows: pa.Table) -> bool:
 
 
 def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
-    folder = root / "images" / collection
-    path, digest = write_named_by_content(folder, ".parquet", lambda out: pq.write_table(rows, out, compression="zstd"))
+    path, digest = write_named_by_content(
+        root, ("images", collection), ".parquet", lambda out: pq.write_table(rows, out, compression="zstd")
+    )
     ids = rows["image_id"]
     return Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())

@@ -61,8 +61,7 @@ class Shard:
 
 def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table) -> Shard:
     """Write a shard durably; it gets its name only when it is complete."""
-    pending = root / "pending"
-    make_directory(pending)
+    pending = make_directory(root, "pending")
     temporary = pending / f".{secrets.token_hex(8)}.tmp"
     temporary.mkdir()
     try:
@@ -120,7 +119,7 @@ def sweep(root: Path) -> None:
 
 def adopt_rows(root: Path, shard: Shard) -> Segment:
     """Make a shard's rows a segment; the shard stays until it is discarded."""
-    path = root / "vectors" / shard.name / segments.ROWS_FILE
+    path = make_directory(root, "vectors", shard.name) / segments.ROWS_FILE
     link_as(shard.rows_file, path)
     return Segment(shard.name, ref(root, path, shard.sha256[segments.ROWS_FILE]), shard.rows, derived=())
 
@@ -128,7 +127,7 @@ def adopt_rows(root: Path, shard: Shard) -> Segment:
 def adopt_thumbnails(root: Path, shard: Shard) -> Table:
     """Make a shard's thumbnails a file of their table."""
     digest = shard.sha256[_THUMBNAILS_FILE]
-    path = root / "tables" / tables.THUMBNAILS / f"{digest[:NAME_DIGITS]}.parquet"
+    path = make_directory(root, "tables", tables.THUMBNAILS) / f"{digest[:NAME_DIGITS]}.parquet"
     link_as(shard.thumbnails_file, path)
     return Table(tables.THUMBNAILS, ref(root, path, digest), shard.pictures)
 

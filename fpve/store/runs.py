@@ -32,8 +32,7 @@ SCHEMA = pa.schema(
 
 def append_run(root: Path, report: dict[str, Any]) -> None:
     """Keep a run's report."""
-    folder = root / "runs"
-    make_directory(folder)
+    folder = make_directory(root, "runs")
     # The time sorts the files; the random part keeps two runs of one second apart.
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
     text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from fpve.store.files import make_directory, write_durably
 
+_FOLDER = ("state", "scan")
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -22,7 +23,7 @@ SCHEMA = pa.schema(
 def read_scan_state(root: Path, collection: str) -> pa.Table:
     """What is known of a collection's files; empty where nothing is, or where the cache can't be read."""
     try:
-        return pq.read_table(_path(root, collection), schema=SCHEMA)
+        return pq.read_table(root.joinpath(*_FOLDER, f"{collection}.parquet"), schema=SCHEMA)
     except (OSError, pa.ArrowException):
         # A cache: without it files are read again, and nothing is encoded that was encoded before.
         return SCHEMA.empty_table()
@@ -30,11 +31,6 @@ def read_scan_state(root: Path, collection: str) -> pa.Table:
 
 def write_scan_state(root: Path, collection: str, rows: pa.Table) -> None:
     """Remember what a run saw of a collection's files."""
-    path = _path(root, collection)
-    make_directory(path.parent)
+    path = make_directory(root, *_FOLDER) / f"{collection}.parquet"
     rows = rows.select(SCHEMA.names).cast(SCHEMA)
     write_durably(path, lambda out: pq.write_table(rows, out, compression="zstd"))
-
-
-def _path(root: Path, collection: str) -> Path:
-    return root / "state" / "scan" / f"{collection}.parquet"

@@ -10,20 +10,24 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from fpve.fusion import FusedRows, Fusion
+from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
 from fpve.store.files import inside
+from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.pages import read_pages
 from fpve.store.schema import page_schema
 
 
 class Snapshot:
-    """One snapshot of the store at `root`. It never changes; reading it takes no lock."""
+    """One snapshot of the store at `root`. It never changes; reading it waits for nobody."""
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, manifest: Manifest, lease: Lease | None = None) -> None:
         self.root = root
         self.manifest = manifest
+        # Held so that what has not been read yet is still there when it is.
+        self._lease = lease
 
     @classmethod
     def open(cls, root: str | Path, at: int | None = None) -> Snapshot:
@@ -34,7 +38,12 @@ class Snapshot:
             StoreCorrupt: the manifest is damaged.
         """
         root = Path(root)
-        return cls(root, manifests.load(root, at))
+        while True:
+            manifest = manifests.load(root, at)
+            lease = leases.take(manifests.path_of(root, manifest.snapshot))
+            if lease is not None:
+                return cls(root, manifest, lease)
+            # Pruned since it was read: there is a newer one, or `load` says that there is none of this number.
 
     @property
     def fusion(self) -> Fusion:

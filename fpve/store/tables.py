@@ -58,7 +58,7 @@ def write_table(root: Path, name: str, rows: pa.Table) -> Table:
     """Write rows of a table as one more file of it."""
     rows = rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
     path, digest = write_named_by_content(
-        root / "tables" / name, ".parquet", lambda out: pq.write_table(rows, out, compression="zstd")
+        root, ("tables", name), ".parquet", lambda out: pq.write_table(rows, out, compression="zstd")
     )
     return Table(name, ref(root, path, digest), len(rows))
 

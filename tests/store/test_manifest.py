@@ -30,6 +30,14 @@ MANIFEST = Manifest(
 )
 
 
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    """The file that MANIFEST names."""
+    path = tmp_path / FILE.path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(FILE.bytes))
+
+
 def test_a_published_manifest_is_read_back(tmp_path: Path) -> None:
     """What was published is what is loaded, newest first, or by number."""
     manifests.publish(tmp_path, MANIFEST)
@@ -63,7 +71,7 @@ def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path:
     """It is never skipped in silence; older snapshots still open."""
     manifests.publish(tmp_path, MANIFEST)
     (tmp_path / "snapshots" / f"{2:020d}.json").write_text("{}")
-    with pytest.raises(StoreCorrupt, match=r"damaged manifest .*at=1, or roll back"):
+    with pytest.raises(StoreCorrupt, match=r"damaged manifest .*`fpve rollback .*` goes back to snapshot 1"):
         manifests.load(tmp_path)
     assert manifests.load(tmp_path, 1) == MANIFEST
 
@@ -72,7 +80,9 @@ def test_a_damaged_only_manifest_names_no_older_one(tmp_path: Path) -> None:
     """Where there is nothing to go back to, the error does not say so."""
     manifests.publish(tmp_path, MANIFEST)
     next((tmp_path / "snapshots").iterdir()).write_text("{}")
-    with pytest.raises(StoreCorrupt, match=r"damaged manifest \(expected the format 'fpve-manifest'\)$"):
+    with pytest.raises(
+        StoreCorrupt, match=r"damaged manifest \(expected the format 'fpve-manifest'\); see `fpve repair"
+    ):
         manifests.load(tmp_path)
 
 
@@ -83,6 +93,23 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     manifests.publish(tmp_path, MANIFEST)
     with pytest.raises(StoreNotFound, match="no snapshot 5; it has 1"):
         manifests.load(tmp_path, 5)
+
+
+def test_a_manifest_names_no_file_that_is_not_there(tmp_path: Path) -> None:
+    """A store whose files were deleted under its writer, or cut off, is not published."""
+    (tmp_path / FILE.path).write_bytes(bytes(FILE.bytes - 1))
+    with pytest.raises(StoreCorrupt, match=r"0123.parquet: a file of the store vanished .* nothing was published"):
+        manifests.publish(tmp_path, MANIFEST)
+    assert manifests.numbers(tmp_path) == []
+
+
+def test_a_manifest_under_another_number_is_damaged(tmp_path: Path) -> None:
+    """A copy of snapshot 1 that is called 2 is no snapshot 2."""
+    manifests.publish(tmp_path, MANIFEST)
+    folder = tmp_path / "snapshots"
+    (folder / f"{2:020d}.json").write_bytes((folder / f"{1:020d}.json").read_bytes())
+    with pytest.raises(StoreCorrupt, match="it is that of snapshot 1"):
+        manifests.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", ""])
