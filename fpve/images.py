@@ -6,7 +6,6 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +30,6 @@ MAX_PIXELS = 2 * 89_478_485
 THUMBNAIL_SIDE = 256
 # Large enough to look at, small enough that a million thumbnails are about 8 GB.
 THUMBNAIL_QUALITY = 80
-
-
-def is_picture_name(name: str) -> bool:
-    """Whether a file's extension is one of a picture's."""
-    return PurePath(name).suffix.lower() in EXTENSIONS
 
 
 @contextmanager

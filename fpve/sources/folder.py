@@ -5,16 +5,17 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import stat
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fpve.errors import SourceError, SourceNotFound
-from fpve.images import is_picture_name
+from fpve.sources.names import normalise, normalised, text_path, text_paths
+from fpve.sources.walk import Found, walk
 
 SCHEMA = pa.schema(
     [
@@ -68,48 +69,21 @@ def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), e
             f"{str(folder)!a}: expected a path in UTF-8; rename the folder, or make a link to it"
         ) from None
     wanted, unwanted = _patterns(include), _patterns(exclude)
-    skipped: list[Skipped] = []
-    found: dict[str, tuple[str, bytes, int, int]] = {}
-    seen_any = False
-    for relative, entry in _walk(os.fsencode(folder), unwanted):
-        seen_any = True
-        path = text_path(relative)
-        if not is_picture_name(path) or not _selected(path, wanted, unwanted):
-            continue
-        name = normalise(path)
-        try:
-            status = entry.stat()
-        except OSError as error:
-            skipped.append(Skipped(path, f"can't be read: {error.strerror}"))
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            skipped.append(Skipped(path, "not a regular file"))
-        elif name in found:
-            skipped.append(Skipped(path, f"its name is another spelling of {found[name][0]!r}"))
-        else:
-            found[name] = (path, relative, status.st_size, status.st_mtime_ns)
-    if not found:
-        raise SourceError(_nothing(folder, seen_any=seen_any, filtered=bool(wanted or unwanted), skipped=skipped))
-    rows = sorted((f"{collection}/{name}", *rest) for name, rest in found.items())
-    files = pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
-    return Scan(files, tuple(skipped))
+    found = _walk(folder, wanted, unwanted)
+    files, clashes = _table(found, collection)
+    skipped = (*(Skipped(text_path(path), reason) for path, reason in found.odd), *clashes)
+    if not len(files):
+        raise SourceError(_nothing(folder, seen_any=found.any_file, filtered=bool(wanted or unwanted), skipped=skipped))
+    return Scan(files, skipped)
 
 
-def text_path(relative: bytes) -> str:
-    """A relative path as text, with bytes that are not UTF-8 as %XX.
-
-    In a name with such bytes a percent sign is escaped too, so that different names stay different.
-    """
+def has_vanished(folder: Path) -> bool:
+    """Whether a folder that was scanned is gone by now: removed, unreadable, or an empty mount point."""
     try:
-        return relative.decode("utf-8")
-    except UnicodeDecodeError:
-        parts = relative.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
-        return "".join(f"%{ord(one) - 0xDC00:02X}" if 0xDC80 <= ord(one) <= 0xDCFF else one for one in parts)
-
-
-def normalise(path: str) -> str:
-    """The NFC spelling of a path, by which images are named and metadata is matched."""
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def _check_folder(folder: Path) -> None:
@@ -121,36 +95,51 @@ def _check_folder(folder: Path) -> None:
         raise SourceError(f"{folder}: can't be read: permission denied")
 
 
-def _walk(folder: bytes, unwanted: re.Pattern[str] | None) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
-    """Files below a folder with their relative paths; depth first, without recursion, for trees may be deep."""
-    stack = [(folder, b"")]
-    while stack:
-        current, base = stack.pop()
-        try:
-            with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.name.startswith(b"."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append((entry.path, base + entry.name + b"/"))
-                    elif not (entry.is_symlink() and _is_directory(entry)):
-                        yield base + entry.name, entry
-        except OSError as error:
-            path = text_path(base)
-            if unwanted is None or not unwanted.match(path):
-                # Passed over, its pictures would count as deleted.
-                raise SourceError(
-                    f"{os.fsdecode(current)}: can't be read: {error.strerror}; "
-                    f'if its pictures are not wanted, exclude = ["{path}*"]'
-                ) from error
+def _walk(folder: Path, wanted: re.Pattern[str] | None, unwanted: re.Pattern[str] | None) -> Found:
+    """The pictures that the patterns leave."""
+    root = os.fsencode(folder)
+
+    def chosen(path: bytes) -> bool:
+        return _selected(text_path(path), wanted, unwanted)
+
+    def unreadable(relative: bytes, error: OSError) -> None:
+        base = text_path(relative) + "/" if relative else ""
+        if unwanted is None or not unwanted.match(base):
+            # Passed over, its pictures would count as deleted.
+            raise SourceError(
+                f"{os.fsdecode(root + b'/' * bool(relative) + relative)}: can't be read: {error.strerror}; "
+                f'if its pictures are not wanted, exclude = ["{base}*"]'
+            ) from error
+
+    return walk(root, chosen=chosen if wanted or unwanted else None, unreadable=unreadable)
 
 
-def _is_directory(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A loop of links: reported when the file itself is looked at.
-        return False
+def _table(found: Found, collection: str) -> tuple[pa.Table, list[Skipped]]:
+    """Files with the columns of SCHEMA, sorted by image_id, each id once; and those that were left out for that."""
+    # Sorted before the columns are made of it, so that they are made once.
+    order = pc.sort_indices(normalised(text_paths(found.raw_path)))
+    raw = found.raw_path.take(order)
+    # Without a copy of its own, where all names are UTF-8.
+    path = text_paths(raw)
+    name = normalised(path)
+    columns = [name, path, raw, found.size.take(order), found.mtime_ns.take(order)]
+    # Arrow's sort is stable: of several spellings of a name the one that was found first comes first.
+    again = pc.equal(name.slice(1), name.slice(0, max(len(name) - 1, 0)))
+    clashes: list[Skipped] = []
+    if pc.any(again).as_py():
+        once = pa.array(np.r_[True, ~again.to_numpy(zero_copy_only=False)])
+        clashes = _clashes(name, path, once)
+        columns = [column.filter(once) for column in columns]
+    prefixed = pc.binary_join_element_wise(pa.scalar(collection), columns[0], "/")
+    return pa.table([prefixed, *columns[1:]], schema=SCHEMA), clashes
+
+
+def _clashes(name: pa.Array, path: pa.Array, once: pa.Array) -> list[Skipped]:
+    """The files that are not taken, each with the one that is."""
+    others = path.filter(pc.invert(once)).to_pylist()
+    theirs = path.filter(pc.and_(once, pc.is_in(name, value_set=name.filter(pc.invert(once)))))
+    taken = {normalise(one): one for one in theirs.to_pylist()}
+    return [Skipped(one, f"its name is another spelling of {taken[normalise(one)]!r}") for one in others]
 
 
 def _patterns(globs: Iterable[str]) -> re.Pattern[str] | None:
@@ -163,7 +152,7 @@ def _selected(path: str, wanted: re.Pattern[str] | None, unwanted: re.Pattern[st
     return (wanted is None or bool(wanted.match(path))) and not (unwanted is not None and unwanted.match(path))
 
 
-def _nothing(folder: Path, *, seen_any: bool, filtered: bool, skipped: list[Skipped]) -> str:
+def _nothing(folder: Path, *, seen_any: bool, filtered: bool, skipped: tuple[Skipped, ...]) -> str:
     if skipped:
         return f"{folder}: no picture can be read; {skipped[0].path}: {skipped[0].reason}"
     if not seen_any:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fpve.errors import SourceError, SourceNotFound
-from fpve.sources.folder import scan_folder, text_path
+from fpve.sources.folder import scan_folder
+from fpve.sources.names import text_path
 
 
 def touch(folder: Path, *names: str) -> None:
