@@ -21,6 +21,12 @@ from fpve.errors import FpveError
 if TYPE_CHECKING:
     from fpve.api import Store, open, run
     from fpve.config import Job, load_job
+    from fpve.maintenance.compact import Compacted, compact
+    from fpve.maintenance.history import history
+    from fpve.maintenance.prune import Pruned, prune
+    from fpve.maintenance.repair import Repair, repair
+    from fpve.maintenance.rollback import rollback
+    from fpve.maintenance.verify import Verification, verify
     from fpve.pipeline.check import check
     from fpve.pipeline.encode import encode
     from fpve.pipeline.init import init
@@ -35,6 +41,12 @@ __all__ = [
     "check",
     "init",
     "load_job",
+    "history",
+    "verify",
+    "repair",
+    "rollback",
+    "compact",
+    "prune",
     "Store",
     "Job",
     "Hits",
@@ -42,6 +54,10 @@ __all__ = [
     "Evaluation",
     "RunReport",
     "Status",
+    "Verification",
+    "Repair",
+    "Compacted",
+    "Pruned",
     "FpveError",
     "errors",
     "__version__",
@@ -56,6 +72,12 @@ _HOMES = {
     "encode": "fpve.pipeline.encode",
     "init": "fpve.pipeline.init",
     "RunReport": "fpve.pipeline.report",
+    **dict.fromkeys(("verify", "Verification"), "fpve.maintenance.verify"),
+    **dict.fromkeys(("repair", "Repair"), "fpve.maintenance.repair"),
+    **dict.fromkeys(("compact", "Compacted"), "fpve.maintenance.compact"),
+    **dict.fromkeys(("prune", "Pruned"), "fpve.maintenance.prune"),
+    "history": "fpve.maintenance.history",
+    "rollback": "fpve.maintenance.rollback",
 }
 
 

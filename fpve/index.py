@@ -16,7 +16,7 @@ from fpve.store.manifest import Segment
 from fpve.store.snapshot import Snapshot
 
 EXACT_FILE = "exact.faiss"
-# Beside each index, as `sha256sum` writes it. Not in the manifest: an index that is built again may differ in its bytes.
+# Beside each index, as `sha256sum` writes it; not in the manifest, for an index that is built again may differ.
 CHECKSUM_SUFFIX = ".sha256"
 EXACT_FILES = (EXACT_FILE, EXACT_FILE + CHECKSUM_SUFFIX)
 

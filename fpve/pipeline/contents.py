@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fpve.engines.work import Outcome
 from fpve.pipeline.plan import CollectionPlan
 from fpve.pipeline.vectors import Vectors
-from fpve.sources.folder import normalise
+from fpve.sources.names import normalise
 from fpve.store import tables
 from fpve.store.snapshot import Snapshot
 

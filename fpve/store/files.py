@@ -77,8 +77,7 @@ def make_directory(root: Path, *names: str) -> Path:
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, fsync it, and rename it to `path`, replacing what was there."""
-    temporary = _fill_temporary(path.parent, path.suffix, write)
-    temporary.replace(path)
+    _fill_temporary(path.parent, path.suffix, write).replace(path)
     fsync_directory(path.parent)
 
 
@@ -90,12 +89,17 @@ def write_named_by_content(
     The same content twice is one file, so writing again what is already there changes nothing.
     """
     folder = make_directory(root, *names)
-    temporary = _fill_temporary(folder, suffix, write)
-    digest = sha256_of(temporary)
+    temporary, digest = write_temporary(folder, suffix, write)
     path = folder / f"{digest[:NAME_DIGITS]}{suffix}"
     temporary.replace(path)
     fsync_directory(folder)
     return path, digest
+
+
+def write_temporary(folder: Path, suffix: str, write: Callable[[Path], object]) -> tuple[Path, str]:
+    """Let `write` fill a file under a temporary name, durably; returns its path and the hex SHA-256 of its content."""
+    temporary = _fill_temporary(folder, suffix, write)
+    return temporary, sha256_of(temporary)
 
 
 def link_as(source: Path, target: Path) -> None:
@@ -125,8 +129,9 @@ def check_root(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise StoreConflict(f"{root}: expected a directory for the store, found a file")
     found = sorted(path.name for path in root.iterdir()) if root.exists() else []
-    # A run that was killed before its first snapshot has left its lock and some of its directories.
-    ours = (root / "state" / "lock").exists() and set(found) <= set(LAYOUT)
+    # A run that was killed before its first snapshot has left its lock and some of its directories, or empty ones only.
+    begun = (root / "state" / "lock").exists() or not any(one.is_file() for one in root.rglob("*"))
+    ours = begun and set(found) <= set(LAYOUT)
     if found and not ours and not any((root / "snapshots").glob("*.json")):
         raise StoreConflict(f"{root}: no store, and not empty (it holds {found[0]!r}); name a new directory")
 

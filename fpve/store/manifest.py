@@ -8,11 +8,13 @@ import os
 import re
 import secrets
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from fpve._version import __version__
 from fpve.config import EncoderConfig
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
 from fpve.fusion import Mode
@@ -189,13 +191,26 @@ class Manifest:
     @property
     def files(self) -> tuple[FileRef, ...]:
         """Every file that is not derived."""
-        pages = (page for collection in self.collections for page in collection.pages)
-        return tuple(one.file for one in (*pages, *self.segments, *self.tables))
+        files = [page.file for collection in self.collections for page in collection.pages]
+        files += [segment.file for segment in self.segments]
+        return (*files, *(table.file for table in self.tables))
 
     @property
     def bytes(self) -> int:
         """Size of all files that are not derived."""
         return sum(file.bytes for file in self.files)
+
+
+def load_all(root: Path) -> tuple[dict[int, Manifest], dict[int, str]]:
+    """Every snapshot of the store by its number, and of damaged manifests what is wrong with them."""
+    found: dict[int, Manifest] = {}
+    damaged: dict[int, str] = {}
+    for number in numbers(root):
+        try:
+            found[number] = loads(path_of(root, number).read_bytes(), number)
+        except (OSError, ValueError, TypeError) as error:
+            damaged[number] = _reason(error)
+    return found, damaged
 
 
 def numbers(root: Path) -> list[int]:
@@ -222,20 +237,16 @@ def load(root: Path, at: int | None = None) -> Manifest:
         raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
     path = path_of(root, number)
     try:
-        manifest = loads(path.read_bytes())
-        if manifest.snapshot != number:
-            raise ValueError(f"it is that of snapshot {manifest.snapshot}")
-        return manifest
+        return loads(path.read_bytes(), number)
     except FileNotFoundError:
         if at is None and numbers(root)[-1:] != [number]:
             # Pruned in this moment, because there is a newer one.
             return load(root)
         raise StoreNotFound(f"{root}: no snapshot {number}; it has just been pruned") from None
     except (ValueError, TypeError) as error:
-        reason = _reason(error)
         older = max((one for one in known if one < number), default=None)
         remedy = f"; `fpve rollback {root}` goes back to snapshot {older}" if older else f"; see `fpve repair {root}`"
-        raise StoreCorrupt(f"{path}: damaged manifest ({reason}){remedy}") from error
+        raise StoreCorrupt(f"{path}: damaged manifest ({_reason(error)}){remedy}") from error
 
 
 def publish(root: Path, manifest: Manifest) -> None:
@@ -267,6 +278,20 @@ def publish(root: Path, manifest: Manifest) -> None:
     fsync_directory(target.parent)
 
 
+def successor(manifest: Manifest, newest: int, *, operation: str, **changes: Any) -> Manifest:
+    """A manifest that follows snapshot `newest`, and holds what another one holds, but for `changes`."""
+    return replace(
+        manifest,
+        snapshot=newest + 1,
+        parent=newest,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        written_by=f"fpve {__version__}",
+        operation=operation,
+        summary={},
+        **changes,
+    )
+
+
 def _give_name(temporary: Path, target: Path) -> None:
     """Give a manifest its name, without replacing one that is there."""
     try:
@@ -287,11 +312,11 @@ def dumps(manifest: Manifest) -> bytes:
     return _canonical({**content, "checksum": _checksum(content)})
 
 
-def loads(data: bytes) -> Manifest:
-    """Parse and check a manifest.
+def loads(data: bytes, number: int) -> Manifest:
+    """Parse and check the manifest of a snapshot.
 
     Raises:
-        ValueError: it is not the very bytes that `dumps` wrote.
+        ValueError: it is not the very bytes that `dumps` wrote, or that of another snapshot.
     """
     content: dict[str, Any] = json.loads(data)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -302,6 +327,8 @@ def loads(data: bytes) -> Manifest:
     if checksum != _checksum(content) or data != _canonical({**content, "checksum": checksum}):
         raise ValueError("its checksum does not match")
     del content["format"], content["format_version"]
+    if content.get("snapshot") != number:
+        raise ValueError(f"it is that of snapshot {content.get('snapshot')}")
     return TypeAdapter(Manifest).validate_json(json.dumps(content))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fpve.store.files import inside, read_parquet, ref, write_named_by_content
 from fpve.store.manifest import Page
@@ -23,6 +25,25 @@ def read_pages(root: Path, pages: Iterable[Page], columns: tuple[Column, ...]) -
     schema = page_schema(columns)
     tables = [conform(read_parquet(inside(root, page.file.path)), schema) for page in pages]
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def read_columns(root: Path, pages: Iterable[Page], columns: list[str]) -> pa.Table:
+    """Read some of the columns that every image row has, in one chunk."""
+    schema = pa.schema([page_schema(()).field(name) for name in columns])
+    tables = [
+        read_parquet(inside(root, page.file.path), columns=columns).select(columns).cast(schema) for page in pages
+    ]
+    return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+
+
+def by_segment(rows: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """The segments that image rows name, each with the numbers of these rows, ascending."""
+    names = pc.dictionary_encode(rows["segment"].combine_chunks())
+    codes = names.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(len(names.dictionary) + 1))
+    for at, name in enumerate(names.dictionary.to_pylist()):
+        yield name, order[bounds[at] : bounds[at + 1]]
 
 
 def write_pages(root: Path, collection: str, rows: pa.Table, old: tuple[Page, ...]) -> tuple[Page, ...]:

@@ -117,6 +117,12 @@ def sweep(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def files_before(root: Path, time: float) -> list[Path]:
+    """Files of shards that were finished, or left half-written, before a time in seconds since the epoch."""
+    folders = [path for path in sorted((root / "pending").glob("*")) if path.stat().st_mtime < time]
+    return [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+
+
 def adopt_rows(root: Path, shard: Shard) -> Segment:
     """Make a shard's rows a segment; the shard stays until it is discarded."""
     path = make_directory(root, "vectors", shard.name) / segments.ROWS_FILE

@@ -9,10 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.fusion import Floats, FusedRows
-from fpve.store.files import inside, read_parquet
+from fpve.store.files import (
+    NAME_DIGITS,
+    fsync_directory,
+    inside,
+    make_directory,
+    read_parquet,
+    ref,
+    write_temporary,
+)
 from fpve.store.manifest import Segment
 
 ROWS_FILE = "rows.parquet"
+_FOLDER = "vectors"
 KEY_COLUMNS = ("content_hash", "prefix_id")
 
 
@@ -55,6 +64,17 @@ def write_rows(table: pa.Table, path: Path) -> None:
     )
 
 
+def write_segment(root: Path, table: pa.Table) -> Segment:
+    """Write vector rows as a segment, named by its content; it has no index yet."""
+    vectors = make_directory(root, _FOLDER)
+    temporary, digest = write_temporary(vectors, ".parquet", lambda out: write_rows(table, out))
+    name = digest[:NAME_DIGITS]
+    path = make_directory(root, _FOLDER, name) / ROWS_FILE
+    temporary.replace(path)
+    fsync_directory(path.parent)
+    return Segment(name, ref(root, path, digest), len(table), derived=())
+
+
 _PLAIN = ("image_norm", "prefix_norm", "vector.list.element")
 
 
@@ -65,7 +85,11 @@ def read_keys(path: Path) -> pa.Table:
 
 def read_fused(path: Path) -> FusedRows:
     """Read all vectors (n, dim) float32 with their norms (n,)."""
-    table = read_parquet(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks()
+    return fused_rows(read_parquet(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks())
+
+
+def fused_rows(table: pa.Table) -> FusedRows:
+    """The vectors (n, dim) float32 and norms (n,) of vector rows."""
     return FusedRows(_matrix(table["vector"]), table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy())
 
 

@@ -13,7 +13,7 @@ from fpve.fusion import FusedRows, Fusion
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
-from fpve.store.files import inside
+from fpve.store.files import inside, read_parquet
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.pages import read_pages
@@ -87,6 +87,10 @@ class Snapshot:
     def segment_keys(self, segment: Segment) -> pa.Table:
         """Names and norms of a segment's vector rows."""
         return segments.read_keys(inside(self.root, segment.file.path))
+
+    def segment_table(self, segment: Segment) -> pa.Table:
+        """All columns of a segment's vector rows."""
+        return read_parquet(inside(self.root, segment.file.path))
 
     def segment_rows(self, segment: Segment) -> FusedRows:
         """Vectors and norms of a segment, from Parquet."""

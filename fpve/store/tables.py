@@ -57,10 +57,15 @@ SCHEMAS: dict[str, pa.Schema] = {
 def write_table(root: Path, name: str, rows: pa.Table) -> Table:
     """Write rows of a table as one more file of it."""
     rows = rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
-    path, digest = write_named_by_content(
-        root, ("tables", name), ".parquet", lambda out: pq.write_table(rows, out, compression="zstd")
-    )
+    path, digest = write_named_by_content(root, ("tables", name), ".parquet", lambda out: _write(name, rows, out))
     return Table(name, ref(root, path, digest), len(rows))
+
+
+def _write(name: str, rows: pa.Table, path: Path) -> None:
+    if name == THUMBNAILS:
+        write_thumbnails(rows, path)
+    else:
+        pq.write_table(rows, path, compression="zstd")
 
 
 def write_thumbnails(rows: pa.Table, path: Path) -> None:

@@ -1,0 +1,277 @@
+"""Merging small files into larger ones, and leaving out vectors that no image names any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fpve.index import build_exact
+from fpve.progress import Progress, SilentProgress
+from fpve.store import manifest as manifests
+from fpve.store import pages, segments, tables
+from fpve.store.lock import writer_lock
+from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
+from fpve.store.snapshot import Snapshot
+
+# What one merge holds in memory twice, as Parquet rows and as an index: 40,000 vectors of 1,664 numbers.
+_SEGMENT_BYTES = 256_000_000
+# So many segments of about one size become one of the next size, and so each row is written again at most once for
+# each power of this number that the store grows by.
+_MERGED_AT_ONCE = 8
+# Thumbnails of some 5 kB: 80 MB a file.
+_THUMBNAIL_ROWS = 16_384
+
+Mask = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
+Part = TypeVar("Part", Segment, Table)
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes:
+        published: whether there was anything to do.
+        snapshot: the newest snapshot after it.
+        segments, pages, files: how many there are now, and were before; files are those of tables.
+        vectors_dropped: vector rows that no image named.
+    """
+
+    published: bool
+    snapshot: int
+    segments: tuple[int, int]
+    pages: tuple[int, int]
+    files: tuple[int, int]
+    vectors_dropped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON has it."""
+        return asdict(self)
+
+
+def compact(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Compacted:
+    """Merge all small segments, pages and table files, drop dead vectors, and publish the result as a snapshot.
+
+    Images, their prefixes and metadata, and all answers stay the same. Files of older snapshots stay until `prune`.
+
+    Raises:
+        StoreNotFound: there is no store at `path`.
+        StoreCorrupt: a file of the newest snapshot is damaged.
+        StoreLocked: another writer holds the store.
+    """
+    root = Path(path)
+    Snapshot.open(root)
+    with writer_lock(root, "fpve compact"):
+        return _compact(Snapshot.open(root), everything=True, progress=progress or SilentProgress())
+
+
+def compact_if_due(root: Path, *, progress: Progress) -> Compacted:
+    """Merge what has become too many, for who holds the writer's lock.
+
+    The policy: where eight segments (or files of thumbnails) are of about the same size, by powers of eight, they are
+    merged; segments with more dead rows than living ones are written again without them; pages are cut anew where
+    there are more than twice as many as needed. So a store grows by the logarithm of its nights, not by their number.
+    """
+    return _compact(Snapshot.open(root), everything=False, progress=progress)
+
+
+def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Compacted:
+    root, before = snapshot.root, snapshot.manifest
+    alive = _alive(snapshot)
+    limit = max(1, _SEGMENT_BYTES // (4 * snapshot.fusion.dim))
+    groups = _segment_groups(before.segments, alive, limit, everything=everything)
+    moved: dict[str, tuple[str, Numbers]] = {}
+    merged: list[Segment] = []
+    with progress.stage("compact", sum(len(group) for group in groups)) as stage:
+        for group in groups:
+            segment, places = _merge(snapshot, group, alive)
+            moved |= places
+            merged += [segment] if segment is not None else []
+            stage.advance(len(group))
+    gone = {segment.name for group in groups for segment in group}
+    kept = [segment for segment in before.segments if segment.name not in gone]
+    # Merging can give what is there already, if it was merged before and rolled back.
+    new_segments = {segment.name: segment for segment in (*kept, *merged)}
+    manifest = manifests.successor(
+        before,
+        before.snapshot,
+        operation="compact",
+        collections=tuple(_moved(root, before, one, moved, everything=everything) for one in before.collections),
+        segments=tuple(new_segments[name] for name in sorted(new_segments)),
+        tables=tuple(
+            sorted(_tables(snapshot, everything=everything), key=lambda one: (one.name, one.file.path)),
+        ),
+    )
+    published = not manifest.says_the_same(before)
+    if published:
+        manifests.publish(root, manifest)
+    after = manifest if published else before
+    return Compacted(
+        published=published,
+        snapshot=after.snapshot,
+        segments=(len(after.segments), len(before.segments)),
+        pages=(_pages(after), _pages(before)),
+        files=(len(after.tables), len(before.tables)),
+        vectors_dropped=sum(one.rows for one in before.segments) - sum(one.rows for one in after.segments),
+    )
+
+
+def _pages(manifest: Manifest) -> int:
+    return sum(len(collection.pages) for collection in manifest.collections)
+
+
+def _alive(snapshot: Snapshot) -> dict[str, Mask]:
+    """Of each segment, which of its rows an image names."""
+    alive = {segment.name: np.zeros(segment.rows, bool) for segment in snapshot.manifest.segments}
+    for collection in snapshot.manifest.collections:
+        named = pages.read_columns(snapshot.root, collection.pages, ["segment", "row"])
+        for name, rows in pages.by_segment(named):
+            alive[name][named["row"].to_numpy()[rows]] = True
+    return alive
+
+
+def _segment_groups(
+    found: Sequence[Segment], alive: dict[str, Mask], limit: int, *, everything: bool
+) -> list[list[Segment]]:
+    """Which segments are to become one, each group with at most `limit` living rows."""
+    size = {segment.name: int(alive[segment.name].sum()) for segment in found}
+    if everything:
+        chosen = [one for one in found if size[one.name] < one.rows or size[one.name] <= limit // 2]
+    else:
+        wasteful = [one for one in found if size[one.name] < one.rows - size[one.name]]
+        small = [one for one in found if 0 < size[one.name] <= limit // 2 and one not in wasteful]
+        chosen = wasteful + _crowded(small, size)
+    groups = _grouped(chosen, size, limit)
+    # A segment that is whole and alone would only be written again.
+    return [group for group in groups if len(group) > 1 or size[group[0].name] < group[0].rows]
+
+
+def _crowded(parts: Sequence[Part], size: dict[str, int]) -> list[Part]:
+    """The parts of those sizes, by powers, of which there are as many as are merged at once."""
+    tiers: dict[int, list[Part]] = {}
+    for part in parts:
+        power, bits = 0, size[_name(part)]
+        while bits >= _MERGED_AT_ONCE:
+            power, bits = power + 1, bits // _MERGED_AT_ONCE
+        tiers.setdefault(power, []).append(part)
+    return [part for tier in tiers.values() if len(tier) >= _MERGED_AT_ONCE for part in tier]
+
+
+def _grouped(parts: Sequence[Part], size: dict[str, int], limit: int) -> list[list[Part]]:
+    groups: list[list[Part]] = []
+    room = 0
+    for part in parts:
+        if not groups or size[_name(part)] > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(part)
+        room -= size[_name(part)]
+    return groups
+
+
+def _name(part: Segment | Table) -> str:
+    return part.name if isinstance(part, Segment) else part.file.path
+
+
+def _merge(
+    snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask]
+) -> tuple[Segment | None, dict[str, tuple[str, Numbers]]]:
+    """Write the living rows of some segments as one, and say for each old one where its rows are now."""
+    parts = [snapshot.segment_table(one).filter(pa.array(alive[one.name])) for one in group]
+    joined = pa.concat_tables(parts).combine_chunks()
+    if not len(joined):
+        return None, {}
+    # Two segments can hold the same vector; images may name either.
+    names = pc.binary_join_element_wise(
+        pc.fill_null(joined["content_hash"], ""), pc.fill_null(joined["prefix_id"], ""), "|"
+    )
+    codes = names.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = np.unique(codes, return_index=True)[1]
+    table = joined.take(pa.array(first)) if len(first) < len(joined) else joined
+    segment = segments.write_segment(snapshot.root, table)
+    folder = segments.folder(snapshot.root, segment)
+    segment = replace(segment, derived=build_exact(segments.fused_rows(table).vectors, folder))
+    places: dict[str, tuple[str, Numbers]] = {}
+    start = 0
+    for one in group:
+        where = np.full(one.rows, -1, np.int64)
+        count = int(alive[one.name].sum())
+        where[alive[one.name]] = codes[start : start + count]
+        places[one.name] = (segment.name, where)
+        start += count
+    return segment, places
+
+
+def _moved(
+    root: Path, manifest: Manifest, collection: Collection, moved: dict[str, tuple[str, Numbers]], *, everything: bool
+) -> Collection:
+    """A collection whose rows say where their vectors are now."""
+    needed = -(-collection.rows // pages.PAGE_ROWS)
+    scattered = len(collection.pages) > (needed if everything else 2 * needed)
+    named = pages.read_columns(root, collection.pages, ["segment", "row"])
+    places = list(pages.by_segment(named))
+    if not scattered and not any(name in moved for name, _ in places):
+        return collection
+    segment = np.array(named["segment"].to_pylist(), object)
+    row = named["row"].to_numpy().copy()
+    for name, rows in places:
+        if name in moved:
+            segment[rows], where = moved[name]
+            row[rows] = where[row[rows]]
+    table = pages.read_pages(root, collection.pages, manifest.columns)
+    for column, values in (("segment", pa.array(segment, pa.string())), ("row", pa.array(row))):
+        at = table.schema.get_field_index(column)
+        table = table.set_column(at, table.schema.field(at), values)
+    old: tuple[Page, ...] = () if scattered else collection.pages
+    return replace(collection, pages=pages.write_pages(root, collection.name, table, old))
+
+
+def _tables(snapshot: Snapshot, *, everything: bool) -> list[Table]:
+    """The files of all tables, merged where they are many; thumbnails without those of pictures that are gone."""
+    kept: list[Table] = []
+    for name in sorted({one.name for one in snapshot.manifest.tables}):
+        files = list(snapshot.manifest.tables_named(name))
+        if name == tables.THUMBNAILS:
+            kept += _thumbnails(snapshot, files, everything=everything)
+        elif len(files) > 1 and (everything or len(files) >= _MERGED_AT_ONCE):
+            kept.append(tables.write_table(snapshot.root, name, snapshot.table(name)))
+        else:
+            kept += files
+    return kept
+
+
+def _thumbnails(snapshot: Snapshot, files: list[Table], *, everything: bool) -> list[Table]:
+    root = snapshot.root
+    hashes = [
+        pages.read_columns(root, collection.pages, ["content_hash"])["content_hash"]
+        for collection in snapshot.manifest.collections
+    ]
+    wanted = pc.unique(pa.chunked_array([chunk for column in hashes for chunk in column.chunks], pa.string()))
+    size = {one.file.path: one.rows for one in files}
+    if everything:
+        for one in files:
+            mine = tables.read_tables(root, tables.THUMBNAILS, [one], ["content_hash"])["content_hash"]
+            size[one.file.path] = int(pc.sum(pc.is_in(mine, value_set=wanted)).as_py() or 0)
+        chosen = [one for one in files if size[one.file.path] < one.rows or one.rows <= _THUMBNAIL_ROWS // 2]
+    else:
+        chosen = _crowded([one for one in files if 0 < one.rows <= _THUMBNAIL_ROWS // 2], size)
+    groups = _grouped(chosen, size, _THUMBNAIL_ROWS)
+    groups = [group for group in groups if len(group) > 1 or size[group[0].file.path] < group[0].rows]
+    merged = {one.file.path for group in groups for one in group}
+    kept = [one for one in files if one.file.path not in merged]
+    for group in groups:
+        rows = tables.read_tables(root, tables.THUMBNAILS, group)
+        rows = rows.filter(pc.is_in(rows["content_hash"], value_set=wanted)).combine_chunks()
+        # Two files can hold the same picture.
+        codes = rows["content_hash"].combine_chunks().dictionary_encode().indices.to_numpy()
+        rows = rows.take(pa.array(np.unique(codes, return_index=True)[1]))
+        kept += [tables.write_table(root, tables.THUMBNAILS, rows)] if len(rows) else []
+    return kept

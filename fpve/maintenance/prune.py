@@ -1,0 +1,146 @@
+"""Deleting old snapshots, and the files that no kept one names."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.store import manifest as manifests
+from fpve.store import pending
+from fpve.store.damaged import set_aside_files
+from fpve.store.files import fsync_directory
+from fpve.store.lease import remove_unclaimed
+from fpve.store.leftovers import unnamed_files
+from fpve.store.lock import writer_lock
+from fpve.store.manifest import Manifest
+
+# Long enough for programs that open the Parquet files of a snapshot without fpve, and hold no lease.
+DEFAULT_GRACE = timedelta(hours=1)
+# Finished shards of a run that nobody has repeated for so long are given up.
+_PENDING_DAYS = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune deleted, or would delete.
+
+    Attributes:
+        removed, kept: numbers of snapshots.
+        held: of those kept, the ones that a reader has open.
+        files, bytes: what was deleted besides manifests; 0 bytes for files that another name still holds.
+        dry_run: whether nothing was deleted.
+    """
+
+    removed: tuple[int, ...]
+    kept: tuple[int, ...]
+    held: tuple[int, ...]
+    files: int
+    bytes: int
+    dry_run: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON has it."""
+        return asdict(self)
+
+
+def prune(
+    path: str | os.PathLike[str],
+    *,
+    keep: int | None = None,
+    newer_than: timedelta | None = None,
+    grace: timedelta = DEFAULT_GRACE,
+    dry_run: bool = False,
+) -> Pruned:
+    """Delete snapshots beyond the newest `keep` that are not `newer_than` so long, and files that no other one names.
+
+    Always kept: the newest snapshot, those that a reader has open on this machine, those that were the newest within
+    the grace period, and files that were written within it.
+
+    Raises:
+        ValueError: neither `keep` nor `newer_than` says what is to be kept.
+        StoreNotFound: there is no store at `path`.
+        StoreCorrupt: a manifest is damaged, so that nobody knows what it needs.
+    """
+    if keep is None and newer_than is None:
+        raise ValueError("prune: expected keep or newer_than, found neither")
+    if keep is not None and keep < 1:
+        raise ValueError(f"prune: expected to keep at least 1 snapshot, found {keep}")
+    root = Path(path)
+    if not manifests.numbers(root):
+        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+    with writer_lock(root, "fpve prune"):
+        found, damaged = manifests.load_all(root)
+        if damaged:
+            raise StoreCorrupt(
+                f"{root}: snapshot {min(damaged)} is damaged, so what it needs is not known; "
+                f"`fpve repair {root}` sets it aside"
+            )
+        now = datetime.now(UTC)
+        chosen = _superseded(found, keep, newer_than, now - grace, now)
+        # Manifests first: one that names a missing file would be a torn snapshot.
+        removed = [one for one in chosen if dry_run or remove_unclaimed(manifests.path_of(root, one))]
+        if removed and not dry_run:
+            fsync_directory(manifests.path_of(root, removed[0]).parent)
+        rest = [manifest for number, manifest in found.items() if number not in removed]
+        files, size = _delete(root, _old_files(root, rest, grace), dry_run=dry_run)
+    return Pruned(
+        removed=tuple(removed),
+        kept=tuple(sorted(set(found) - set(removed))),
+        held=tuple(one for one in chosen if one not in removed),
+        files=files,
+        bytes=size,
+        dry_run=dry_run,
+    )
+
+
+def _superseded(
+    found: dict[int, Manifest], keep: int | None, newer_than: timedelta | None, calm: datetime, now: datetime
+) -> list[int]:
+    """Numbers of the snapshots that may go: not among those to be kept, and out of use since `calm`."""
+    known = sorted(found)
+    kept = set(known[-keep:]) if keep is not None else {known[-1]}
+    if newer_than is not None:
+        kept |= {number for number in known if _time(found[number]) > now - newer_than}
+    return [number for number, after in pairwise(known) if number not in kept and _time(found[after]) <= calm]
+
+
+def _time(manifest: Manifest) -> datetime:
+    return datetime.fromisoformat(manifest.created_at)
+
+
+def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> list[Path]:
+    """What may be deleted: files that nobody names, damaged ones that were set aside, and shards that were given up."""
+    calm = time.time() - grace.total_seconds()
+    files = [*unnamed_files(root, rest), *set_aside_files(root)]
+    given_up = time.time() - max(grace, _PENDING_DAYS).total_seconds()
+    return [path for path in files if path.lstat().st_mtime <= calm] + pending.files_before(root, given_up)
+
+
+def _delete(root: Path, files: list[Path], *, dry_run: bool) -> tuple[int, int]:
+    size = 0
+    for path in files:
+        status = path.lstat()
+        # A segment can share its bytes with the shard that it was.
+        size += status.st_size if status.st_nlink == 1 else 0
+        if not dry_run:
+            path.unlink()
+    if not dry_run:
+        for folder in {path.parent for path in files}:
+            _remove_empty(folder, root)
+    return len(files), size
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a directory, and those above it, as far as they are empty; never those of the store's layout."""
+    while folder.parent != root and folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

@@ -1,0 +1,283 @@
+"""Whether a store is whole: manifests, files, and what they say of one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fpve.errors import StoreNotFound
+from fpve.fusion import FusedRows, Fusion
+from fpve.index import check_exact
+from fpve.prefixes import prefix_ids
+from fpve.progress import Progress, SilentProgress
+from fpve.store import manifest as manifests
+from fpve.store import pages, segments, tables
+from fpve.store.files import FileRef, inside, sha256_of
+from fpve.store.leftovers import unnamed_files
+from fpve.store.manifest import Manifest, Page, Segment, Table
+from fpve.store.schema import IMAGE_FIELDS
+from fpve.store.snapshot import Snapshot
+
+# A unit vector of a few thousand float32 numbers is one to within 1e-5; a flipped bit that matters is more.
+_NORM_TOLERANCE = 1e-3
+# What `has_vector` needs to know of image rows.
+ROW_KEYS = [*segments.KEY_COLUMNS, "segment", "row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a store that is not as it should be.
+
+    Attributes:
+        file: its path, relative to the store.
+        kind: `manifest`, `page`, `rows` (of a page, that name vectors which are not there), `segment`, `index`, or the
+            name of a table.
+        snapshots: numbers of the snapshots that need it.
+        problem: what is wrong with it.
+    """
+
+    file: str
+    kind: str
+    snapshots: tuple[int, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        store: its path.
+        quick: whether files were only looked at, not read.
+        snapshots: numbers of those that were verified.
+        files, bytes: how much these name.
+        problems: what is wrong; empty for a whole store.
+        unnamed_files, unnamed_bytes: what no snapshot names: left by killed runs, deleted by `prune`; no problem.
+    """
+
+    store: str
+    quick: bool
+    snapshots: tuple[int, ...]
+    files: int
+    bytes: int
+    problems: tuple[Problem, ...]
+    unnamed_files: int
+    unnamed_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the store is whole."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON has it."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def verify(
+    path: str | os.PathLike[str], *, at: int | None = None, quick: bool = False, progress: Progress | None = None
+) -> Verification:
+    """Check every snapshot of a store, or snapshot `at`, against what its manifest says.
+
+    Manifests: their checksums. Files: that they are there, size, SHA-256, structure, row counts; vectors: that they are
+    finite and their blocks have the lengths that the fusion mode gives them; indexes: their checksum, and that they
+    hold the vectors of Parquet. Of the newest of the snapshots also that pages are in order, that every image's vector
+    is the one of its content and prefix, and that prefixes are what their ids say.
+
+    `quick` reads no content: it checks manifests, sizes, and the row counts in the files' footers.
+
+    Raises:
+        StoreNotFound: there is no store at `path`, or no snapshot `at`.
+    """
+    root = Path(path)
+    found, damaged = manifests.load_all(root)
+    if not found and not damaged:
+        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+    everything = list(found.values())
+    if at is not None:
+        if at not in found and at not in damaged:
+            raise StoreNotFound(f"{root}: no snapshot {at}; it has {', '.join(map(str, sorted({*found, *damaged})))}")
+        found = {at: found[at]} if at in found else {}
+        damaged = {at: damaged[at]} if at in damaged else {}
+    problems = [
+        Problem(manifests.path_of(root, number).relative_to(root).as_posix(), "manifest", (number,), reason)
+        for number, reason in damaged.items()
+    ]
+    named = list(_named(found))
+    with (progress or SilentProgress()).stage("verify", len(named)) as stage:
+        for entry, users in named:
+            problems += _check(root, entry, [found[number] for number in users], quick=quick)
+            stage.advance()
+    if found and not quick:
+        newest = found[max(found)]
+        bad = {one.file for one in problems}
+        if not any(file.path in bad for file in newest.files):
+            problems += _check_relations(Snapshot(root, newest))
+    # With a damaged manifest nobody knows what it names.
+    unnamed = [] if damaged else list(unnamed_files(root, everything))
+    return Verification(
+        store=str(root),
+        quick=quick,
+        snapshots=tuple(sorted({*found, *damaged})),
+        files=len({file for manifest in found.values() for file in manifest.files}),
+        bytes=sum({file.path: file.bytes for manifest in found.values() for file in manifest.files}.values()),
+        problems=tuple(problems),
+        unnamed_files=len(unnamed),
+        unnamed_bytes=sum(one.lstat().st_size for one in unnamed),
+    )
+
+
+def _named(found: dict[int, Manifest]) -> Iterator[tuple[Page | Segment | Table, tuple[int, ...]]]:
+    """Every file that is not derived, once, with the numbers of the snapshots that name it."""
+    users: dict[Page | Segment | Table, list[int]] = {}
+    for number, manifest in sorted(found.items()):
+        entries: list[Page | Segment | Table] = [page for one in manifest.collections for page in one.pages]
+        for entry in (*entries, *manifest.segments, *manifest.tables):
+            users.setdefault(entry, []).append(number)
+    return ((entry, tuple(numbers)) for entry, numbers in users.items())
+
+
+def _check(root: Path, entry: Page | Segment | Table, users: list[Manifest], *, quick: bool) -> Iterator[Problem]:
+    """What is wrong with one file that manifests name, and with the index that is derived from it."""
+    kind = "page" if isinstance(entry, Page) else "segment" if isinstance(entry, Segment) else entry.name
+    numbers = tuple(manifest.snapshot for manifest in users)
+    reason = _check_file(root, entry.file, quick=quick) or _check_structure(root, entry, users[0])
+    rows: FusedRows | None = None
+    if reason is None and isinstance(entry, Segment) and not quick:
+        rows = segments.read_fused(inside(root, entry.file.path))
+        reason = _check_vectors(rows, Snapshot(root, users[0]).fusion)
+    if reason is not None:
+        yield Problem(entry.file.path, kind, numbers, reason)
+    elif isinstance(entry, Segment):
+        folder = segments.folder(root, entry)
+        missing = [name for name in entry.derived if not (folder / name).is_file()]
+        wrong = f"{', '.join(missing)} is missing" if missing else None
+        if wrong is None and rows is not None:
+            wrong = check_exact(Snapshot(root, users[0]), entry, rows.vectors)
+        if wrong is not None:
+            yield Problem((folder / entry.derived[0]).relative_to(root).as_posix(), "index", numbers, wrong)
+
+
+def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
+    path = inside(root, file.path)
+    try:
+        size = path.stat().st_size
+        if size != file.bytes:
+            return f"expected {file.bytes:,} bytes, found {size:,}"
+        if not quick and sha256_of(path) != file.sha256:
+            return "its content has changed: its SHA-256 is not that of the manifest"
+    except FileNotFoundError:
+        return "it is missing"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    return None
+
+
+def _check_structure(root: Path, entry: Page | Segment | Table, manifest: Manifest) -> str | None:
+    """Whether a file is Parquet with the columns and the number of rows that it should have."""
+    try:
+        # Not ParquetFile: its destructor warns of files that it could not open.
+        with inside(root, entry.file.path).open("rb") as handle:
+            file = pq.ParquetFile(handle)
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (OSError, pa.ArrowException) as error:
+        return f"not a Parquet file: {str(error).splitlines()[0]}"
+    if rows != entry.rows:
+        return f"expected {entry.rows:,} rows, found {rows:,}"
+    if isinstance(entry, Page):
+        expected = list(IMAGE_FIELDS)
+    elif isinstance(entry, Segment):
+        expected = list(segments.row_schema(sum(one.dim for one in manifest.encoders.values())))
+    else:
+        expected = list(tables.SCHEMAS[entry.name])
+    for field in expected:
+        if field.name not in schema.names or schema.field(field.name).type != field.type:
+            return f"expected a column {field.name!r} of {field.type}"
+    return None
+
+
+def _check_vectors(rows: FusedRows, fusion: Fusion) -> str | None:
+    """Whether vectors are finite, and their blocks as long as the fusion mode makes them."""
+    if not all(np.isfinite(column).all() for column in rows):
+        return "a vector or a norm is not finite"
+    blocks = (
+        (rows.image_norm, rows.vectors[:, : fusion.image_dim]),
+        (rows.prefix_norm, rows.vectors[:, fusion.image_dim :]),
+    )
+    whole = np.zeros(len(rows.vectors))
+    for norm, block in blocks:
+        square = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+        whole += square
+        # A missing block is zero; in the balanced mode the other keeps its 1/sqrt(2).
+        expected = np.where(norm > 0, 0.5, 0) if fusion.mode == "balanced" else np.where(norm > 0, square, 0)
+        wrong = np.abs(square - expected) > _NORM_TOLERANCE
+        if wrong.any():
+            return f"{wrong.sum():,} vectors are not of the length that {fusion.mode} fusion gives them"
+    if fusion.mode == "concat" and (np.abs(whole - 1) > _NORM_TOLERANCE).any():
+        return "a vector's length is not 1"
+    return None
+
+
+def _check_relations(snapshot: Snapshot) -> Iterator[Problem]:
+    """What a snapshot's files say of one another, where each of them by itself is whole."""
+    numbers = (snapshot.manifest.snapshot,)
+    known = pc.unique(snapshot.table(tables.PREFIXES, ["prefix_id"])["prefix_id"])
+    for collection in snapshot.manifest.collections:
+        sound = has_vector(snapshot, pages.read_columns(snapshot.root, collection.pages, ROW_KEYS))
+        last, start = "", 0
+        for page in collection.pages:
+            rows = pages.read_pages(snapshot.root, [page], ())
+            lost = rows.filter(pc.invert(sound[start : start + page.rows]))
+            reason = _check_page(page, rows, collection.name, last, known)
+            if reason is not None:
+                yield Problem(page.file.path, "page", numbers, reason)
+            elif len(lost):
+                reason = f"{len(lost):,} images have no vector of their own, such as {lost['image_id'][0]}"
+                yield Problem(page.file.path, "rows", numbers, reason)
+            last, start = page.last, start + page.rows
+
+
+def _check_page(page: Page, rows: pa.Table, collection: str, last: str, known: pa.Array) -> str | None:
+    """Whether a page's rows are in order, after the page before it, and its prefixes what their ids say."""
+    ids = rows["image_id"].combine_chunks()
+    if (ids[0].as_py(), ids[-1].as_py()) != (page.first, page.last):
+        return f"expected the images {page.first} to {page.last}, found {ids[0]} to {ids[-1]}"
+    ordered = pc.all(pc.less(ids[:-1], ids[1:])).as_py() if len(ids) > 1 else True
+    if not ordered or last.encode() >= page.first.encode():
+        return "its images are not in order, each once"
+    if not pc.all(pc.starts_with(ids, f"{collection}/")).as_py():
+        return f"an image is not of the collection {collection!r}"
+    texts = rows["prefix"].combine_chunks()
+    if not prefix_ids(texts).equals(rows["prefix_id"].combine_chunks()):
+        return "a prefix is not the text that its id says"
+    if not pc.all(pc.is_in(rows["prefix_id"].drop_null(), value_set=known)).as_py():
+        return "a prefix is not in the table of prefixes"
+    return None
+
+
+def has_vector(snapshot: Snapshot, rows: pa.Table) -> pa.Array:
+    """(n,) which image rows, with the columns ROW_KEYS, name a vector row that is of their content and prefix."""
+    known = {segment.name: segment for segment in snapshot.manifest.segments}
+    found = np.zeros(len(rows), bool)
+    places = rows["row"].to_numpy()
+    for name, numbers in pages.by_segment(rows):
+        if name in known:
+            at = numbers[(places[numbers] >= 0) & (places[numbers] < known[name].rows)]
+            keys = snapshot.segment_keys(known[name]).take(pa.array(places[at]))
+            mine = rows.take(pa.array(at))
+            same = [_same(mine[column], keys[column]) for column in segments.KEY_COLUMNS]
+            found[at] = pc.and_(*same).to_numpy(zero_copy_only=False)
+    return pa.array(found)
+
+
+def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.Array:
+    equal = pc.fill_null(pc.equal(left, right), False)
+    return pc.or_(equal, pc.and_(pc.is_null(left), pc.is_null(right))).combine_chunks()

@@ -1,0 +1,29 @@
+"""Where `repair` puts what it takes out: outside all snapshots, until `prune` deletes it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from fpve.store.files import fsync_directory, make_directory
+
+_FOLDER = ("state", "damaged")
+
+
+def set_aside(root: Path, file: str) -> None:
+    """Move a file of the store out of every reader's way, if it is there."""
+    folder = make_directory(root, *_FOLDER)
+    path = root / file
+    # A flat name that says where it was; the random part, because it may have been damaged before.
+    target = folder / f"{file.replace('/', '_')}.{secrets.token_hex(4)}"
+    try:
+        path.rename(target)
+    except FileNotFoundError:
+        return
+    fsync_directory(path.parent)
+    fsync_directory(folder)
+
+
+def set_aside_files(root: Path) -> list[Path]:
+    """Everything that was set aside."""
+    return sorted(path for path in root.joinpath(*_FOLDER).glob("*") if path.is_file())
