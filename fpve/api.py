@@ -15,10 +15,11 @@ from fpve.analytics import run_sql
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
-from fpve.config import Job, load_job
+from fpve.config import Job
 from fpve.errors import QueryError
 from fpve.evaluate import evaluate as evaluate_rows
 from fpve.fusion import Blocks, Floats, Mode
+from fpve.pipeline.journal import load_journaled
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
@@ -367,11 +368,16 @@ def run(
     dry_run: bool = False,
     allow_removals: bool = False,
     progress: Progress | None = None,
+    metrics: str | os.PathLike[str] | None = None,
 ) -> RunReport:
     """Bring a store up to date with its job (a job file, or a Job), and publish one snapshot if anything changed.
 
+    `metrics` names a file for Prometheus, written however the run ends. What happens is told to the logger `fpve`.
+
     Raises:
         FpveError: the job, a source, an encoder or the store is wrong, or a guard refused to publish.
+        OSError: the disk is full, say, or the metrics can't be written.
     """
-    job = job if isinstance(job, Job) else load_job(Path(job))
-    return run_job(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress)
+    target = None if metrics is None or dry_run else Path(metrics)
+    job = job if isinstance(job, Job) else load_journaled(Path(job), metrics=target)
+    return run_job(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress, metrics=target)

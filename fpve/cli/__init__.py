@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
 
 from fpve._version import __version__
 from fpve.cli import demo, jobs, queries, stores
+from fpve.cli.signals import Interrupted, interruptible, leave
 from fpve.errors import FpveError
 
 
@@ -31,11 +33,17 @@ for _command in (*jobs.COMMANDS, *queries.COMMANDS, *stores.COMMANDS, *demo.COMM
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 an error, 2 wrong usage, 3 published with some inputs quarantined."""
+    """Run the command line: 0 done, 1 an error, 2 wrong usage, 3 published with some inputs quarantined.
+
+    A signal ends it with 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+    """
     try:
-        code = cli.main(standalone_mode=False, prog_name="fpve")
-        # Now, not at exit, where Python could only print a warning.
-        sys.stdout.flush()
+        with interruptible():
+            code = cli.main(standalone_mode=False, prog_name="fpve")
+            # Now, not at exit, where Python could only print a warning.
+            sys.stdout.flush()
+    except Interrupted as error:
+        leave(error.signum)
     except FpveError as error:
         _fail(str(error), 1)
     except click.UsageError as error:
@@ -44,7 +52,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message(), 1)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was finished is kept, run the same command again to go on", 130)
+        leave(signal.SIGINT)
     except BrokenPipeError:
         # The reader (`head`, say) has what it wanted. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,15 +75,21 @@ def check(job: Path, kind: str) -> None:
 @click.argument("job", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--allow-removals", is_flag=True, help="Publish even if more than max_removed of a collection is gone.")
+@click.option("--log", metavar="FILE", help="Append events to FILE, one JSON object a line; - means stderr.")
+@click.option("--metrics", type=PATH, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector.")
 @object_output
-def run(job: Path, dry_run: bool, allow_removals: bool, kind: str) -> int:
+def run(job: Path, dry_run: bool, allow_removals: bool, log: str | None, metrics: Path | None, kind: str) -> int:
     """Bring a store up to date with its JOB file, and publish one snapshot if anything changed.
 
     Exit code 3 means published, but some inputs could not be encoded and are in quarantine.
     """
     import fpve
+    from fpve.cli.log import STDERR, log_to
 
-    report = fpve.run(job, dry_run=dry_run, allow_removals=allow_removals, progress=terminal_progress())
+    # Bars between the lines of a log can't be read.
+    progress = None if log == STDERR else terminal_progress()
+    with log_to(log):
+        report = fpve.run(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress, metrics=metrics)
     return _print_report(report, kind)
 
 

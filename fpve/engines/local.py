@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple
@@ -54,8 +55,12 @@ class LocalEngine:
         outcomes: list[Outcome] = []
         batch: list[_Waiting] = []
         pictures = 0
-        with progress.stage("encode", len(work.files)) as stage, images.without_warnings():
-            for number, loaded in enumerate(self._load(work, models)):
+        with (
+            progress.stage("encode", len(work.files)) as stage,
+            images.without_warnings(),
+            closing(self._load(work, models)) as files,
+        ):
+            for number, loaded in enumerate(files):
                 outcomes.append(loaded.outcome)
                 if loaded.pixels is None or loaded.thumbnail is None or loaded.outcome.content_hash is None:
                     stage.advance()
@@ -68,22 +73,22 @@ class LocalEngine:
             builder.finish()
         return Encoded(_settle(outcomes), pictures)
 
-    def _load(self, work: Work, models: Models) -> Iterator[_Loaded]:
+    def _load(self, work: Work, models: Models) -> Generator[_Loaded]:
         """Read and decode files in their order, a few batches ahead."""
         loader = _Loader(work, models)
         ahead = self._threads + _BATCHES_AHEAD * models.image.batch_size
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="fpve-decode") as pool:
-            running: deque[Future[_Loaded]] = deque()
-            try:
-                for number in range(len(work.files)):
-                    running.append(pool.submit(loader.load, work.files[number]))
-                    if len(running) >= ahead:
-                        yield running.popleft().result()
-                while running:
+        running: deque[Future[_Loaded]] = deque()
+        # No context: leaving it would wait for threads that a slow disk holds, and Ctrl-C with it.
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fpve-decode")
+        try:
+            for number in range(len(work.files)):
+                running.append(pool.submit(loader.load, work.files[number]))
+                if len(running) >= ahead:
                     yield running.popleft().result()
-            finally:
-                # Ctrl-C should not wait for what nobody will take.
-                pool.shutdown(wait=False, cancel_futures=True)
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Loader:

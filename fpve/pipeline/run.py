@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +20,12 @@ from fpve.config import EncoderConfig, Job
 from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
-from fpve.engines.work import Engine, Outcome, Target, Work
-from fpve.errors import FpveError, GuardError, StoreCorrupt
+from fpve.engines.work import Engine, Models, Outcome, Target, Work
+from fpve.errors import GuardError, StoreCorrupt
 from fpve.fusion import Fusion
 from fpve.pipeline.commit import Header, Ready, commit
 from fpve.pipeline.contents import Contents
+from fpve.pipeline.journal import Journal
 from fpve.pipeline.models import open_models, recipe_for, recipe_of
 from fpve.pipeline.plan import Changes, CollectionPlan, Plan, other_collections, plan_job
 from fpve.pipeline.report import RunReport
@@ -32,7 +35,6 @@ from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
 from fpve.store.pending import Shard, discard, sweep
-from fpve.store.runs import append_run
 from fpve.store.scanstate import write_scan_state
 from fpve.store.snapshot import Snapshot
 
@@ -47,52 +49,68 @@ def run(
     allow_removals: bool = False,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    metrics: Path | None = None,
 ) -> RunReport:
     """Bring a store up to date with its job, and publish one snapshot if anything changed.
 
-    A run that is interrupted keeps its finished shards; the next one uses them.
+    A run that is interrupted keeps its finished shards; the next one uses them. However a run ends, its report is kept
+    in the store if there is one, `metrics` is written if it is given, and the logger `fpve` has been told.
 
     Raises:
         FpveError: the job, a source, its metadata, an encoder or the store is wrong, or a guard refused to publish.
-            Whatever is found before the first picture is opened leaves nothing behind.
+            Whatever is found before the first picture is opened leaves nothing behind where there is no store.
+        OSError: the disk is full, say, or the metrics can't be written.
     """
-    runner = _Runner(job, progress or SilentProgress(), engine or LocalEngine())
+    journal = Journal(job.name, job.store, metrics=metrics, dry_run=dry_run)
+    runner = _Runner(job, journal, journal.watching(progress or SilentProgress()), engine or LocalEngine())
+    journal.started()
+    try:
+        report = _run(runner, dry_run=dry_run, allow_removals=allow_removals)
+    except BaseException as error:
+        journal.failed(runner.finished(), error)
+        raise
+    journal.finished(report)
+    return report
+
+
+def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool) -> RunReport:
+    store = runner.job.store
     plan = runner.plan(allow_removals=allow_removals)
     if dry_run:
         return runner.expected(plan)
-    with writer_lock(job.store, job.name):
-        newest = manifests.numbers(job.store)
+    with writer_lock(store, runner.job.name):
+        newest = manifests.numbers(store)
         if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
             # Somebody published between the plan and the lock.
             plan = runner.plan(allow_removals=allow_removals)
-        try:
-            runner.execute(plan)
-        except FpveError as error:
-            append_run(job.store, replace(runner.finished(), error=str(error)).to_dict())
-            raise
-        report = runner.finished()
-        append_run(job.store, report.to_dict())
-    return report
+        runner.execute(plan)
+    return runner.finished()
 
 
 class _Runner:
     """One run, with what it learns on its way."""
 
-    def __init__(self, job: Job, progress: Progress, engine: Engine) -> None:
+    def __init__(self, job: Job, journal: Journal, progress: Progress, engine: Engine) -> None:
         self.job = job
+        self.journal = journal
         self.progress = progress
         self.engine = engine
         self.seconds: dict[str, float] = {}
         self._start = time.perf_counter()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.report = RunReport(job=job.name, started_at=started)
-        self.models = open_models(job)
+
+    @cached_property
+    def models(self) -> Models:
+        """The job's encoders; opened in the first stage, so that a failure is one of the run."""
+        return open_models(self.job)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            yield
+            with self.journal.stage(stage):
+                yield
         finally:
             self.seconds[stage] = round(time.perf_counter() - start, 3)
 
@@ -113,6 +131,7 @@ class _Runner:
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
         )
+        self.journal.planned(self.report)
         return plan
 
     def expected(self, plan: Plan) -> RunReport:
@@ -143,6 +162,7 @@ class _Runner:
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
         self.report = replace(self.report, quarantined=sum(len(one) for one in quarantines))
+        self.journal.quarantined(quarantines)
         for content, quarantine in zip(contents, quarantines, strict=True):
             _guard_quarantine(content, quarantine, self.job.limits.max_quarantine)
         with self.timed("fuse"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fpve.store import manifest as manifests
 from fpve.store.files import make_directory, write_durably
 
 SCHEMA = pa.schema(
@@ -30,25 +31,45 @@ SCHEMA = pa.schema(
 )
 
 
+def is_store(root: Path) -> bool:
+    """Whether a directory is a store, be it one of which nothing has been published yet."""
+    return bool(manifests.numbers(root)) or (root / "state" / "lock").exists()
+
+
 def append_run(root: Path, report: dict[str, Any]) -> None:
     """Keep a run's report."""
     folder = make_directory(root, "runs")
-    # The time sorts the files; the random part keeps two runs of one second apart.
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    # The time sorts the files; the random part keeps two runs apart that end together.
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
     text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
     write_durably(folder / name, lambda out: out.write_text(text, encoding="utf-8"))
 
 
 def read_runs(root: Path) -> pa.Table:
     """All reports, oldest first, as a table."""
-    rows = []
-    for file in sorted((root / "runs").glob("*.json")):
-        try:
-            report = json.loads(file.read_text(encoding="utf-8"))
-            report["started_at"] = datetime.fromisoformat(report["started_at"])
-            report["total_seconds"] = report["seconds"].get("total")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            # Somebody else's file, or a damaged one: reports are no part of a snapshot.
-            continue
-        rows.append({name: report.get(name) for name in SCHEMA.names})
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    reports = [one for one in map(_read, _files(root)) if one is not None]
+    return pa.Table.from_pylist([{name: one.get(name) for name in SCHEMA.names} for one in reports], schema=SCHEMA)
+
+
+def last_success(root: Path, job: str) -> float | None:
+    """When the last run of a job that succeeded ended, in seconds since the epoch; None if none has."""
+    for file in reversed(_files(root)):
+        report = _read(file)
+        if report is not None and report.get("job") == job and report.get("error") is None:
+            return float(report["started_at"].timestamp() + (report["total_seconds"] or 0.0))
+    return None
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted((root / "runs").glob("*.json"))
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """One report; None for somebody else's file, or a damaged one: reports are no part of a snapshot."""
+    try:
+        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        report["started_at"] = datetime.fromisoformat(report["started_at"])
+        report["total_seconds"] = report["seconds"].get("total")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return report

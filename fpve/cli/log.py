@@ -1,0 +1,75 @@
+"""Logs for machines: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from fpve.events import LOGGER
+
+STDERR = "-"
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats an event as one line of JSON: time (UTC), level, event, job, store, then the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, without the newline."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.getMessage()),
+            "job": getattr(record, "job", None),
+            "store": getattr(record, "store", None),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        # A path whose bytes are no UTF-8 must not cost the line.
+        return json.dumps(line, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def log_to(target: str | None) -> Iterator[None]:
+    """Append events to a file while the context lasts, or write them to stderr for `-`; None does nothing."""
+    if target is None:
+        yield
+        return
+    handler = _Quiet() if target == STDERR else _QuietFile(target, encoding="utf-8")
+    handler.setFormatter(JsonFormatter())
+    level, propagate = LOGGER.level, LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagate
+        handler.close()
+
+
+class _SaysOnce:
+    """A log that can't be written, on a full disk say, costs one line on stderr and not the run."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 (logging's own name)
+        if not self._said:
+            self._said = True
+            print(f"fpve: the log can't be written: {sys.exc_info()[1]}", file=sys.stderr)  # noqa: T201
+
+
+class _Quiet(_SaysOnce, logging.StreamHandler):  # type: ignore[type-arg]
+    pass
+
+
+# Watched: a log that is rotated while a night runs goes on in the new file.
+class _QuietFile(_SaysOnce, logging.handlers.WatchedFileHandler):
+    pass
