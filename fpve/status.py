@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fpve.store import tables
+import pyarrow as pa
+
+from fpve.store import manifest as manifests
+from fpve.store import pages, tables
 from fpve.store.snapshot import Snapshot
 
 
@@ -27,7 +30,10 @@ class Status:
     Attributes:
         store: its path.
         snapshot, created_at: which snapshot is open, and when it was published (UTC).
-        images, vectors, prefixes, quarantined: numbers of rows; images can share vectors, and vectors can be dead.
+        snapshots: how many there are to go back to, this one included.
+        images, vectors, prefixes, quarantined: numbers of rows; images can share vectors.
+        dead_vectors: how many of the vectors no image names; `compact` drops them.
+        segments: into how many files vectors are divided.
         dim: length of a vector: image block and prefix block.
         encoders: name and fingerprint of each block's encoder.
         fusion: mode, and the default weight of the image block.
@@ -38,8 +44,11 @@ class Status:
     store: str
     snapshot: int
     created_at: str
+    snapshots: int
     images: int
     vectors: int
+    dead_vectors: int
+    segments: int
     prefixes: int
     quarantined: int
     dim: int
@@ -57,28 +66,32 @@ class Status:
 def status_of(snapshot: Snapshot) -> Status:
     """The figures of one snapshot."""
     manifest = snapshot.manifest
-    files = [
-        *(page.file for one in manifest.collections for page in one.pages),
-        *(segment.file for segment in manifest.segments),
-        *(table.file for table in manifest.tables),
-    ]
-    counts = snapshot.images.group_by("collection").aggregate([("prefix_id", "count")])
-    with_prefix = dict(zip(counts["collection"].to_pylist(), counts["prefix_id_count"].to_pylist(), strict=True))
+    with_prefix: dict[str, int] = {}
+    named = []
+    for collection in manifest.collections:
+        rows = pages.read_columns(snapshot.root, collection.pages, ["prefix_id", "segment", "row"])
+        with_prefix[collection.name] = len(rows) - rows["prefix_id"].null_count
+        named.append(rows.select(["segment", "row"]))
+    alive = pa.concat_tables(named).group_by(["segment", "row"]).aggregate([]).num_rows if named else 0
+    vectors = sum(segment.rows for segment in manifest.segments)
     return Status(
         store=str(snapshot.root),
         snapshot=manifest.snapshot,
         created_at=manifest.created_at,
+        snapshots=len(manifests.numbers(snapshot.root)),
         images=manifest.rows,
-        vectors=sum(segment.rows for segment in manifest.segments),
+        vectors=vectors,
+        dead_vectors=vectors - alive,
+        segments=len(manifest.segments),
         prefixes=sum(table.rows for table in manifest.tables_named(tables.PREFIXES)),
         quarantined=sum(table.rows for table in manifest.tables_named(tables.QUARANTINE)),
         dim=snapshot.fusion.dim,
         encoders={name: str(one) for name, one in manifest.encoders.items()},
         fusion={"mode": manifest.fusion.mode, "image_weight": manifest.fusion.image_weight},
-        bytes=sum(file.bytes for file in files),
+        bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
         collections=tuple(
-            CollectionStatus(one.name, one.rows, with_prefix.get(one.name, 0), one.source, one.job)
+            CollectionStatus(one.name, one.rows, with_prefix[one.name], one.source, one.job)
             for one in manifest.collections
         ),
     )

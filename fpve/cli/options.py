@@ -15,6 +15,8 @@ PATH = click.Path(path_type=Path)
 
 store_argument = click.argument("store", type=PATH)
 
+at_option = click.option("--at", type=int, metavar="SNAPSHOT", help="Of an older snapshot.  [default: the newest]")
+
 
 def row_output(command: Command) -> Command:
     """`--format` and `--output`, for whatever prints rows."""

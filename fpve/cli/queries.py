@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, given, image_weight, object_output, row_output, store_argument, votes
+from fpve.cli.options import PATH, at_option, given, image_weight, object_output, row_output, store_argument, votes
 from fpve.cli.progress import working
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @image_weight
 @click.option("-k", "k", type=int, metavar="N", help="How many hits.  [default: 10]")
 @click.option("--where", metavar="SQL", help="Only images for which this condition holds.")
+@at_option
 @row_output
 def search(
     store: Path,
@@ -32,6 +33,7 @@ def search(
     image_weight: float | None,
     k: int | None,
     where: str | None,
+    at: int | None,
     kind: str | None,
     output_file: Path | None,
 ) -> None:
@@ -45,7 +47,7 @@ def search(
         raise click.UsageError("give it --image FILE, --text TEXT, both, or --id IMAGE_ID")
     options = given(image=image, id=image_id, text=text, image_weight=image_weight, k=k, where=where)
     with working("searching"):
-        hits = fpve.open(store).search(**options).to_arrow()
+        hits = fpve.open(store, at=at).search(**options).to_arrow()
     output.print_rows(hits, kind, output_file, hide=("collection", "path", *_uninformative(hits)))
 
 
@@ -56,6 +58,7 @@ def search(
     "--text", metavar="TEXT", help="A caption of the pictures, to be fused with them as the store's prefixes are."
 )
 @votes
+@at_option
 @row_output
 def classify(
     store: Path,
@@ -66,6 +69,7 @@ def classify(
     k: int | None,
     temperature: float | None,
     where: str | None,
+    at: int | None,
     kind: str | None,
     output_file: Path | None,
 ) -> None:
@@ -76,7 +80,7 @@ def classify(
 
     options = given(text=text, image_weight=image_weight, k=k, temperature=temperature, where=where)
     with working("classifying"):
-        found = fpve.open(store).classify(list(files), label=label, **options)
+        found = fpve.open(store, at=at).classify(list(files), label=label, **options)
     named = found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files]))
     output.print_rows(named, kind, output_file, hide=("probabilities", "neighbours"))
 
@@ -88,6 +92,7 @@ def classify(
     "--mode", type=click.Choice(["balanced", "concat"]), help="Evaluate another fusion mode than the store's."
 )
 @click.option("--ablation", is_flag=True, help="Compare picture only, text only, balanced and concat.")
+@at_option
 @object_output
 def evaluate(
     store: Path,
@@ -98,6 +103,7 @@ def evaluate(
     k: int | None,
     temperature: float | None,
     where: str | None,
+    at: int | None,
     kind: str,
 ) -> None:
     """Measure k-NN by leave-one-out on a label column of a STORE.
@@ -109,7 +115,7 @@ def evaluate(
 
     import fpve
 
-    opened = fpve.open(store)
+    opened = fpve.open(store, at=at)
     options = given(k=k, temperature=temperature, where=where)
     if ablation:
         if image_weight is not None or mode is not None:
@@ -153,8 +159,9 @@ def evaluate(
 @click.command()
 @store_argument
 @click.argument("query")
+@at_option
 @row_output
-def sql(store: Path, query: str, kind: str | None, output_file: Path | None) -> None:
+def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: Path | None) -> None:
     """Answer an SQL QUERY (DuckDB) over a STORE.
 
     Its views: images (one row an image), vectors (image_id, vector), prefixes, quarantine, runs. It can read nothing
@@ -163,7 +170,7 @@ def sql(store: Path, query: str, kind: str | None, output_file: Path | None) -> 
     import fpve
 
     with working("asking"):
-        rows = fpve.open(store).sql(query)
+        rows = fpve.open(store, at=at).sql(query)
     output.print_rows(rows, kind, output_file)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import given, object_output, row_output, store_argument
+from fpve.cli.options import at_option, given, object_output, row_output, store_argument
 from fpve.cli.progress import terminal_progress
 
 
 @click.command()
 @store_argument
-@click.option("--at", type=int, metavar="SNAPSHOT", help="Of an older snapshot.")
+@at_option
 @object_output
 def status(store: Path, at: int | None, kind: str) -> None:
     """Say what a STORE holds."""
@@ -27,9 +27,10 @@ def status(store: Path, at: int | None, kind: str) -> None:
         return
     facts: list[tuple[str, object]] = [
         ("store", found.store),
-        ("snapshot", f"{found.snapshot} of {found.created_at}"),
+        ("snapshot", f"{found.snapshot} of {found.created_at} ({found.snapshots:,} in all)"),
         ("images", f"{found.images:,}"),
-        ("vectors", f"{found.vectors:,} of {found.dim:,} numbers"),
+        ("vectors", f"{found.vectors:,} of {found.dim:,} numbers ({found.dead_vectors:,} dead)"),
+        ("segments", f"{found.segments:,}"),
         ("prefixes", f"{found.prefixes:,}"),
         ("quarantined", f"{found.quarantined:,}"),
         ("size", f"{found.bytes / 1e6:,.1f} MB"),

@@ -1,0 +1,174 @@
+"""Repair: what is derived comes back, what is damaged goes and is made again by a run, what is lost is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fpve
+from fpve.config import Job
+from fpve.store import manifest as manifests
+from fpve.store.snapshot import Snapshot
+
+Contents = Callable[[Path], dict[str, object]]
+Flip = Callable[[Path], None]
+
+
+def test_a_whole_store_is_left_alone(store: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
+    """Nothing is written where nothing is wrong."""
+    before = tree(store)
+    done = fpve.repair(store)
+    assert (done.rebuilt, done.taken_out, done.lost, done.snapshot, done.published) == ((), (), (), 3, False)
+    assert tree(store) == before
+
+
+def test_indexes_are_built_again(store: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
+    """Without any of its derived files a store is made what it was, byte for byte."""
+    before = tree(store)
+    for path in [*store.glob("vectors/*/exact.faiss"), *store.glob("vectors/*/*.sha256")]:
+        path.unlink()
+    done = fpve.repair(store)
+    assert len(done.rebuilt) == len(list(store.glob("vectors/*/rows.parquet")))
+    assert (done.lost, done.published) == ((), False)
+    assert tree(store) == before
+
+
+def test_a_damaged_segment_is_encoded_again(store: Path, job: Job, contents: Contents, flip: Flip) -> None:
+    """Its images are missing until the next run, which encodes just them; then the store is what it was."""
+    before = contents(store)
+    segment = next(one for one in manifests.load(store).segments if one.rows == 5)
+    flip(store / segment.file.path)
+    done = fpve.repair(store)
+    assert done.taken_out[0] == f"{segment.file.path}: 5 vectors"
+    assert done.snapshot == 4
+    assert fpve.verify(store).ok
+    missing = len(before) - len(contents(store))
+    assert f"pets: {missing} images whose vector is gone" in done.taken_out[1]
+    assert fpve.run(job).encoded == missing
+    assert contents(store) == before
+    assert fpve.verify(store).ok
+
+
+def test_a_damaged_page_is_planned_again(store: Path, job: Job, contents: Contents, flip: Flip) -> None:
+    """Its images come back from the sources without one picture being encoded: their vectors are still there."""
+    before = contents(store)
+    page = manifests.load(store).collections[0].pages[0]
+    flip(store / page.file.path)
+    done = fpve.repair(store)
+    assert done.taken_out == (f"{page.file.path}: {page.rows} images, {page.first} to {page.last}",)
+    assert len(contents(store)) == len(before) - page.rows
+    report = fpve.run(job)
+    assert (report.encoded, report.fused) == (0, 0)
+    assert contents(store) == before
+
+
+def test_older_snapshots_that_need_a_damaged_file_are_given_up(store: Path, flip: Flip) -> None:
+    """They are named as lost and set aside with the file; those that don't need it still open."""
+    segment = manifests.load(store, 2).segments
+    first = {one.name for one in manifests.load(store, 1).segments}
+    later = next(one for one in segment if one.name not in first)
+    flip(store / later.file.path)
+    done = fpve.repair(store)
+    assert done.lost == ("snapshot 2: it needs a damaged file, and can't be opened any more",)
+    assert manifests.numbers(store) == [1, 4]
+    assert fpve.verify(store).ok
+    assert fpve.open(store, at=1).status().images == 12
+    aside = sorted(path.name.rpartition(".")[0] for path in (store / "state/damaged").iterdir())
+    assert aside == [
+        "snapshots_00000000000000000002.json",
+        "snapshots_00000000000000000003.json",
+        later.file.path.replace("/", "_"),
+    ]
+
+
+def test_a_damaged_newest_manifest_gives_way(store: Path, job: Job, contents: Contents, flip: Flip) -> None:
+    """The snapshot before it stands again under a new number, and the next run makes the rest again."""
+    after, before = contents(store), Snapshot.open(store, 2).images.num_rows
+    flip(manifests.path_of(store, 3))
+    done = fpve.repair(store)
+    assert (done.snapshot, done.published) == (4, True)
+    assert done.lost[0].startswith("snapshot 3: its manifest is damaged (")
+    assert done.lost[0].endswith("snapshot 2 stands again; the next run makes what it held again")
+    assert len(contents(store)) == before
+    assert fpve.run(job).encoded == 0
+    assert contents(store) == after
+
+
+def test_without_any_manifest_a_run_begins_anew(store: Path, job: Job, contents: Contents, flip: Flip) -> None:
+    """Where every manifest is damaged nothing is left, which is said, and the next run encodes everything."""
+    before = contents(store)
+    for number in (1, 2, 3):
+        flip(manifests.path_of(store, number))
+    done = fpve.repair(store)
+    assert (done.snapshot, done.published, len(done.lost)) == (None, False, 3)
+    assert fpve.run(job).encoded == 12
+    assert contents(store) == before
+
+
+def test_prefixes_are_made_again_from_pages(store: Path, flip: Flip) -> None:
+    """Texts and templates come back; when they were made is said to be lost."""
+    columns = ["prefix_id", "text", "origin", "template"]
+    before = Snapshot.open(store).table("prefixes", columns).sort_by("prefix_id")
+    flip(next(store.glob("tables/prefixes/*.parquet")))
+    done = fpve.repair(store)
+    assert Snapshot.open(store).table("prefixes", columns).sort_by("prefix_id").equals(before)
+    assert done.rebuilt == ("prefixes: 6 texts, from the pages",)
+    assert done.lost[0] == "prefixes: when the damaged ones were made, and those that no image has any more"
+
+
+def test_thumbnails_are_made_again_from_sources(store: Path, pictures: Path, flip: Flip) -> None:
+    """They are the same JPEGs; of a picture whose file is gone the loss is counted."""
+
+    def thumbnails() -> dict[str, bytes]:
+        rows = Snapshot.open(store).table("thumbnails").to_pylist()
+        return {row["content_hash"]: row["jpeg"] for row in rows}
+
+    opened = fpve.open(store)
+    alive = set(opened.images["content_hash"].to_pylist())
+    before = {name: jpeg for name, jpeg in thumbnails().items() if name in alive}
+    (pictures / "cat/03.png").unlink()
+    lost = next(row["content_hash"] for row in opened.images.to_pylist() if row["image_id"] == "pets/cat/03.png")
+    for file in store.glob("tables/thumbnails/*.parquet"):
+        flip(file)
+    done = fpve.repair(store)
+    assert done.lost[0] == "thumbnails: 1, whose pictures are gone or have changed"
+    assert thumbnails() == {name: jpeg for name, jpeg in before.items() if name != lost}
+
+
+def test_quarantine_is_found_again(job: Job, pictures: Path, flip: Flip) -> None:
+    """The next run looks at the inputs again, and says why they can't be encoded."""
+    (pictures / "broken.png").write_bytes(b"no")
+    fpve.run(job)
+    flip(next(job.store.glob("tables/quarantine/*.parquet")))
+    done = fpve.repair(job.store)
+    assert done.taken_out == ("quarantine: inputs that can't be encoded; the next run looks at them again",)
+    assert fpve.run(job).quarantined == 1
+    rows = Snapshot.open(job.store).table("quarantine").to_pylist()
+    assert [(row["image_id"], row["reason"]) for row in rows] == [
+        ("pets/broken.png", "not a picture of any known format")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["segment", "manifest"])
+def test_a_repair_that_is_killed_is_begun_again(
+    store: Path, job: Job, contents: Contents, flip: Flip, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Dying after it published, before it set the damaged files aside, costs nothing."""
+    before = contents(store)
+    manifest = manifests.load(store)
+    flip(store / manifest.segments[0].file.path if kind == "segment" else manifests.path_of(store, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr("fpve.maintenance.repair.set_aside", _die)
+        with pytest.raises(KeyboardInterrupt):
+            fpve.repair(store)
+    assert not fpve.verify(store).ok
+    fpve.repair(store)
+    assert fpve.verify(store).ok
+    fpve.run(job)
+    assert contents(store) == before
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
