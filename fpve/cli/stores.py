@@ -83,7 +83,9 @@ def verify(store: Path, quick: bool, at: int | None, kind: str) -> int:
             output.emit("\n" + output.rows_text(["file", "snapshots", "problem"], rows))
     if found.ok:
         return 0
-    raise click.ClickException(f"{store}: {len(found.problems):,} damaged files; `fpve repair {store}` makes it whole")
+    raise click.ClickException(
+        f"{store} is damaged (problems: {len(found.problems):,}); `fpve repair {store}` makes it whole"
+    )
 
 
 @click.command()

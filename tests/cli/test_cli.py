@@ -18,6 +18,7 @@ import pytest
 from samples import draw
 
 from fpve.cli import cli
+from fpve.store import manifest as manifests
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = sorted(cli.commands)
@@ -146,6 +147,43 @@ def test_queries_print_what_the_library_returns(store: Path, pictures: Path) -> 
     assert "accuracy" in fpve("evaluate", store, "--label", "kind").stdout
 
 
+def test_a_store_is_looked_after(job_file: Path, store: Path, pictures: Path) -> None:
+    """history, verify, repair, rollback, compact and prune say what they found and did, as text and as JSON."""
+    draw(pictures / "cat/new.png", 100)
+    assert fpve("run", job_file).returncode == 0
+    assert json.loads(fpve("status", store, "-f", "json").stdout)["snapshots"] == 2
+    rows = json.loads(fpve("history", store, "-f", "json").stdout)
+    assert [(row["snapshot"], row["operation"], row["images"]) for row in rows] == [(2, "run", 13), (1, "run", 12)]
+    assert "2          " in fpve("history", store).stdout
+    assert json.loads(fpve("sql", store, "SELECT count(*) AS n FROM images", "--at", 1, "-f", "json").stdout) == [
+        {"n": 12}
+    ]
+    done = fpve("verify", store)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "problems   0" in done.stdout
+    page = store / manifests.load(store).collections[0].pages[0].file.path
+    page.write_bytes(page.read_bytes()[:-1])
+    done = fpve("verify", store, "--quick")
+    assert done.returncode == 1
+    assert page.name in done.stdout
+    assert done.stderr == f"fpve: {store} is damaged (problems: 1); `fpve repair {store}` makes it whole\n"
+    assert json.loads(fpve("verify", store, "-f", "json").stdout)["ok"] is False
+    done = fpve("repair", store)
+    assert done.returncode == 0
+    assert page.name in done.stdout
+    assert json.loads(fpve("verify", store, "-f", "json").stdout)["ok"] is True
+    assert fpve("run", job_file).returncode == 0
+    assert "published snapshot" in fpve("rollback", store).stderr
+    assert fpve("run", job_file).returncode == 0
+    assert json.loads(fpve("compact", store, "-f", "json").stdout)["segments"] == [1, 2]
+    assert "nothing to do" in fpve("compact", store).stdout
+    planned = json.loads(fpve("prune", store, "--keep", 1, "--grace", "0s", "--dry-run", "-f", "json").stdout)
+    assert (planned["dry_run"], len(planned["kept"])) == (True, 1)
+    assert "1 kept" in fpve("prune", store, "--keep", 1, "--newer-than", "0s", "--grace", "0s").stdout
+    assert len(json.loads(fpve("history", store, "-f", "json").stdout)) == 1
+    assert fpve("verify", store).returncode == 0
+
+
 def test_exit_code_3_says_that_inputs_are_in_quarantine(job_file: Path, pictures: Path) -> None:
     """The snapshot is published, and the message names the table to look at."""
     (pictures / "broken.jpg").write_bytes(b"no")
@@ -187,6 +225,14 @@ BAD = [
     (["encode", "texts", "pictures", "--collection", "x"], 1, "no store, and not empty (it holds 'note.txt')"),
     (["encode", "pets.toml", "pictures", "--collection", "x"], 1, "expected a directory for the store, found a file"),
     (["init", "missing"], 1, "no such folder"),
+    *((["history", "missing"], 1, "missing: no store here"), (["verify", "missing"], 1, "missing: no store here")),
+    *((["repair", "missing"], 1, "missing: no store here"), (["compact", "missing"], 1, "missing: no store here")),
+    (["verify", "store", "--at", "9"], 1, "no snapshot 9; it has 1"),
+    (["rollback", "store"], 1, "can't go back to an older snapshot; the newest is 1, before it there is none"),
+    (["prune", "store"], 2, "say what to keep: --keep N, --newer-than AGE, or both"),
+    (["prune", "store", "--keep", "0"], 2, "Invalid value for '--keep'"),
+    (["prune", "store", "--newer-than", "30"], 2, "expected a number with s, m, h, d or w, such as 30d, found '30'"),
+    (["search", "store", "--at", "7", "--text", "x"], 1, "no snapshot 7; it has 1"),
     (["nonsense"], 2, "No such command 'nonsense'"),
     ([], 2, ""),
 ]
