@@ -367,11 +367,13 @@ def run(
     *,
     dry_run: bool = False,
     allow_removals: bool = False,
+    retry_quarantined: bool = False,
     progress: Progress | None = None,
     metrics: str | os.PathLike[str] | None = None,
 ) -> RunReport:
     """Bring a store up to date with its job (a job file, or a Job), and publish one snapshot if anything changed.
 
+    With `retry_quarantined` files in quarantine are opened again though they did not change.
     `metrics` names a file for Prometheus, written however the run ends. What happens is told to the logger `fpve`.
 
     Raises:
@@ -380,4 +382,11 @@ def run(
     """
     target = None if metrics is None or dry_run else Path(metrics)
     job = job if isinstance(job, Job) else load_journaled(Path(job), metrics=target)
-    return run_job(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress, metrics=target)
+    return run_job(
+        job,
+        dry_run=dry_run,
+        allow_removals=allow_removals,
+        retry_quarantined=retry_quarantined,
+        progress=progress,
+        metrics=target,
+    )

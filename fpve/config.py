@@ -94,18 +94,29 @@ class Limits:
 
     Attributes:
         max_removed: share of a collection's images that may vanish from its source between two runs.
-        max_quarantine: share of a collection's inputs that may be unreadable; one input is always tolerated.
+        max_quarantine: how many of a collection's inputs may be unreadable, as a count (`5`) or a share (`0.01`); 0
+            tolerates none, and a share above 0 always tolerates one input.
     """
 
     __pydantic_config__ = _STRICT
 
     max_removed: float = 0.2
-    max_quarantine: float = 0.01
+    max_quarantine: int | float = 0.01
 
     def __post_init__(self) -> None:
         """Check the shares."""
         _check_share("max_removed", self.max_removed)
-        _check_share("max_quarantine", self.max_quarantine)
+        if isinstance(self.max_quarantine, float):
+            _check_share("max_quarantine", self.max_quarantine)
+        elif self.max_quarantine < 0:
+            raise JobError(f"max_quarantine: expected a count, or a share from 0.0 to 1.0, found {self.max_quarantine}")
+
+    def tolerated(self, inputs: int) -> int:
+        """How many of so many inputs may be unreadable."""
+        if isinstance(self.max_quarantine, int):
+            return self.max_quarantine
+        # One broken file must not cost a small collection its night.
+        return max(1, int(self.max_quarantine * inputs)) if self.max_quarantine else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from fpve.errors import PrefixError, nearest
 
 # 128 bits of SHA-256: no two texts that people write will share one.
 _ID_DIGITS = 32
+# So many values are Python objects at once, that memory does not grow with the number of images.
+_AT_ONCE = 65_536
 # What every image has, besides its metadata.
 BUILT_IN_FIELDS = ("collection", "path", "folder", "stem")
 
@@ -70,32 +72,43 @@ class Template:
         return tuple(name for _, name, spec, _ in string.Formatter().parse(self.text) if name and spec)
 
     def render(self, columns: pa.Table) -> pa.Array:
-        """Fill in the template for each of n rows; (n,) string, null where a field is null or the text is empty."""
-        names = {name: f"f{number}" for number, name in enumerate(self.fields)}
-        rows = columns.select(list(self.fields)).rename_columns(list(names.values()))
-        template = self._renamed(names)
-        if not names:
-            return pa.array([_clean(template.format())] * len(columns), pa.string())
-        texts = [
-            None if any(value is None for value in values) else self._fill(template, names, values)
-            for values in zip(*(column.to_pylist() for column in rows.columns), strict=True)
-        ]
-        return pa.array(texts, pa.string())
+        """Fill in the template for each of n rows; (n,) string, null where a field is null or the text is empty.
 
-    def _fill(self, template: str, names: dict[str, str], values: tuple[object, ...]) -> str | None:
-        try:
-            return _clean(template.format(**dict(zip(names.values(), values, strict=True))))
-        except (ValueError, TypeError) as error:
-            raise PrefixError(f"prefix {self.text!r}: can't be filled in with {values!r}: {error}") from None
-
-    def _renamed(self, names: dict[str, str]) -> str:
-        """The template with fields that are Python names, as columns may be called anything."""
-        out = []
+        Raises:
+            PrefixError: a value doesn't take its format.
+        """
+        parts: list[pa.Array | str] = []
         for literal, name, spec, _ in string.Formatter().parse(self.text):
-            out.append(literal.replace("{", "{{").replace("}", "}}"))
+            parts.append(literal)
             if name is not None:
-                out.append(f"{{{names[name]}:{spec}}}" if spec else f"{{{names[name]}}}")
-        return "".join(out)
+                parts.append(self._texts(columns[name], spec or ""))
+        if not any(isinstance(part, pa.Array) for part in parts):
+            # A scalar with nothing to repeat it for.
+            parts.append(pa.repeat("", len(columns)))
+        texts = pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, ""))
+        return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+    def _texts(self, column: pa.ChunkedArray | pa.Array, spec: str) -> pa.Array:
+        """A column as text, formatted; null stays null."""
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_string(column.type) and not spec:
+            return column
+        parts = [column.slice(start, _AT_ONCE) for start in range(0, len(column), _AT_ONCE)]
+        return pa.concat_arrays([pa.array([], pa.string()), *(self._formatted(part, spec) for part in parts)])
+
+    def _formatted(self, values: pa.Array, spec: str) -> pa.Array:
+        if pa.types.is_nested(values.type):
+            # Arrow has no dictionary of lists.
+            return pa.array([self._format(value, spec) for value in values.to_pylist()], pa.string())
+        encoded = values.dictionary_encode()
+        texts = pa.array([self._format(value, spec) for value in encoded.dictionary.to_pylist()], pa.string())
+        return texts.take(encoded.indices)
+
+    def _format(self, value: object, spec: str) -> str | None:
+        try:
+            return None if value is None else format(value, spec)
+        except (ValueError, TypeError) as error:
+            raise PrefixError(f"prefix {self.text!r}: can't be filled in with {value!r}: {error}") from None
 
 
 def prefix_id(text: str) -> str:
@@ -106,9 +119,7 @@ def prefix_id(text: str) -> str:
 def prefix_ids(texts: pa.Array) -> pa.Array:
     """The ids (n,) of texts (n,); null stays null. Each distinct text is hashed once."""
     encoded = pc.dictionary_encode(texts)
-    ids = pa.array([prefix_id(text) for text in encoded.dictionary.to_pylist()], pa.string())
-    return ids.take(encoded.indices)
-
-
-def _clean(text: str) -> str | None:
-    return text.strip() or None
+    distinct = encoded.dictionary
+    parts = [distinct.slice(start, _AT_ONCE).to_pylist() for start in range(0, len(distinct), _AT_ONCE)]
+    ids = [pa.array([prefix_id(text) for text in part], pa.string()) for part in parts]
+    return pa.concat_arrays([pa.array([], pa.string()), *ids]).take(encoded.indices)

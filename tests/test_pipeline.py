@@ -88,7 +88,8 @@ def test_a_run_costs_what_changed(job: Job, pictures: Path) -> None:
     (pictures / "bird/05.png").rename(pictures / "bird/moved.png")
     (pictures / "bird/11.png").unlink()
     report = fpve.run(job)
-    assert (report.encoded, report.removed, report.new, report.snapshot) == (2, 2, 2, 2)
+    assert (report.encoded, report.snapshot) == (2, 2)
+    assert (report.new, report.moved, report.changed, report.removed, report.unchanged) == (1, 1, 1, 1, 9)
     snapshot = Snapshot.open(job.store)
     second = {row["path"]: row for row in _stored(snapshot)}
     assert set(second) == set(first) - {"bird/05.png", "bird/11.png"} | {"cat/new.png", "bird/moved.png"}
@@ -114,7 +115,7 @@ def test_changed_labels_rewrite_pages_only(job: Job, pictures: Path) -> None:
     (pictures / "metadata.csv").write_text(table.replace(",bird,", ",parrot,"))
     report = fpve.run(job)
     after = Snapshot.open(job.store).manifest
-    assert (report.encoded, report.fused, report.changed, report.published) == (0, 0, 4, True)
+    assert (report.encoded, report.fused, report.metadata_changed, report.published) == (0, 0, 4, True)
     assert (after.segments, after.tables) == (before.segments, before.tables)
     assert "parrot" in Snapshot.open(job.store).images["kind"].to_pylist()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, given, object_output, store_argument
+from fpve.cli.options import PATH, count_or_share, given, object_output, store_argument
 from fpve.cli.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ def check(job: Path, kind: str) -> None:
         return
     facts: list[tuple[str, object]] = [("store", f"{found.store} ({'exists' if found.exists else 'new'})")]
     facts += [
-        (f"{block} encoder", f"{name} (weights are here, nothing to download)")
+        (
+            f"{block} encoder",
+            f"{name} (its weights will be downloaded)"
+            if name in found.downloads
+            else f"{name} (weights are here, nothing to download)",
+        )
         for block, name in found.encoders.items()
     ]
     output.emit(output.facts_text(facts))
@@ -75,10 +80,21 @@ def check(job: Path, kind: str) -> None:
 @click.argument("job", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--allow-removals", is_flag=True, help="Publish even if more than max_removed of a collection is gone.")
+@click.option(
+    "--retry-quarantined", is_flag=True, help="Open the files in quarantine again, though they did not change."
+)
 @click.option("--log", metavar="FILE", help="Append events to FILE, one JSON object a line; - means stderr.")
 @click.option("--metrics", type=PATH, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector.")
 @object_output
-def run(job: Path, dry_run: bool, allow_removals: bool, log: str | None, metrics: Path | None, kind: str) -> int:
+def run(
+    job: Path,
+    dry_run: bool,
+    allow_removals: bool,
+    retry_quarantined: bool,
+    log: str | None,
+    metrics: Path | None,
+    kind: str,
+) -> int:
     """Bring a store up to date with its JOB file, and publish one snapshot if anything changed.
 
     Exit code 3 means published, but some inputs could not be encoded and are in quarantine.
@@ -89,7 +105,14 @@ def run(job: Path, dry_run: bool, allow_removals: bool, log: str | None, metrics
     # Bars between the lines of a log can't be read.
     progress = None if log == STDERR else terminal_progress()
     with log_to(log):
-        report = fpve.run(job, dry_run=dry_run, allow_removals=allow_removals, progress=progress, metrics=metrics)
+        report = fpve.run(
+            job,
+            dry_run=dry_run,
+            allow_removals=allow_removals,
+            retry_quarantined=retry_quarantined,
+            progress=progress,
+            metrics=metrics,
+        )
     return _print_report(report, kind)
 
 
@@ -106,7 +129,10 @@ def run(job: Path, dry_run: bool, allow_removals: bool, log: str | None, metrics
 )
 @click.option("--allow-removals", is_flag=True, help="Publish even if many of the collection's pictures are gone.")
 @click.option(
-    "--max-quarantine", type=float, metavar="SHARE", help="Share of pictures that may be broken.  [default: 0.01]"
+    "--max-quarantine",
+    type=count_or_share,
+    metavar="N|SHARE",
+    help="How many pictures may be broken: 5, or 0.01 for one in a hundred; 0 for none.  [default: 0.01]",
 )
 @object_output
 def encode(
@@ -117,7 +143,7 @@ def encode(
     metadata: Path | None,
     label_from: str | None,
     allow_removals: bool,
-    max_quarantine: float | None,
+    max_quarantine: int | float | None,
     kind: str,
 ) -> int:
     """Encode the folder SOURCE into a STORE, without a job file; again it takes up what changed."""
@@ -158,18 +184,44 @@ def _facts(report: RunReport) -> list[tuple[str, object]]:
         else f"{report.snapshot or 'none'} ({'dry run' if report.dry_run else 'nothing to do'})"
     )
     rate = f", {report.images_per_second:,.1f} images/s" if report.images_per_second else ""
-    facts: list[tuple[str, object]] = [
-        (
-            "scanned",
-            f"{report.scanned:,} ({report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged)",
-        ),
-        ("encoded", f"{would}{report.encoded:,} pictures{rate}"),
-        ("fused", f"{report.fused:,} vectors from stored features"),
-        ("removed", f"{would}{report.removed:,}"),
-        ("snapshot", state),
-        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())),
+    counts = [
+        ("new", report.new),
+        ("moved", report.moved),
+        ("changed", report.changed),
+        ("with another prefix", report.prefix_changed),
+        ("with other metadata", report.metadata_changed),
+        ("unchanged", report.unchanged),
     ]
-    return [fact for fact in facts if not (report.dry_run and fact[0] == "fused")]
+    facts: list[tuple[str, object]] = [
+        ("scanned", f"{report.scanned:,} ({', '.join(f'{count:,} {name}' for name, count in counts)})"),
+        ("encoded", f"{would}{report.encoded:,} pictures{rate}"),
+        ("fused", f"{would}{report.fused:,} vectors from stored features"),
+        ("removed", f"{would}{report.removed:,}"),
+        *(_forecast_facts(report) if report.dry_run else _written_facts(report)),
+        ("snapshot", state),
+    ]
+    return [*facts, ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items()))]
+
+
+def _forecast_facts(report: RunReport) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [
+        ("estimated", f"{report.estimated_minutes:,.1f} minutes ({report.estimate_basis})"),
+        ("to read", _size(report.bytes_to_read)),
+        ("to write", f"about {_size(report.bytes_to_write or 0)}"),
+    ]
+    if report.downloads:
+        facts.append(("to download", f"weights of {', '.join(report.downloads)}; everything would be encoded"))
+    return [*facts, ("requests", f"{report.language_model_requests:,} to a language model")]
+
+
+def _written_facts(report: RunReport) -> list[tuple[str, object]]:
+    if not report.published:
+        return []
+    return [("written", ", ".join(f"{name} {_size(size)}" for name, size in report.bytes_written.items()))]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
 COMMANDS = (init, check, run, encode)

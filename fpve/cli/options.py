@@ -13,6 +13,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Whether a file is there is the library's to say: it knows what else could be meant, and says it in one line.
 PATH = click.Path(path_type=Path)
 
+
+def count_or_share(value: str) -> int | float:
+    """Take `5` as a count, `0.05` as a share: the library tells them apart by their type."""
+    try:
+        return int(value) if value.lstrip("+-").isdecimal() else float(value)
+    except ValueError:
+        raise click.BadParameter(f"expected a count such as 5, or a share such as 0.01, found {value!r}") from None
+
+
 store_argument = click.argument("store", type=PATH)
 
 at_option = click.option("--at", type=int, metavar="SNAPSHOT", help="Of an older snapshot.  [default: the newest]")

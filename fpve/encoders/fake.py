@@ -58,6 +58,11 @@ class FakeImageEncoder:
         return self._batch_size
 
     @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine: it has none."""
+        return True
+
+    @property
     def dim(self) -> int:
         """Length of an encoded row."""
         return self._dim
@@ -116,6 +121,11 @@ class FakeTextEncoder:
     def batch_size(self) -> int:
         """How many texts one call should get."""
         return self._batch_size
+
+    @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine: it has none."""
+        return True
 
     @property
     def dim(self) -> int:

@@ -49,6 +49,11 @@ class EfficientNetLite0(TorchImageEncoder):
         self._model = Once(self._load)
 
     @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine: they come as a package."""
+        return True
+
+    @property
     def dim(self) -> int:
         """Length of an encoded row."""
         return 1280

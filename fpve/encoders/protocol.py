@@ -32,6 +32,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine; if not, the first use of anything but its name fetches them."""
+        ...
+
+    @property
     def dim(self) -> int:
         """Length of an encoded row."""
         ...

@@ -53,6 +53,7 @@ class SentenceTransformerEncoder:
         self._device = config.device
         self._dim = dim
         path = Path(source).expanduser()
+        self._source = source
         if not path.is_dir() and _looks_like_path(source):
             raise EncoderNotFound(f"encoder {self.name!r}: no directory of a model at {path}; {OFFLINE_TEXT}")
         self._directory = Once(lambda: path if path.is_dir() else _from_hub(source, self.name))
@@ -63,6 +64,11 @@ class SentenceTransformerEncoder:
     def batch_size(self) -> int:
         """How many texts one pass through the model takes."""
         return self._batch_size
+
+    @property
+    def available(self) -> bool:
+        """Whether its files are on this machine; asks no hub."""
+        return Path(self._source).expanduser().is_dir() or _cached(_repository(self._source)) is not None
 
     @property
     def dim(self) -> int:
@@ -116,36 +122,46 @@ def _looks_like_path(source: str) -> bool:
     return not source or source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).is_file()
 
 
+def _repository(source: str) -> str:
+    return source if "/" in source else f"{DEFAULT_OWNER}/{source}"
+
+
+def _snapshot(repository: str, *, local: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    # sentence-transformers' own setting, so that what it has fetched is found.
+    cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
+    found = snapshot_download(repository, cache_dir=cache, ignore_patterns=list(NOT_THE_MODEL), local_files_only=local)
+    return Path(found)
+
+
+def _cached(repository: str) -> Path | None:
+    """Directory of a model in the hub's cache, if all of it is there."""
+    try:
+        found = _snapshot(repository, local=True)
+    except (OSError, ValueError):
+        return None
+    # A snapshot can hold no more than the one file that something asked for.
+    return found if any(found.rglob(pattern) for pattern in ("*.safetensors", "*.bin")) else None
+
+
 def _from_hub(source: str, encoder: str) -> Path:
     """Directory of a model in the hub's cache, where it is put if it is not there.
 
     Raises:
         EncoderNotFound: it is not there and can't be fetched.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
 
-    repository = source if "/" in source else f"{DEFAULT_OWNER}/{source}"
-    # sentence-transformers' own setting, so that what it has fetched is found.
-    cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
-
-    def snapshot(*, local: bool) -> Path:
-        found = snapshot_download(
-            repository, cache_dir=cache, ignore_patterns=list(NOT_THE_MODEL), local_files_only=local
-        )
-        return Path(found)
-
-    try:
-        cached = snapshot(local=True)
-        # A snapshot can hold no more than the one file that something asked for.
-        if any(cached.rglob(pattern) for pattern in ("*.safetensors", "*.bin")):
-            return cached
-    except (OSError, ValueError):
-        pass
+    repository = _repository(source)
+    cached = _cached(repository)
+    if cached is not None:
+        return cached
     try:
         # Asked first because the download itself has no time limit for connecting, and would hang without a network.
         HfApi().model_info(repository, timeout=HUB_TIMEOUT_SECONDS)
         with _quiet_downloads():
-            return snapshot(local=False)
+            return _snapshot(repository, local=False)
     except Exception as error:  # the client lets through its HTTP library's, which is another one in each version
         raise EncoderNotFound(
             f"encoder {encoder!r}: {repository} is not on this machine and can't be fetched from the Hugging Face hub "

@@ -57,6 +57,11 @@ class TorchvisionEncoder(TorchImageEncoder):
         self._loaded = Once(self._load)
 
     @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine. Without a local file of weights it needs torch."""
+        return self._weights is not None or _cached_file(self._published()[0]).is_file()
+
+    @property
     def dim(self) -> int:
         """Length of an encoded row. Loads the model."""
         return self._loaded()[1]
@@ -133,6 +138,13 @@ def _of_pixels(values: list[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def _cached_file(url: str) -> Path:
+    """Where torch hub keeps the file of published weights."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
+
+
 def _published_file(url: str, *, encoder: str) -> Path:
     """The file of published weights in torch hub's cache, where it is put if it is not there.
 
@@ -141,12 +153,11 @@ def _published_file(url: str, *, encoder: str) -> Path:
     """
     import torch
 
-    name = Path(urllib.parse.urlsplit(url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = _cached_file(url)
     if path.is_file():
         return path
     # The published names end in the first digits of the file's SHA-256.
-    digits = re.search(r"-([0-9a-f]{8,})\.", name)
+    digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # torch's download has no time limit for connecting, and would hang without a network.

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from fpve.config import Job, load_job
 from fpve.encoders import Encoder
-from fpve.pipeline.models import open_models
+from fpve.pipeline.forecast import downloads
+from fpve.pipeline.models import open_models, recipe_for
 from fpve.pipeline.plan import CollectionPlan, plan_job
 from fpve.progress import Progress, SilentProgress
 
@@ -47,12 +48,18 @@ class CollectionCheck:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a job would need and do. `encoders` tells the name and fingerprint of each block's encoder."""
+    """What a job would need and do.
+
+    Attributes:
+        encoders: the name and, where the weights are here, the fingerprint of each block's encoder.
+        downloads: names of those whose weights are not on this machine.
+    """
 
     job: str
     store: str
     exists: bool
     encoders: dict[str, str]
+    downloads: tuple[str, ...]
     collections: tuple[CollectionCheck, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,10 +75,12 @@ def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None
     """
     job = job if isinstance(job, Job) else load_job(Path(job))
     models = open_models(job)
-    plan = plan_job(job, models, allow_removals=False, progress=progress or SilentProgress())
+    missing = downloads(models)
+    recipe = None if missing else recipe_for(job, models)
+    plan = plan_job(job, recipe, progress=progress or SilentProgress())
     encoders = {"image": _name(models.image)} | ({"text": _name(models.text)} if models.text else {})
     collections = tuple(_check_collection(one) for one in plan.collections)
-    return Check(job.name, str(job.store), plan.base is not None, encoders, collections)
+    return Check(job.name, str(job.store), plan.base is not None, encoders, missing, collections)
 
 
 def _check_collection(plan: CollectionPlan) -> CollectionCheck:
@@ -92,4 +101,4 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
 
 
 def _name(encoder: Encoder) -> str:
-    return f"{encoder.name}@{encoder.fingerprint[:8]}"
+    return f"{encoder.name}@{encoder.fingerprint[:8]}" if encoder.available else encoder.name

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig
 from fpve.errors import MetadataError, PrefixError
-from fpve.prefixes import Template, prefix_ids
+from fpve.prefixes import Template
 from fpve.sources.metadata import Metadata, convert, match, read_metadata
 from fpve.store.schema import Column, arrow_type, check_names, type_name
+
+# Of a relative path with an extension, as all pictures have one: the name without it, and the last folder's name.
+_STEM = r"(?s)^(?:.*/)?([^/]*)\.[^./]*$"
+_FOLDER = r"(?s)^(?:.*/)?([^/]*)/[^/]*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +36,12 @@ class FileColumns:
         metadata: (n rows) the metadata.
         columns: its names and types.
         prefix: (n,) prefix texts, null where there is none.
-        prefix_id: (n,) their ids.
         without_metadata, unmatched_metadata: files and metadata rows without a partner.
     """
 
     metadata: pa.Table
     columns: tuple[Column, ...]
     prefix: pa.Array
-    prefix_id: pa.Array
     without_metadata: int
     unmatched_metadata: int
 
@@ -71,41 +73,62 @@ def file_columns(config: CollectionConfig, given: Given, files: pa.Table, before
         metadata=metadata,
         columns=columns,
         prefix=prefix,
-        prefix_id=prefix_ids(prefix),
         without_metadata=len(files) - aligned.partners if given.metadata else 0,
         unmatched_metadata=len(given.metadata.paths) - aligned.partners if given.metadata else 0,
     )
 
 
 class _Aligned(NamedTuple):
-    """Metadata in the order of the files: typed columns, the same as written, and how many files have a row."""
+    """Metadata in the order of the files.
+
+    Attributes:
+        columns: (n rows) its columns, typed.
+        written: the same as the file has them, in its own order.
+        at: (n,) in which of its rows each file's is, null where there is none; None where they are in one order.
+        partners: how many files have a row.
+    """
 
     columns: pa.Table
-    texts: pa.Table
+    written: pa.Table
+    at: pa.Array | None
     partners: int
+
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """(n,) a column as the file has it."""
+        typed = self.columns[name]
+        return typed if pa.types.is_string(typed.type) else _take(self.written[name], self.at)
 
 
 def _align(config: CollectionConfig, given: Metadata | None, files: pa.Table) -> _Aligned:
     if given is None:
-        return _with_label(config, _Aligned(files.select([]), files.select([]), 0), files)
+        nothing = files.select([])
+        return _with_label(config, _Aligned(nothing, nothing, None, 0), files)
     names = pc.utf8_slice_codeunits(files["image_id"].combine_chunks(), len(config.name) + 1)
     at = match(given, names, config.source)
     partners = len(at) - at.null_count
-    return _with_label(config, _Aligned(given.columns.take(at), given.texts.take(at), partners), files)
+    if len(at) == len(given.paths) and at.equals(pa.array(np.arange(len(at)), at.type)):
+        at = None
+    return _with_label(config, _Aligned(_take(given.columns, at), given.texts, at, partners), files)
+
+
+def _take(values: pa.Table | pa.ChunkedArray, at: pa.Array | None) -> pa.Table | pa.ChunkedArray:
+    # In one chunk, because taking from many is slow.
+    return values if at is None else values.combine_chunks().take(at)
 
 
 def _with_label(config: CollectionConfig, aligned: _Aligned, files: pa.Table) -> _Aligned:
     if config.label_from is None:
         return aligned
-    columns, texts, partners = aligned
+    columns, written = aligned.columns, aligned.written
     if "label" in columns.column_names:
         raise MetadataError(f"{config.metadata}: has a column 'label' already; leave label_from out")
     if config.label_from == "folder":
-        labels = _built_in("folder", config, files)
-        return _Aligned(columns.append_column("label", labels), texts.append_column("label", labels), partners)
+        return aligned._replace(columns=columns.append_column("label", _built_in("folder", config, files)))
     if config.label_from in columns.column_names:
-        columns = columns.append_column("label", columns[config.label_from])
-        return _Aligned(columns, texts.append_column("label", texts[config.label_from]), partners)
+        return aligned._replace(
+            columns=columns.append_column("label", columns[config.label_from]),
+            written=written.append_column("label", written[config.label_from]),
+        )
     raise MetadataError(
         f"label_from: expected 'folder' or a metadata column, found {config.label_from!r}; "
         f"there is {', '.join(columns.column_names) or 'no metadata'}"
@@ -129,13 +152,13 @@ def _typed(
                 f"{where}: column {name!r} is {found.type}, which a store can't hold; drop it from the file"
             )
         # From what is written: 19.90 as a text is not 19.9.
-        given = found if type_name(found.type) == kind else aligned.texts[name]
+        given = found if type_name(found.type) == kind else aligned.texts(name)
         arrays.append(convert(given, arrow_type(kind), where=f"{where}, column {name!r}"))
         columns.append(Column(name, kind))
     typed = aligned.columns
     for at, (name, array) in enumerate(zip(typed.column_names, arrays, strict=True)):
         typed = typed.set_column(at, name, array)
-    return typed, tuple(columns)
+    return typed.combine_chunks(), tuple(columns)
 
 
 def _render(
@@ -152,7 +175,7 @@ def _render(
             column = metadata[name]
         else:
             # As the file has it, so that a prefix does not change because a column became numeric.
-            column = aligned.texts[name]
+            column = aligned.texts(name)
         values = values.append_column(name, column)
     rendered = template.render(values)
     if rendered.null_count == len(rendered):
@@ -163,8 +186,11 @@ def _render(
 def _built_in(name: str, config: CollectionConfig, files: pa.Table) -> pa.Array:
     """A field that every image has; null where a picture lies in no folder."""
     if name == "collection":
-        return pa.array([config.name] * len(files), pa.string())
+        return pa.repeat(config.name, len(files))
+    path = files["path"].combine_chunks()
     if name == "path":
-        return files["path"].combine_chunks()
-    paths = [PurePosixPath(path) for path in files["path"].to_pylist()]
-    return pa.array([path.stem if name == "stem" else path.parent.name or None for path in paths], pa.string())
+        return path
+    if name == "stem":
+        return pc.replace_substring_regex(path, _STEM, r"\1")
+    folder = pc.replace_substring_regex(path, _FOLDER, r"\1")
+    return pc.if_else(pc.match_substring(path, "/"), folder, pa.scalar(None, pa.string()))

@@ -12,36 +12,16 @@ import pyarrow.compute as pc
 
 from fpve._version import __version__
 from fpve.index import build_exact
-from fpve.pipeline.contents import Contents
-from fpve.pipeline.plan import CollectionPlan
+from fpve.pipeline.rows import SIZES, ImageRows, Ready
+from fpve.prefixes import prefix_ids
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Segment, Table
-from fpve.store.pages import write_pages
+from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
 from fpve.store.schema import Column, merge, page_schema
 from fpve.store.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A collection with everything that its pages need.
-
-    Attributes:
-        contents: what its files hold.
-        place: (kept rows) `segment` and `row` of each good file's vector.
-        quarantine: rows for the quarantine table.
-    """
-
-    contents: Contents
-    place: pa.Table
-    quarantine: pa.Table
-
-    @property
-    def plan(self) -> CollectionPlan:
-        """What was planned."""
-        return self.contents.plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +61,21 @@ def commit(
     """
     now = datetime.now(UTC)
     last = previous.manifest if previous else None
-    mine = {one.plan.name for one in collections}
+    mine = {one.contents.plan.name for one in collections}
     others = tuple(one for one in last.collections if one.name not in mine) if last else ()
     columns = merge(
-        {**{one.name: one.columns for one in others}, **{one.plan.name: one.plan.own.columns for one in collections}}
+        {
+            **{one.name: one.columns for one in others},
+            **{one.contents.plan.name: one.contents.plan.own.columns for one in collections},
+        }
     )
     kept_segments = last.segments if last and header.keeps_segments else ()
     known_pictures = last.tables_named(tables.THUMBNAILS) if last else ()
-    all_segments, new_tables = _segments(root, kept_segments, sources, known_pictures)
+    # With the same encoder a picture was encoded because it is new.
+    all_segments, new_tables = _segments(root, kept_segments, sources, () if kept_segments else known_pictures)
     kept_tables = tuple(one for one in (last.tables if last else ()) if one.name != tables.QUARANTINE)
-    thumbnails = (*(one for one in kept_tables if one.name == tables.THUMBNAILS), *new_tables)
-    entries = [_collection(root, last, header.job, one, columns, _sizes(root, thumbnails, one)) for one in collections]
+    sizes = _sizes(root, new_tables, known_pictures, collections)
+    entries = [_collection(root, last, header, one, columns, sizes) for one in collections]
     new_tables += _prefix_tables(root, previous, collections, now)
     new_tables += _quarantine_tables(root, previous, mine, collections)
     number = manifests.numbers(root)[-1] + 1 if last else 1
@@ -142,72 +126,56 @@ def _among(shard: Shard, known: pa.Array) -> bool:
 
 
 def _collection(
-    root: Path,
-    last: Manifest | None,
-    job: str,
-    ready: Ready,
-    columns: tuple[Column, ...],
-    sizes: pa.Table,
+    root: Path, last: Manifest | None, header: Header, ready: Ready, columns: tuple[Column, ...], sizes: pa.Table
 ) -> Collection:
-    plan = ready.plan
-    old = last.collection(plan.name) if last else None
+    plan = ready.contents.plan
+    entry = last.collection(plan.name) if last else None
+    old = entry.pages if entry else ()
+    rows = ImageRows(root, ready, page_schema(columns), old=old, sizes=sizes)
+    untouched = None
+    if last is not None and last.columns == columns:
+        as_it_was = pc.and_(ready.settled, plan.before.same_metadata)
+        untouched = as_it_was.filter(ready.contents.good)
     return Collection(
         name=plan.name,
         source=str(plan.config.source),
-        job=job,
+        job=header.job,
         prefix=plan.config.prefix,
         columns=plan.own.columns,
-        pages=write_pages(root, plan.name, _image_rows(ready, columns, sizes), old.pages if old else ()),
+        pages=update_pages(root, plan.name, rows.image_ids, rows.slice, old=old, untouched=untouched),
     )
 
 
-def _image_rows(ready: Ready, columns: tuple[Column, ...], sizes: pa.Table) -> pa.Table:
-    """Image rows of a collection's good files, sorted by image_id as the files are."""
-    plan, good = ready.plan, ready.contents.good
-    files = plan.files.filter(good)
-    content_hash = ready.contents.content_hash.filter(good)
-    size = sizes.take(pc.index_in(content_hash, sizes["content_hash"].combine_chunks()))
-    arrays = {
-        "image_id": files["image_id"],
-        "collection": pa.array([plan.name] * len(files), pa.string()),
-        "path": files["path"],
-        "content_hash": content_hash,
-        "bytes": ready.contents.size.filter(good),
-        "width": size["width"],
-        "height": size["height"],
-        "prefix_id": plan.own.prefix_id.filter(good),
-        "prefix": plan.own.prefix.filter(good),
-        "segment": ready.place["segment"],
-        "row": ready.place["row"],
-        **{column.name: plan.own.metadata[column.name].filter(good) for column in plan.own.columns},
-    }
-    schema = page_schema(columns)
-    rows = [arrays[field.name] if field.name in arrays else pa.nulls(len(files), field.type) for field in schema]
-    return pa.table(rows, schema=schema)
-
-
-def _sizes(root: Path, thumbnails: tuple[Table, ...], ready: Ready) -> pa.Table:
-    """Width and height of the collection's pictures, by content hash: of the old rows, else of the thumbnails."""
-    columns = ["content_hash", "width", "height"]
-    wanted = ready.contents.content_hash.filter(ready.contents.good).unique()
-    old = ready.plan.old
-    if len(old) and pc.all(pc.is_in(wanted, value_set=old["content_hash"].combine_chunks())).as_py():
-        return old.select(columns)
-    return tables.read_tables(root, tables.THUMBNAILS, thumbnails, columns)
+def _sizes(root: Path, new: Iterable[Table], known: Iterable[Table], collections: list[Ready]) -> pa.Table:
+    """Width and height by content hash, of the pictures that are not what they were in the last snapshot."""
+    columns = list(SIZES)
+    fresh = [one.contents.content_hash.filter(pc.and_not(one.contents.good, one.contents.same)) for one in collections]
+    wanted = pa.concat_arrays(fresh)
+    found = tables.read_tables(root, tables.THUMBNAILS, new, columns)
+    if pc.all(pc.is_in(wanted, value_set=found["content_hash"].combine_chunks())).as_py():
+        return found
+    # Some are copies of others, or come back.
+    return pa.concat_tables([found, tables.read_tables(root, tables.THUMBNAILS, known, columns)])
 
 
 def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Ready], now: datetime) -> list[Table]:
     """A file of the prefixes that no earlier one holds, if there are any."""
-    known = set(previous.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist()) if previous else set()
-    rows = []
+    rows: list[dict[str, object]] = []
+    known: set[str] | None = None
     for ready in collections:
-        own, template = ready.plan.own, ready.plan.config.prefix
-        kept = pa.table({"prefix_id": own.prefix_id, "text": own.prefix}).filter(ready.contents.good).drop_null()
-        for one in kept.group_by(["prefix_id", "text"]).aggregate([]).to_pylist():
-            if one["prefix_id"] not in known:
-                known.add(one["prefix_id"])
-                origin = "literal" if template == one["text"] else "template"
-                rows.append({**one, "origin": origin, "template": template, "created_at": now})
+        contents, plan = ready.contents, ready.contents.plan
+        # What the images have that they had before is known.
+        texts = plan.own.prefix.filter(pc.and_not(contents.good, plan.before.same_prefix)).drop_null().unique()
+        if known is None:
+            if not len(texts):
+                continue
+            known = set(previous.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist()) if previous else set()
+        for text, one in zip(texts.to_pylist(), prefix_ids(texts).to_pylist(), strict=True):
+            if one not in known:
+                known.add(one)
+                template = plan.config.prefix
+                origin = "literal" if template == text else "template"
+                rows.append({"prefix_id": one, "text": text, "origin": origin, "template": template, "created_at": now})
     if not rows:
         return []
     rows.sort(key=lambda row: str(row["prefix_id"]))

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.engines.work import Outcome
-from fpve.pipeline.plan import CollectionPlan
+from fpve.pipeline.moves import count_pairs
+from fpve.pipeline.plan import Changes, CollectionPlan
 from fpve.pipeline.vectors import Vectors
 from fpve.sources.names import normalise
 from fpve.store import tables
@@ -30,9 +31,10 @@ class Contents:
     Attributes:
         plan: what was planned.
         content_hash: (n,) hex SHA-256 of each file; null where it could not be read.
-        size, mtime_ns: (n,) of each file when it was read, or scanned.
+        size, mtime_ns: (n,) of each file when it was read, or scanned; what they are if it could not be read is open.
         reason: (n,) why a file can't be encoded; null where it can.
         kept: (n,) which of these are images all the same, with the content that they had.
+        read: how many files were read.
     """
 
     plan: CollectionPlan
@@ -41,6 +43,7 @@ class Contents:
     mtime_ns: pa.Array
     reason: pa.Array
     kept: pa.Array
+    read: int
 
     @classmethod
     def learn(
@@ -50,29 +53,48 @@ class Contents:
 
         An image of the last snapshot whose file can't be read at the moment keeps its content: that is no deletion.
         """
+        known = {name: plan.files[name].combine_chunks() for name in ("content_hash", "size", "mtime_ns")}
+        if not len(read):
+            count = len(plan.files)
+            return cls(plan, **known, reason=pa.nulls(count, pa.string()), kept=pa.repeat(False, count), read=0)
         mask = np.zeros(len(plan.files), bool)
         mask[read] = True
 
         def learnt(known: pa.Array, found: list[object]) -> pa.Array:
             return pc.replace_with_mask(known, pa.array(mask), pa.array(found, known.type))
 
-        known = {name: plan.files[name].combine_chunks() for name in ("content_hash", "size", "mtime_ns")}
         found = {name: learnt(column, [getattr(one, name) for one in outcomes]) for name, column in known.items()}
         reason = learnt(pa.nulls(len(mask), pa.string()), [one.reason for one in outcomes])
         unreadable = pc.and_(pc.is_null(found["content_hash"]), pc.is_valid(reason))
-        before = plan.before("content_hash")
-        kept = pc.and_(unreadable, pc.is_valid(before))
-        if pc.any(kept).as_py():
+        before = plan.before.content_hash
+        kept = pc.and_(unreadable, plan.before.known)
+        if not vectors.keeps_features and pc.any(kept).as_py():
             # With another encoder its vector would have to be made anew, and can't be.
             kept = pc.and_(kept, pc.invert(vectors.unencoded(before)))
         content_hash = pc.if_else(kept, before, found["content_hash"])
-        size = pc.if_else(kept, plan.before("bytes"), found["size"])
-        return cls(plan, content_hash, size, found["mtime_ns"], reason, kept)
+        return cls(plan, content_hash, found["size"], found["mtime_ns"], reason, kept, len(read))
 
     @property
     def good(self) -> pa.Array:
         """(n,) which files are images of the new snapshot."""
         return pc.and_(pc.or_(pc.is_null(self.reason), self.kept), pc.invert(self.plan.known_bad))
+
+    @property
+    def same(self) -> pa.Array:
+        """(n,) which of them are images of the last snapshot with the content that they had."""
+        return pc.and_(self.good, self.plan.same_content(self.content_hash))
+
+    @property
+    def moved(self) -> int:
+        """How many images are new under their name, with the content of one that is gone."""
+        new = pc.and_not(self.good, self.plan.before.known)
+        return count_pairs(
+            pa.table({"content_hash": self.content_hash.filter(new)}), self.plan.before.gone.select(["content_hash"])
+        )
+
+    def changes(self) -> Changes:
+        """The images by what became of them."""
+        return self.plan.changes(self.content_hash, self.good, self.moved)
 
     def quarantine(self, previous: Snapshot | None) -> pa.Table:
         """Rows for the quarantine table: files that failed now, those that failed before, and what was skipped."""
@@ -101,8 +123,13 @@ class Contents:
         kept = old.filter(pc.or_(pc.is_in(old["image_id"], value_set=known_bad), _among(old, fresh)))
         return pa.concat_tables([fresh.filter(pc.invert(_among(fresh, kept))), kept])
 
-    def scan_state(self, scanned_at: int) -> pa.Table:
-        """Rows for the scan state: files whose size and time will prove that they are as they were."""
+    def scan_state(self, scanned_at: int) -> pa.Table | None:
+        """Rows for the scan state: files whose size and time will prove that they are as they were.
+
+        None if it says the same already.
+        """
+        if self.plan.remembered and not self.read:
+            return None
         settled = pc.and_not(pc.less(self.mtime_ns, scanned_at - _RACY_NS), self.kept)
         rows = pa.table(
             {

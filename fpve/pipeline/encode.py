@@ -24,7 +24,7 @@ def encode(
     prefix: str | None = None,
     metadata: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
-    max_quarantine: float = Limits().max_quarantine,
+    max_quarantine: int | float = Limits().max_quarantine,
     allow_removals: bool = False,
     progress: Progress | None = None,
 ) -> RunReport:

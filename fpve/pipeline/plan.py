@@ -10,26 +10,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig, Job
-from fpve.engines.work import Models
 from fpve.errors import GuardError, StoreConflict
+from fpve.pipeline.before import Before
 from fpve.pipeline.columns import FileColumns, file_columns, read_given
-from fpve.pipeline.models import recipe_for, recipe_of
+from fpve.pipeline.models import recipe_of
+from fpve.pipeline.moves import guess_moves
 from fpve.progress import Progress
-from fpve.sources.folder import Skipped, normalise, scan_folder
+from fpve.sources.folder import Skipped, scan_folder
+from fpve.sources.names import normalise
 from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import check_root
+from fpve.store.pending import Recipe
 from fpve.store.scanstate import read_scan_state
-from fpve.store.schema import merge, page_schema
+from fpve.store.schema import merge
 from fpve.store.snapshot import Snapshot
 
 
 class Changes(NamedTuple):
-    """Files of a collection by what became of them since the last snapshot."""
+    """Images of a collection by what became of them since the last snapshot; each is counted once.
+
+    Attributes:
+        new: under their name, and not moved.
+        moved: new under their name, with the content of an image that is gone.
+        changed: have another content.
+        prefix_changed: have the same content and another prefix.
+        metadata_changed: have only another metadata.
+        unchanged: are as they were.
+        removed: are gone, and not moved.
+    """
 
     new: int
+    moved: int
     changed: int
+    prefix_changed: int
+    metadata_changed: int
     unchanged: int
+    removed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +59,9 @@ class CollectionPlan:
         own: metadata and prefixes, in the order of `files`.
         known_bad: (n,) whether a file is in quarantine and has not changed since.
         skipped: inputs that can't be images.
-        old: image rows of the last snapshot.
-        old_columns: names of its metadata columns then.
-        removed: image_ids of the last snapshot that are no longer there.
+        before: what the last snapshot says of them.
+        guessed_moves: how many new files are likely to be images that are gone, by their size and time.
+        remembered: whether the scan state has these very files, with the size and the time that they have.
     """
 
     config: CollectionConfig
@@ -52,43 +69,39 @@ class CollectionPlan:
     own: FileColumns
     known_bad: pa.Array
     skipped: tuple[Skipped, ...]
-    old: pa.Table
-    old_columns: tuple[str, ...]
-    removed: pa.Array
+    before: Before
+    guessed_moves: int
+    remembered: bool
 
     @property
     def name(self) -> str:
         """The collection's name."""
         return self.config.name
 
-    def before(self, name: str) -> pa.Array:
-        """(n,) what a column of each file's image was in the last snapshot; null where the image is new."""
-        at = pc.index_in(self.files["image_id"].combine_chunks(), self.old["image_id"].combine_chunks())
-        return self.old[name].combine_chunks().take(at)
+    def same_content(self, content_hash: pa.Array) -> pa.Array:
+        """(n,) which files are images of the last snapshot with the content that they had, given that of now."""
+        return pc.fill_null(pc.equal(content_hash, self.before.content_hash), False)
 
-    def changes(self, content_hash: pa.Array, good: pa.Array) -> Changes:
-        """How many good files are new, and how many have another content (n,), prefix or metadata than before."""
-        now = {"content_hash": content_hash, "prefix_id": self.own.prefix_id}
-        now |= {name: self.own.metadata[name] for name in self.own.metadata.column_names}
-        in_old = pc.and_(good, pc.is_valid(self.before("image_id")))
-        same = in_old
-        for name, values in now.items():
-            # A column that is new was null for every image.
-            known = name in self.old.column_names
-            same = pc.and_(same, _equal(values, self.before(name)) if known else pc.is_null(values))
-        count, known_count, unchanged = (int(pc.sum(one).as_py() or 0) for one in (good, in_old, same))
-        return Changes(new=count - known_count, changed=known_count - unchanged, unchanged=unchanged)
+    def changes(self, content_hash: pa.Array, good: pa.Array, moved: int) -> Changes:
+        """Count the good files (n,) by what became of them, given the content (n,) of each, and how many moved."""
+        before = self.before
+        in_old, same = pc.and_(good, before.known), pc.and_(good, self.same_content(content_hash))
+        same_prefix = pc.and_(same, before.same_prefix)
+        unchanged = pc.and_(same_prefix, before.same_metadata)
+        counts = [int(pc.sum(one).as_py() or 0) for one in (good, in_old, same, same_prefix, unchanged)]
+        return Changes(
+            new=counts[0] - counts[1] - moved,
+            moved=moved,
+            changed=counts[1] - counts[2],
+            prefix_changed=counts[2] - counts[3],
+            metadata_changed=counts[3] - counts[4],
+            unchanged=counts[4],
+            removed=len(before.gone) - moved,
+        )
 
-
-def _equal(values: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.Array:
-    """(n,) where two columns agree; null agrees with null."""
-    if pa.types.is_nested(values.type):
-        # Arrow compares no lists.
-        return pa.array([mine == theirs for mine, theirs in zip(values.to_pylist(), others.to_pylist(), strict=True)])
-    if not values.type.equals(others.type):
-        return pc.and_(pc.is_null(values), pc.is_null(others))
-    both_null = pc.and_(pc.is_null(values), pc.is_null(others))
-    return pc.or_(pc.fill_null(pc.equal(values, others), False), both_null)
+    def expected_changes(self) -> Changes:
+        """The same before any file is opened: one that must be read counts as changed, and moves are guessed."""
+        return self.changes(self.files["content_hash"].combine_chunks(), pc.invert(self.known_bad), self.guessed_moves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +119,37 @@ class Plan:
     scanned_at: int
 
 
-def plan_job(job: Job, models: Models, *, allow_removals: bool, progress: Progress) -> Plan:
+def plan_job(
+    job: Job,
+    recipe: Recipe | None,
+    *,
+    progress: Progress,
+    allow_removals: bool = False,
+    retry_quarantined: bool = False,
+) -> Plan:
     """Compare a job's sources with the last snapshot; writes nothing, opens no picture.
+
+    Args:
+        job: what the store should contain.
+        recipe: what makes its vectors; None if the weights are not on this machine, so that nobody can say.
+        progress: is told of each collection.
+        allow_removals: whether much may be gone.
+        retry_quarantined: whether files in quarantine are to be read again though they did not change.
 
     Raises:
         FpveError: the sources, their metadata, the encoders or the store don't fit together, or too much is gone.
     """
     check_root(job.store)
     base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
-    _check_same_encoders(job, models, base)
+    _check_same_encoders(job, recipe, base)
     _check_names(job, base)
     scanned_at = time.time_ns()
     collections = []
     with progress.stage("plan", len(job.collections)) as stage:
         for config in job.collections:
-            plan = plan_collection(config, job, base)
+            plan = plan_collection(config, job, base, retry_quarantined=retry_quarantined)
             if not allow_removals:
-                guard_removals(plan, job.limits.max_removed)
+                guard_removals(plan, plan.guessed_moves, job.limits.max_removed)
                 guard_metadata(plan, job.limits.max_removed)
             collections.append(plan)
             stage.advance()
@@ -131,7 +158,9 @@ def plan_job(job: Job, models: Models, *, allow_removals: bool, progress: Progre
     return Plan(base, tuple(collections), scanned_at)
 
 
-def plan_collection(config: CollectionConfig, job: Job, previous: Snapshot | None) -> CollectionPlan:
+def plan_collection(
+    config: CollectionConfig, job: Job, previous: Snapshot | None, *, retry_quarantined: bool = False
+) -> CollectionPlan:
     """Scan a collection's source and compare it with the last snapshot; opens no picture.
 
     Raises:
@@ -147,38 +176,35 @@ def plan_collection(config: CollectionConfig, job: Job, previous: Snapshot | Non
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)
     scan = scan_folder(config.source, collection=config.name, include=config.include, exclude=config.exclude)
-    files = _with_known_hashes(scan.files, read_scan_state(job.store, config.name))
-    before = entry.columns if entry else ()
-    own = file_columns(config, given, files, before)
-    old = previous.read_collection(entry) if previous and entry else page_schema(()).empty_table()
-    still_there = pa.concat_arrays(
-        [
-            files["image_id"].combine_chunks(),
-            pa.array([f"{config.name}/{normalise(one.path)}" for one in scan.skipped], pa.string()),
-        ]
-    )
-    old_ids = old["image_id"].combine_chunks()
-    return CollectionPlan(
-        config=config,
-        files=files,
-        own=own,
-        known_bad=_known_bad(files, previous),
-        skipped=scan.skipped,
-        old=old,
-        old_columns=tuple(column.name for column in before),
-        removed=old_ids.filter(pc.invert(pc.is_in(old_ids, value_set=still_there))),
-    )
+    own = file_columns(config, given, scan.files, entry.columns if entry else ())
+    # It is the largest of what a plan reads, and not needed any more.
+    del given
+    skipped = [f"{config.name}/{normalise(one.path)}" for one in scan.skipped]
+    before = Before.read(job.store, entry, scan.files, own, skipped)
+    state = read_scan_state(job.store, config.name)
+    new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
+    moves = guess_moves(new, before.gone, state)
+    files = _with_known_hashes(scan.files, state)
+    remembered = len(files) == len(state) and not files["content_hash"].null_count
+    known_bad = _known_bad(files, previous)
+    if retry_quarantined:
+        # As if they had changed.
+        retried = pc.if_else(known_bad, pa.scalar(None, pa.string()), files["content_hash"].combine_chunks())
+        files = files.set_column(files.schema.get_field_index("content_hash"), "content_hash", retried)
+        known_bad = pa.repeat(False, len(files))
+    return CollectionPlan(config, files, own, known_bad, scan.skipped, before, moves, remembered)
 
 
-def guard_removals(plan: CollectionPlan, max_removed: float) -> None:
-    """Refuse to remove more of a collection than the job allows.
+def guard_removals(plan: CollectionPlan, moved: int, max_removed: float) -> None:
+    """Refuse to remove more of a collection than the job allows, given how many of the images that are gone moved.
 
     Raises:
         GuardError: naming the collection, the numbers and the option that allows it.
     """
-    if len(plan.removed) > max_removed * len(plan.old):
+    removed = len(plan.before.gone) - moved
+    if removed > max_removed * plan.before.rows:
         raise GuardError(
-            f"collection {plan.name!r}: {len(plan.removed)} of {len(plan.old)} images are gone from "
+            f"collection {plan.name!r}: {removed} of {plan.before.rows} images are gone from "
             f"{plan.config.source}, more than max_removed = {max_removed:g} allows; nothing was published. "
             "If they are meant to go, run with --allow-removals"
         )
@@ -190,43 +216,31 @@ def guard_metadata(plan: CollectionPlan, max_removed: float) -> None:
     Raises:
         GuardError: naming the collection, the numbers and the option that allows it.
     """
-    if not plan.old_columns:
-        return
-    at = pc.index_in(plan.old["image_id"].combine_chunks(), plan.files["image_id"].combine_chunks())
-    had = _any_value(plan.old.select(list(plan.old_columns)).filter(pc.is_valid(at)))
-    kept = [name for name in plan.old_columns if name in plan.own.metadata.column_names]
-    has = _any_value(plan.own.metadata.select(kept).take(at.drop_null())) if kept else pa.array([False] * len(had))
-    lost = int(pc.sum(pc.and_not(had, has)).as_py() or 0)
-    if lost > max_removed * len(plan.old):
+    lost, rows = plan.before.emptied, plan.before.rows
+    if lost > max_removed * rows:
         raise GuardError(
-            f"collection {plan.name!r}: {lost} of {len(plan.old)} images would lose all their metadata, more than "
+            f"collection {plan.name!r}: {lost} of {rows} images would lose all their metadata, more than "
             f"max_removed = {max_removed:g} allows; nothing was published. If that is meant, run with --allow-removals"
         )
 
 
-def _any_value(rows: pa.Table) -> pa.Array:
-    """(n,) which rows have a value in any column."""
-    found = pa.array([False] * len(rows), pa.bool_())
-    for column in rows.columns:
-        found = pc.or_(found, column.combine_chunks().is_valid())
-    return found
-
-
 def _with_known_hashes(files: pa.Table, state: pa.Table) -> pa.Table:
     """Add `content_hash`: what an earlier run found in a file of this size and time, or null."""
-    at = pc.index_in(files["image_id"], state["image_id"])
-    seen = state.take(at)
-    same = pc.and_(pc.equal(seen["size"], files["size"]), pc.equal(seen["mtime_ns"], files["mtime_ns"]))
-    return files.append_column(
-        "content_hash", pc.if_else(pc.fill_null(same, False), seen["content_hash"], pa.scalar(None, pa.string()))
-    )
+    state = state.combine_chunks()
+    if not files["image_id"].equals(state["image_id"]):
+        state = state.take(pc.index_in(files["image_id"].combine_chunks(), state["image_id"].combine_chunks()))
+    same = pc.and_(pc.equal(state["size"], files["size"]), pc.equal(state["mtime_ns"], files["mtime_ns"]))
+    known = state["content_hash"]
+    if not pc.all(same, skip_nulls=False).as_py():
+        known = pc.if_else(pc.fill_null(same, False), known, pa.scalar(None, pa.string()))
+    return files.append_column("content_hash", known)
 
 
 def _known_bad(files: pa.Table, previous: Snapshot | None) -> pa.Array:
     """Which files are in quarantine with the very content that they still have."""
-    if previous is None:
-        return pa.array([False] * len(files))
-    quarantine = previous.table(tables.QUARANTINE)
+    quarantine = previous.table(tables.QUARANTINE) if previous else None
+    if quarantine is None or not len(quarantine):
+        return pa.repeat(False, len(files))
     bad = pc.binary_join_element_wise(quarantine["image_id"], quarantine["content_hash"], "\0")
     mine = pc.binary_join_element_wise(files["image_id"], files["content_hash"], "\0")
     return pc.is_in(mine, value_set=pc.drop_null(bad)).combine_chunks()
@@ -237,15 +251,15 @@ def other_collections(job: Job, base: Snapshot) -> set[str]:
     return {one.name for one in base.manifest.collections} - {one.name for one in job.collections}
 
 
-def _check_same_encoders(job: Job, models: Models, base: Snapshot | None) -> None:
+def _check_same_encoders(job: Job, recipe: Recipe | None, base: Snapshot | None) -> None:
     """Refuse to change the encoders of a store that has collections of other jobs."""
-    if base is None:
+    if base is None or recipe is None:
         return
-    recipe = recipe_for(job, models)
     others = other_collections(job, base)
     if others and recipe != recipe_of(base):
         theirs = ", ".join(str(one) for one in base.manifest.encoders.values())
-        mine = ", ".join(f"{one.name}@{one.fingerprint[:8]}" for one in (models.image, models.text) if one)
+        names = [(job.encoders.image.name, recipe.image), (job.encoders.text.name, recipe.text)]
+        mine = ", ".join(f"{name}@{fingerprint[:8]}" for name, fingerprint in names if fingerprint)
         raise StoreConflict(
             f"{job.store} encodes with {theirs} ({base.manifest.fusion.mode}), the job with {mine} "
             f"({job.fusion.mode}): a store has one set of encoders, and the job does not name its collection "

@@ -14,16 +14,30 @@ class RunReport:
         job: name of the job.
         started_at: UTC, ISO 8601.
         scanned: pictures found in the sources.
-        new, changed, unchanged: of them, those whose path is new, those whose content, prefix or metadata is another
-            than before, and the rest. A dry run counts a file whose size or time differs as changed.
-        encoded: pictures that went through the vision model; in a dry run, at most so many would.
+        new: images whose name is new, and that were not moved.
+        moved: images whose name is new, and whose content is that of an image that is gone. Each of those accounts for
+            one; a copy whose original is still there is new. Before files are read, size and time stand for content.
+        changed: images with another content than before; in a dry run, those whose size or time differs.
+        prefix_changed: images with the same content and another prefix.
+        metadata_changed: images of which nothing but metadata is another than before.
+        unchanged: the other images. An input that is in quarantine and was no image is in none of these categories.
+        encoded: pictures that went through the vision model; in a dry run, so many would, unless their content turns
+            out to be known.
         fused: vectors made from stored features, because only the prefix is new.
-        removed: images that are in the store and no longer in their source.
+        removed: images that are in the store and no longer in their source, and were not moved.
         quarantined: inputs that could not be encoded.
         without_prefix: images whose prefix is missing, though their collection has a rule for it.
         without_metadata: images that the collection's metadata file does not name.
         unmatched_metadata: rows of metadata files that name no image.
         bytes_to_read: size of the files that were read, or would be.
+        bytes_to_write: in a dry run, the estimated size of vectors, their indexes and thumbnails.
+        bytes_written: size of the files that the run's snapshot names and the one before did not, by kind: `images`
+            (pages), `vectors`, `indexes`, `tables` (prefixes, quarantine, thumbnails) and `snapshots`.
+        estimated_minutes: in a dry run, how long encoding would take.
+        estimate_basis: which rate that is taken from: the store's newest run that encoded enough, or an assumption.
+        downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode
+            everything.
+        language_model_requests: 0, for no rule has a language model write texts yet.
         seconds: wall time of the stages `plan`, `encode`, `fuse`, `commit`, and `total`.
         images_per_second: encoded over the encoding stage's wall time; None if nothing was encoded.
         snapshot: the newest snapshot after the run; None if there is none.
@@ -35,9 +49,12 @@ class RunReport:
     job: str
     started_at: str
     scanned: int = 0
-    unchanged: int = 0
     new: int = 0
+    moved: int = 0
     changed: int = 0
+    prefix_changed: int = 0
+    metadata_changed: int = 0
+    unchanged: int = 0
     encoded: int = 0
     fused: int = 0
     removed: int = 0
@@ -46,6 +63,12 @@ class RunReport:
     without_metadata: int = 0
     unmatched_metadata: int = 0
     bytes_to_read: int = 0
+    bytes_to_write: int | None = None
+    bytes_written: dict[str, int] = field(default_factory=dict)
+    estimated_minutes: float | None = None
+    estimate_basis: str | None = None
+    downloads: tuple[str, ...] = ()
+    language_model_requests: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     images_per_second: float | None = None
     snapshot: int | None = None

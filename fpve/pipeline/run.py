@@ -10,27 +10,31 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from fpve.config import EncoderConfig, Job
+from fpve.config import EncoderConfig, Job, Limits
 from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import GuardError, StoreCorrupt
+from fpve.errors import GuardError, SourceNotFound, StoreCorrupt
 from fpve.fusion import Fusion
-from fpve.pipeline.commit import Header, Ready, commit
+from fpve.pipeline.commit import Header, commit
 from fpve.pipeline.contents import Contents
+from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
 from fpve.pipeline.journal import Journal
 from fpve.pipeline.models import open_models, recipe_for, recipe_of
-from fpve.pipeline.plan import Changes, CollectionPlan, Plan, other_collections, plan_job
+from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
+from fpve.pipeline.plan import Changes, Plan, guard_removals, other_collections, plan_job
 from fpve.pipeline.report import RunReport
+from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
+from fpve.pipeline.written import bytes_written
 from fpve.progress import Progress, SilentProgress
+from fpve.sources.folder import has_vanished
 from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef
@@ -38,15 +42,13 @@ from fpve.store.pending import Shard, discard, sweep
 from fpve.store.scanstate import write_scan_state
 from fpve.store.snapshot import Snapshot
 
-# One broken file must not cost a small collection its night.
-_TOLERATED_INPUTS = 1
-
 
 def run(
     job: Job,
     *,
     dry_run: bool = False,
     allow_removals: bool = False,
+    retry_quarantined: bool = False,
     progress: Progress | None = None,
     engine: Engine | None = None,
     metrics: Path | None = None,
@@ -65,7 +67,7 @@ def run(
     runner = _Runner(job, journal, journal.watching(progress or SilentProgress()), engine or LocalEngine())
     journal.started()
     try:
-        report = _run(runner, dry_run=dry_run, allow_removals=allow_removals)
+        report = _run(runner, dry_run=dry_run, allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     except BaseException as error:
         journal.failed(runner.finished(), error)
         raise
@@ -73,17 +75,17 @@ def run(
     return report
 
 
-def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool) -> RunReport:
+def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool, retry_quarantined: bool) -> RunReport:
     store = runner.job.store
-    plan = runner.plan(allow_removals=allow_removals)
     if dry_run:
-        return runner.expected(plan)
+        return runner.expected(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
+    plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     with writer_lock(store, runner.job.name):
         newest = manifests.numbers(store)
         if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
             # Somebody published between the plan and the lock.
-            plan = runner.plan(allow_removals=allow_removals)
-        runner.execute(plan)
+            plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
+        runner.execute(plan, allow_removals=allow_removals)
     return runner.finished()
 
 
@@ -118,42 +120,41 @@ class _Runner:
         """The report with all times in it."""
         return replace(self.report, seconds={**self.seconds, "total": round(time.perf_counter() - self._start, 3)})
 
-    def plan(self, *, allow_removals: bool) -> Plan:
-        """Compare the sources with the last snapshot."""
+    def plan(self, *, allow_removals: bool, retry_quarantined: bool, downloads: tuple[str, ...] = ()) -> Plan:
+        """Compare the sources with the last snapshot; encoders that would have to be fetched are left out of it."""
         with self.timed("plan"):
-            plan = plan_job(self.job, self.models, allow_removals=allow_removals, progress=self.progress)
+            plan = plan_job(
+                self.job,
+                None if downloads else recipe_for(self.job, self.models),
+                allow_removals=allow_removals,
+                retry_quarantined=retry_quarantined,
+                progress=self.progress,
+            )
         self.report = replace(
             self.report,
             scanned=sum(len(one.files) + len(one.skipped) for one in plan.collections),
-            removed=sum(len(one.removed) for one in plan.collections),
             without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
+            **_total(one.expected_changes() for one in plan.collections),
         )
         self.journal.planned(self.report)
         return plan
 
-    def expected(self, plan: Plan) -> RunReport:
-        """The report of a dry run."""
-        _, target = self._header(plan.base)
-        vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
-        reads = [one.files.take(pa.array(_must_read(one, vectors))) for one in plan.collections]
-        changes = _total(
-            one.changes(one.files["content_hash"].combine_chunks(), pc.invert(one.known_bad))
-            for one in plan.collections
-        )
-        return replace(
-            self.finished(),
-            dry_run=True,
-            encoded=sum(len(files) for files in reads),
-            new=changes.new,
-            changed=changes.changed,
-            unchanged=changes.unchanged,
-            bytes_to_read=sum(pc.sum(files["size"]).as_py() or 0 for files in reads),
-        )
+    def expected(self, *, allow_removals: bool, retry_quarantined: bool) -> RunReport:
+        """The report of a dry run, which fetches nothing."""
+        missing = downloads(self.models)
+        plan = self.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined, downloads=missing)
+        if missing:
+            found = forecast(plan, None, ASSUMED_DIMS)
+        else:
+            _, target = self._header(plan.base)
+            vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
+            found = forecast(plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim))
+        return replace(self.finished(), dry_run=True, downloads=missing, **asdict(found))
 
-    def execute(self, plan: Plan) -> None:
+    def execute(self, plan: Plan, *, allow_removals: bool) -> None:
         """Encode what is new, and publish."""
         sweep(self.job.store)
         header, target = self._header(plan.base)
@@ -161,33 +162,41 @@ class _Runner:
         with self.timed("encode"):
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
-        self.report = replace(self.report, quarantined=sum(len(one) for one in quarantines))
+        self.report = replace(
+            self.report,
+            quarantined=sum(len(one) for one in quarantines),
+            images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
+            **_total(one.changes() for one in contents),
+        )
         self.journal.quarantined(quarantines)
+        limits = self.job.limits
         for content, quarantine in zip(contents, quarantines, strict=True):
-            _guard_quarantine(content, quarantine, self.job.limits.max_quarantine)
+            _guard_quarantine(content, quarantine, limits)
+            if not allow_removals:
+                # Once more, with what is known of moves now.
+                guard_removals(content.plan, content.moved, limits.max_removed)
+        unsettled = [self._unsettled(one, vectors) for one in contents]
         with self.timed("fuse"):
-            fused = self._fuse(contents, vectors, target)
+            fused = self._fuse([named for _, named in unsettled], vectors, target)
         with self.timed("commit"):
             ready = [
-                Ready(content, _place(content, vectors), quarantine)
-                for content, quarantine in zip(contents, quarantines, strict=True)
+                Ready(content, settled, _place(named, vectors), quarantine)
+                for content, (settled, named), quarantine in zip(contents, unsettled, quarantines, strict=True)
             ]
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
             manifest = commit(self.job.store, plan.base, header, ready, sources)
             for content in contents:
-                write_scan_state(self.job.store, content.plan.name, content.scan_state(plan.scanned_at))
+                state = content.scan_state(plan.scanned_at)
+                if state is not None:
+                    write_scan_state(self.job.store, content.plan.name, state)
             for shard in sources:
                 if isinstance(shard, Shard):
                     discard(shard)
-        changes = _total(one.plan.changes(one.content_hash, one.good) for one in contents)
         self.report = replace(
             self.report,
             fused=fused,
-            new=changes.new,
-            changed=changes.changed,
-            unchanged=changes.unchanged,
-            images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
+            bytes_written=bytes_written(self.job.store, manifest, plan.base.manifest if plan.base else None),
             published=manifest is not None,
             snapshot=manifest.snapshot if manifest else self.report.snapshot,
         )
@@ -216,7 +225,7 @@ class _Runner:
 
     def _encode(self, plan: Plan, vectors: Vectors, target: Target) -> list[Contents]:
         """Read the files that must be read, and encode those whose content is new."""
-        reads = [_must_read(one, vectors) for one in plan.collections]
+        reads = [files_to_read(one, vectors) for one in plan.collections]
         files: list[bytes] = []
         prefixes: list[str | None] = []
         for one, rows in zip(plan.collections, reads, strict=True):
@@ -234,15 +243,22 @@ class _Runner:
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):
             mine, outcomes = outcomes[: len(rows)], outcomes[len(rows) :]
+            if any(outcome.content_hash is None for outcome in mine) and has_vanished(one.config.source):
+                raise SourceNotFound(
+                    f"{one.config.source}: vanished while it was being read; nothing was published, and what was "
+                    "encoded is kept for the next run; is its disk mounted?"
+                )
             contents.append(Contents.learn(one, rows, mine, vectors))
         return contents
 
-    def _fuse(self, contents: list[Contents], vectors: Vectors, target: Target) -> int:
+    def _unsettled(self, content: Contents, vectors: Vectors) -> tuple[pa.Array, pa.Table]:
+        """Which files are images whose vectors are where they were, and the names of the others' vectors."""
+        settled = settled_images(content.plan, content.same, vectors)
+        return settled, named_vectors(content.plan, content.content_hash, pc.and_not(content.good, settled))
+
+    def _fuse(self, named: list[pa.Table], vectors: Vectors, target: Target) -> int:
         """Make the vectors whose picture is encoded already, and whose prefix is new to it."""
-        missing = pa.concat_tables(
-            [_named_vectors(one).filter(pc.is_null(_place(one, vectors)["row"])) for one in contents]
-        )
-        missing = missing.group_by(["content_hash", "prefix_id", "prefix"]).aggregate([])
+        missing = without_vector(pa.concat_tables(named), pa.concat_tables([_place(one, vectors) for one in named]))
         if not len(missing):
             return 0
         prefixes: dict[str, list[str | None]] = {}
@@ -261,35 +277,20 @@ class _Runner:
         return builder.rows
 
 
-def _guard_quarantine(content: Contents, quarantine: pa.Table, max_quarantine: float) -> None:
+def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -> None:
     inputs = len(content.plan.files) + len(content.plan.skipped)
     first = f"{quarantine['path'][0]}: {quarantine['reason'][0]}" if len(quarantine) else ""
     if not pc.any(content.good).as_py():
         raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")
-    if len(quarantine) > max(_TOLERATED_INPUTS, max_quarantine * inputs):
+    if len(quarantine) > limits.tolerated(inputs):
         raise GuardError(
             f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
-            f"max_quarantine = {max_quarantine:g} allows; nothing was published ({first}). "
+            f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published ({first}). "
             "What was encoded is kept for the next run"
         )
 
 
-def _must_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
-    """Row numbers of the files that have to be read: those that changed, and those whose content is not encoded."""
-    unencoded = vectors.unencoded(plan.files["content_hash"].combine_chunks())
-    chosen = pc.and_(unencoded, pc.invert(plan.known_bad))
-    return np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
-
-
-def _named_vectors(content: Contents) -> pa.Table:
-    """Names (content_hash, prefix_id) and prefix texts of the good files' vectors."""
-    own = content.plan.own
-    named = {"content_hash": content.content_hash, "prefix_id": own.prefix_id, "prefix": own.prefix}
-    return pa.table(named).filter(content.good)
-
-
-def _place(content: Contents, vectors: Vectors) -> pa.Table:
-    named = _named_vectors(content)
+def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
     return vectors.locate(named["content_hash"], named["prefix_id"])
 
 
@@ -304,9 +305,9 @@ def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int])
 _SETTINGS = ("name", "weights", "resize", "pooling")
 
 
-def _total(each: Iterable[Changes]) -> Changes:
-    """The changes of all collections."""
-    return Changes(*(sum(counts) for counts in zip(*each, strict=True)))
+def _total(each: Iterable[Changes]) -> dict[str, Any]:
+    """The changes of all collections, as a report has them."""
+    return Changes(*(sum(counts) for counts in zip(*each, strict=True)))._asdict()
 
 
 def _rate(pictures: int, seconds: float) -> float | None:

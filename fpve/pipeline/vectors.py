@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fpve.fusion import Floats, FusedRows, Fusion
 from fpve.pipeline.models import recipe_of
 from fpve.store import segments
 from fpve.store.manifest import Segment
+from fpve.store.pages import read_columns
 from fpve.store.pending import Recipe, Shard, finished_shards
 from fpve.store.snapshot import Snapshot
 
@@ -32,10 +34,21 @@ class Vectors:
         # With the same vision model the features in old vectors are of use, whatever they were fused with.
         self._features_from = previous if theirs is not None and theirs.image == recipe.image else None
         self._vectors_from = previous if theirs == recipe else None
-        self._alive = self._rows_of_images()
         self._all: pa.Table | None = None
+        # Shards that pictures' features were taken from, and that their thumbnails are in.
+        self._lent: set[str] = set()
         self._finished: dict[str, Shard] = {}
         self._looked = False
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether every picture of the last snapshot is encoded already."""
+        return self._features_from is not None
+
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether every image of the last snapshot has its vector already, as long as its prefix is the same."""
+        return self._vectors_from is not None
 
     def changed(self) -> None:
         """Look for shards again: there are new ones."""
@@ -43,11 +56,13 @@ class Vectors:
 
     def unencoded(self, content_hashes: pa.Array) -> pa.Array:
         """(n,) for which content hashes no picture has been encoded; null is one of them."""
-        alive = self._alive["content_hash"] if self._features_from is not None else None
-        found = pc.is_in(content_hashes, value_set=_one(alive), skip_nulls=True) if alive is not None else None
-        if found is None or not pc.all(found).as_py():
-            found = pc.is_in(content_hashes, value_set=_one(self._pictures()["content_hash"]), skip_nulls=True)
-        return pc.invert(found)
+        known = pc.drop_null(content_hashes)
+        if not len(known):
+            return pa.repeat(True, len(content_hashes))
+        alive = _one(self._alive["content_hash"]) if self.keeps_features else None
+        if alive is None or not pc.all(pc.is_in(known, value_set=alive)).as_py():
+            alive = _one(self._pictures()["content_hash"])
+        return pc.invert(pc.is_in(content_hashes, value_set=alive, skip_nulls=True))
 
     def encoded_hashes(self) -> frozenset[str]:
         """All content hashes of encoded pictures."""
@@ -55,8 +70,10 @@ class Vectors:
 
     def locate(self, content_hash: pa.Array, prefix_id: pa.Array) -> pa.Table:
         """For each of n named vectors its `segment` and `row`; null where it has yet to be made."""
+        if not len(content_hash):
+            return _ROWS.empty_table().select(["segment", "row"])
         wanted = _names(content_hash, prefix_id)
-        if self._vectors_from is not None:
+        if self.keeps_vectors:
             found = pc.index_in(wanted, _names(self._alive["content_hash"], self._alive["prefix_id"]))
             if not found.null_count:
                 return self._alive.select(["segment", "row"]).take(found)
@@ -74,20 +91,23 @@ class Vectors:
         rows = pictures.take(pc.drop_null(pc.index_in(wanted, _one(pictures["content_hash"]))))
         for name in rows["segment"].unique().to_pylist():
             mine = rows.filter(pc.equal(rows["segment"], name))
+            self._lent.add(name)
             fusion, fused = self._read(name)
             chosen = FusedRows(*(column[mine["row"].to_numpy()] for column in fused))
             yield from zip(mine["content_hash"].to_pylist(), fusion.unfuse(chosen).image, strict=True)
 
     def sources(self, names: set[str]) -> list[Segment | Shard]:
-        """The published segments and the shards of these names, by name."""
+        """The published segments and the shards of these names, and the shards that pictures were taken from."""
         published = {one.name: one for one in self._segments()}
         shards = self._shards()
-        return [published.get(name) or shards[name] for name in sorted(names)]
+        return [published.get(name) or shards[name] for name in sorted(names | (self._lent & set(shards)))]
 
-    def _rows_of_images(self) -> pa.Table:
-        if self._features_from is None:
-            return _ROWS.empty_table()
-        return self._features_from.images.select(["content_hash", "prefix_id", "segment", "row"])
+    @cached_property
+    def _alive(self) -> pa.Table:
+        """Names and places of the vectors that images of the last snapshot have."""
+        columns = ["content_hash", "prefix_id", "segment", "row"]
+        collections = self._features_from.manifest.collections if self._features_from is not None else ()
+        return read_columns(self._root, [page for one in collections for page in one.pages], columns)
 
     def _every_row(self) -> pa.Table:
         """Names and places of all rows, whether they have an image block, and whether they can be used as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from fpve.errors import MetadataError, nearest
+from fpve.sources.names import normalised
 
 # What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
 KEY_NAMES = ("path", "file_name", "filename", "file", "image")
@@ -51,14 +52,27 @@ def read_metadata(file: Path, *, key: str | None = None) -> Metadata:
     name = _key_column(file, texts, key)
     if pa.types.is_nested(texts[name].type) or pa.types.is_binary(texts[name].type):
         raise MetadataError(f"{file}: expected texts in its column of paths {name!r}, found {texts[name].type}")
-    paths = pa.array([_normalise(path) for path in texts[name].cast(pa.string()).to_pylist()], pa.string())
+    paths = _normalise(texts[name].cast(pa.string()).combine_chunks())
     _check_unique(file, name, paths)
     texts = texts.drop_columns([name])
-    convert_column = _narrow if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan
     columns = texts
     for at, column in enumerate(texts.column_names):
-        columns = columns.set_column(at, column, convert_column(texts[column]))
+        columns = columns.set_column(at, column, lossless(file, texts[column]))
     return Metadata(file, paths, columns, texts)
+
+
+def read_table(file: Path) -> pa.Table:
+    """Read a CSV, TSV, Parquet, JSON (one array of objects) or JSONL table as it is written: CSV and TSV are texts.
+
+    Raises:
+        MetadataError: the file is missing or broken.
+    """
+    return _read(file)
+
+
+def lossless(file: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as it is written in a file, as the type that loses nothing of it; null for NaN."""
+    return _narrow(column) if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan(column)
 
 
 def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
@@ -70,13 +84,13 @@ def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
     Raises:
         MetadataError: no path matches either way.
     """
-    base = metadata.file.absolute().parent
-    readings = [
-        metadata.paths,
-        _relative_to(metadata.paths, base, source.absolute()),
-        _relative_to(metadata.paths, base.resolve(), source.resolve()),
-    ]
-    rows = min((pc.index_in(paths, reading) for reading in readings), key=lambda found: found.null_count)
+    rows: Any = None
+    for reading in _readings(metadata.paths, metadata.file.absolute().parent, source):
+        found = pc.index_in(paths, reading)
+        if rows is None or found.null_count < rows.null_count:
+            rows = found
+        if not rows.null_count:
+            break
     if rows.null_count == len(rows):
         theirs = metadata.paths[0].as_py() if len(metadata.paths) else "nothing"
         raise MetadataError(
@@ -86,8 +100,10 @@ def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
     return rows
 
 
-def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str) -> pa.ChunkedArray:
-    """Cast a column to a type, losing nothing; `where` names file and column.
+def convert(
+    column: pa.ChunkedArray, kind: pa.DataType, *, where: str, remedy: str | None = None
+) -> pa.ChunkedArray:
+    """Cast a column to a type, losing nothing; `where` names file and column, `remedy` what to do about a misfit.
 
     Raises:
         MetadataError: a value doesn't fit: it is named with its row.
@@ -100,7 +116,8 @@ def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str) -> pa.Chu
         return column.cast(kind)
     except pa.ArrowException:
         row, value = _first_misfit(column, kind)
-        remedy = "drop the column from the file" if pa.types.is_string(kind) else 'set its type to "string" in types'
+        if remedy is None:
+            remedy = "drop the column from the file" if pa.types.is_string(kind) else 'set its type to "string" in types'
         raise MetadataError(f"{where}, row {row}: expected {_plain(kind)}, found {value!r}; {remedy}") from None
 
 
@@ -154,11 +171,18 @@ def _narrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
     values = column.drop_null()
     if not len(values):
         return column
-    if pc.all(pc.match_substring_regex(values, _INTEGER)).as_py():
+    if _all_match(values, _INTEGER):
         return column.cast(pa.int64())
-    if pc.all(pc.match_substring_regex(values, _DECIMAL)).as_py() and _decimals_survive(values):
+    if _all_match(values, _DECIMAL) and _decimals_survive(values):
         return column.cast(pa.float64())
     return column
+
+
+def _all_match(values: pa.ChunkedArray, pattern: str) -> bool:
+    # Most columns of text show in their first value what they are.
+    return all(
+        pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values.slice(0, 1), values.slice(1))
+    )
 
 
 def _decimals_survive(values: pa.ChunkedArray) -> bool:
@@ -206,28 +230,50 @@ def _key_column(file: Path, table: pa.Table, key: str | None) -> str:
 
 
 def _check_unique(file: Path, name: str, paths: pa.Array) -> None:
+    if len(paths.unique()) == len(paths):
+        return
     counts = pc.value_counts(paths.drop_null())
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         path = twice[0]["values"].as_py()
-        rows = [number + 1 for number, value in enumerate(paths.to_pylist()) if value == path]
-        raise MetadataError(f"{file}: {name} {path!r} stands in rows {rows[0]} and {rows[1]}; keep one of them")
+        rows = pc.indices_nonzero(pc.equal(paths, path)).to_pylist()
+        raise MetadataError(f"{file}: {name} {path!r} stands in rows {rows[0] + 1} and {rows[1] + 1}; keep one of them")
 
 
-def _normalise(path: str | None) -> str | None:
-    if path is None:
-        return None
-    return unicodedata.normalize("NFC", path.strip().replace("\\", "/").removeprefix("./"))
+def _normalise(paths: pa.Array) -> pa.Array:
+    """Paths without blanks around them, with `/`, without `./`, in NFC."""
+    paths = pc.replace_substring(pc.utf8_trim_whitespace(paths), "\\", "/")
+    dotted = pc.fill_null(pc.starts_with(paths, "./"), False)
+    if pc.any(dotted).as_py():
+        paths = pc.if_else(dotted, pc.utf8_slice_codeunits(paths, 2), paths)
+    return normalised(paths)
+
+
+def _readings(paths: pa.Array, base: Path, source: Path) -> Iterator[pa.Array]:
+    """What metadata's paths may mean: relative to the source, or to the folder `base`, as it is or behind its links."""
+    yield paths
+    for one, other in ((base, source.absolute()), (base.resolve(), source.resolve())):
+        yield _relative_to(paths, one, other)
 
 
 def _relative_to(paths: pa.Array, base: Path, source: Path) -> pa.Array:
     """Paths relative to `base` (or absolute), as paths relative to the source; null where they lead elsewhere."""
+    below = pc.starts_with(paths, "/")
+    full = pc.if_else(below, paths, pc.binary_join_element_wise(f"{base.as_posix().rstrip('/')}", paths, "/"))
+    start = f"{source.as_posix().rstrip('/')}/"
+    inside = pc.fill_null(pc.starts_with(full, start), False)
+    found = pc.if_else(inside, pc.utf8_slice_codeunits(full, len(start)), pa.scalar(None, pa.string()))
+    # `a//b`, `a/./b` and `a/` are other spellings of a path, which pathlib knows.
+    odd = pc.fill_null(pc.match_substring_regex(full, r"//|/\.?(/|$)"), False)
+    if not pc.any(odd).as_py():
+        return found
 
-    def relative(path: str | None) -> str | None:
-        full = base / path if path else base
+    def relative(path: str) -> str | None:
+        full = base / path
         return full.relative_to(source).as_posix() if full.is_relative_to(source) else None
 
-    return pa.array([relative(path) for path in paths.to_pylist()], pa.string())
+    spelt = pa.array([relative(path) for path in paths.filter(odd).to_pylist()], pa.string())
+    return pc.replace_with_mask(found, odd, spelt)
 
 
 def _first_misfit(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[int, Any]:

@@ -137,13 +137,17 @@ def check_root(root: Path) -> None:
 
 
 def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file of the store.
+    """Read a Parquet file of the store, or those of the columns that it has.
 
     Raises:
         StoreCorrupt: it is missing or damaged.
     """
     try:
-        return pq.read_table(path, columns=columns, memory_map=True)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            if columns is None:
+                return file.read()
+            known = [name for name in columns if name in file.schema_arrow.names]
+            return file.read(known).select(known)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreCorrupt(f"{path}: a file of the store is missing or damaged: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,27 +46,58 @@ def by_segment(rows: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
         yield name, order[bounds[at] : bounds[at + 1]]
 
 
+def read_page(root: Path, page: Page, columns: list[str]) -> pa.RecordBatch:
+    """Read those of the columns that a page has."""
+    rows = read_parquet(inside(root, page.file.path), columns=columns).combine_chunks()
+    return pa.record_batch([column.combine_chunks() for column in rows.columns], names=rows.column_names)
+
+
 def write_pages(root: Path, collection: str, rows: pa.Table, old: tuple[Page, ...]) -> tuple[Page, ...]:
     """Write a collection's image rows, sorted by image_id, reusing the old pages that did not change."""
+    ids = rows["image_id"].combine_chunks()
+    return update_pages(root, collection, ids, lambda start, end: rows.slice(start, end - start), old=old)
+
+
+def update_pages(
+    root: Path,
+    collection: str,
+    image_ids: pa.Array,
+    rows: Callable[[int, int], pa.Table],
+    *,
+    old: tuple[Page, ...],
+    untouched: pa.Array | None = None,
+) -> tuple[Page, ...]:
+    """Write the pages of a collection that changed, and reuse the others.
+
+    Args:
+        root: the store.
+        collection: its name.
+        image_ids: (n,) ids of its images, sorted.
+        rows: makes the image rows from one number to another; asked only for what may have changed.
+        old: its pages so far.
+        untouched: (n,) which images are known to have the very rows that they have in the old pages.
+    """
     written: list[Page] = []
-    starts = [*_cuts(rows["image_id"], old), len(rows)]
+    starts = [*_cuts(image_ids, old), len(image_ids)]
     reusable = {page.first: page for page in old}
     for start, end in pairwise(starts):
-        part = rows.slice(start, end - start).combine_chunks()
-        page = reusable.get(part["image_id"][0].as_py())
-        if page is not None and page.rows == len(part) and _same(root, page, part):
-            written.append(page)
-        else:
-            written.append(_write_page(root, collection, part))
+        page = reusable.get(image_ids[start].as_py())
+        if page is not None and page.rows != end - start:
+            page = None
+        if page is None or untouched is None or not pc.all(untouched.slice(start, end - start)).as_py():
+            part = rows(start, end).combine_chunks()
+            if page is None or not _same(root, page, part):
+                page = _write_page(root, collection, part)
+        written.append(page)
     return tuple(written)
 
 
-def _cuts(image_ids: pa.ChunkedArray, old: tuple[Page, ...]) -> list[int]:
+def _cuts(image_ids: pa.Array, old: tuple[Page, ...]) -> list[int]:
     """Row numbers at which pages start: where the old ones did, and in between where one would get too long."""
     if not len(image_ids):
         return []
     firsts = pa.array([page.first for page in old[1:]], pa.string())
-    starts = sorted({0, *pc.search_sorted(image_ids.combine_chunks(), firsts).to_pylist()} - {len(image_ids)})
+    starts = sorted({0, *pc.search_sorted(image_ids, firsts).to_pylist()} - {len(image_ids)})
     cuts: list[int] = []
     for start, end in zip(starts, [*starts[1:], len(image_ids)], strict=True):
         # Halving a page that grew leaves room in both parts; cutting at PAGE_ROWS would leave a full one.

@@ -1,0 +1,42 @@
+"""What a run has written: the files that its snapshot names and the one before did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fpve.store import manifest as manifests
+from fpve.store import segments
+from fpve.store.manifest import Manifest
+
+KINDS = ("images", "vectors", "indexes", "tables", "snapshots")
+
+
+def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | None) -> dict[str, int]:
+    """Bytes of the files of a snapshot that the previous one has not, by kind; 0 where there is no new snapshot.
+
+    `images` are pages, `vectors` rows, `indexes` what is derived of them, `tables` prefixes, quarantine and
+    thumbnails, and `snapshots` manifests.
+    """
+    counts = dict.fromkeys(KINDS, 0)
+    if manifest is None:
+        return counts
+    known = {path for _, path, _ in _files(root, previous)} if previous is not None else set()
+    for kind, path, size in _files(root, manifest):
+        if path not in known:
+            counts[kind] += size
+    counts["snapshots"] = manifests.path_of(root, manifest.snapshot).stat().st_size
+    return counts
+
+
+def _files(root: Path, manifest: Manifest) -> Iterator[tuple[str, str, int]]:
+    """Kind, path and size of each file; a derived one that is not there has none."""
+    for collection in manifest.collections:
+        yield from (("images", page.file.path, page.file.bytes) for page in collection.pages)
+    for segment in manifest.segments:
+        yield "vectors", segment.file.path, segment.file.bytes
+        folder = segments.folder(root, segment)
+        for name in segment.derived:
+            file = folder / name
+            yield "indexes", str(file), file.stat().st_size if file.exists() else 0
+    yield from (("tables", table.file.path, table.file.bytes) for table in manifest.tables)
