@@ -94,6 +94,8 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
         whole = _without(Snapshot(root, found[newest]), set(bad), last, notes)
         manifests.publish(root, whole)
         published = whole.snapshot
+        # What was made again to the bit has the name of what was damaged, and is in its place already.
+        bad = {name: one for name, one in bad.items() if name not in {file.path for file in whole.files}}
     _lose_manifests(root, found, damaged, notes)
     # The files after the manifests that name them: killed in between, a repair is only begun again.
     broken = {number for one in bad.values() for number in one.snapshots}
