@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fpve.pipeline.check import check
     from fpve.pipeline.encode import encode
     from fpve.pipeline.init import init
+    from fpve.pipeline.label import LabelReport, label
     from fpve.pipeline.report import RunReport
     from fpve.records import Evaluation, Hits, Predictions
     from fpve.status import Status
@@ -38,6 +39,7 @@ __all__ = [
     "open",
     "run",
     "encode",
+    "label",
     "check",
     "init",
     "load_job",
@@ -53,6 +55,7 @@ __all__ = [
     "Predictions",
     "Evaluation",
     "RunReport",
+    "LabelReport",
     "Status",
     "Verification",
     "Repair",
@@ -71,6 +74,7 @@ _HOMES = {
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",
     "init": "fpve.pipeline.init",
+    **dict.fromkeys(("label", "LabelReport"), "fpve.pipeline.label"),
     "RunReport": "fpve.pipeline.report",
     **dict.fromkeys(("verify", "Verification"), "fpve.maintenance.verify"),
     **dict.fromkeys(("repair", "Repair"), "fpve.maintenance.repair"),

@@ -27,7 +27,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 
 
 def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
-    """Answer one SQL query over the views `images`, `vectors`, `prefixes`, `quarantine` and `runs`.
+    """Answer one SQL query over the views `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
 
     Raises:
         QueryError: it is not one valid query, or it reaches for anything but these views.
@@ -35,7 +35,7 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
     with _connect() as connection:
         connection.register("images", snapshot.images)
         connection.register("vector_rows", snapshot.vector_rows())
-        for name in ("prefixes", "quarantine"):
+        for name in ("prefixes", "quarantine", "labels"):
             connection.register(name, snapshot.table(name))
         connection.register("runs", snapshot.runs())
         connection.execute(

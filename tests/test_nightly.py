@@ -279,7 +279,10 @@ def test_metrics_of_a_run(job_file: Path, pictures: Path) -> None:
     expected = {
         "fpve_run_success": 1,
         "fpve_run_images/new": 12,
+        "fpve_run_images/moved": 0,
         "fpve_run_images/changed": 0,
+        "fpve_run_images/prefix_changed": 0,
+        "fpve_run_images/metadata_changed": 0,
         "fpve_run_images/unchanged": 0,
         "fpve_run_images/removed": 0,
         "fpve_run_encoded": 12,

@@ -9,7 +9,7 @@ import sys
 import click
 
 from fpve._version import __version__
-from fpve.cli import demo, jobs, queries, stores
+from fpve.cli import demo, jobs, labels, queries, stores
 from fpve.cli.signals import Interrupted, interruptible, leave
 from fpve.errors import FpveError
 
@@ -28,7 +28,7 @@ def cli() -> None:
     """
 
 
-for _command in (*jobs.COMMANDS, *queries.COMMANDS, *stores.COMMANDS, *demo.COMMANDS):
+for _command in (*jobs.COMMANDS, *labels.COMMANDS, *queries.COMMANDS, *stores.COMMANDS, *demo.COMMANDS):
     cli.add_command(_command)
 
 

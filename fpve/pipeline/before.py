@@ -68,6 +68,7 @@ class Before:
                 own.prefix.slice(start, end - start),
                 still,
                 {name: metadata[name].slice(start, end - start) if name in metadata else None for name in names},
+                {name: mask.slice(start, end - start) for name, mask in own.labelled.items()},
             )
             for page, (start, end) in zip(pages, pairwise(bounds), strict=True)
         ]
@@ -90,7 +91,13 @@ def _nothing(count: int) -> Before:
 
 
 def _compare(
-    root: Path, page: Page, files: pa.Table, prefix: pa.Array, still: pa.Array, metadata: dict[str, pa.Array | None]
+    root: Path,
+    page: Page,
+    files: pa.Table,
+    prefix: pa.Array,
+    still: pa.Array,
+    metadata: dict[str, pa.Array | None],
+    labelled: dict[str, pa.Array],
 ) -> Before:
     """Compare one page with the files whose ids would lie in it."""
     ids = files["image_id"].combine_chunks()
@@ -115,8 +122,9 @@ def _compare(
             same_metadata, pc.fill_null(pc.equal(rows["path"], files["path"].combine_chunks()), False)
         )
     kept = [name for name in metadata if name in rows.schema.names]
-    had = _any_value([rows[name] for name in kept], len(ids))
-    has = _any_value([values for name in kept if (values := metadata[name]) is not None], len(ids))
+    # A label is not the job's: it can't make up for a table that was cut off, nor is it missing from one.
+    had = _any_value({name: rows[name] for name in kept}, labelled, len(ids))
+    has = _any_value({name: values for name in kept if (values := metadata[name]) is not None}, labelled, len(ids))
     return Before(
         rows=page.rows,
         known=known,
@@ -134,11 +142,12 @@ def _gone(root: Path, page: Page, ids: pa.Array, still: pa.Array) -> pa.Table:
     return pa.Table.from_batches([rows.filter(pc.invert(here))]).cast(GONE)
 
 
-def _any_value(columns: list[pa.Array], count: int) -> pa.Array:
-    """(n,) which rows have a value in any column."""
+def _any_value(columns: dict[str, pa.Array], labelled: dict[str, pa.Array], count: int) -> pa.Array:
+    """(n,) which rows have a value in any column that is not a label."""
     found = pa.repeat(False, count)
-    for column in columns:
-        found = pc.or_(found, column.is_valid())
+    for name, column in columns.items():
+        own = pc.and_not(column.is_valid(), labelled[name]) if name in labelled else column.is_valid()
+        found = pc.or_(found, own)
     return found
 
 

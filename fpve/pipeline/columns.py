@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ class FileColumns:
         columns: its names and types.
         prefix: (n,) prefix texts, null where there is none.
         without_metadata, unmatched_metadata: files and metadata rows without a partner.
+        labelled: (n,) by the name of a column that has labels, which of its values are labels.
     """
 
     metadata: pa.Table
@@ -44,6 +45,7 @@ class FileColumns:
     prefix: pa.Array
     without_metadata: int
     unmatched_metadata: int
+    labelled: dict[str, pa.Array] = field(default_factory=dict)
 
 
 def read_given(config: CollectionConfig) -> Given:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,8 +98,10 @@ class Journal:
             OSError: the metrics can't be written. (A report that can't be written is an event.)
         """
         if report.published and self._store is not None:
-            manifest = manifests.load(self._store, report.snapshot)
-            self.events.send("published", snapshot=manifest.snapshot, bytes=manifest.bytes)
+            # Somebody may have pruned it since.
+            with suppress(StoreError):
+                manifest = manifests.load(self._store, report.snapshot)
+                self.events.send("published", snapshot=manifest.snapshot, bytes=manifest.bytes)
         self.events.send("run_finished", **_without_job(report))
         self._keep_report(report)
         if self._metrics is not None and not self._dry_run:

@@ -13,6 +13,8 @@ from fpve.store.files import write_durably
 from fpve.store.manifest import Manifest
 from fpve.store.runs import last_success
 
+# What became of images, each counted once.
+_CHANGES = ("new", "moved", "changed", "prefix_changed", "metadata_changed", "unchanged", "removed")
 # The collector runs as a user of its own.
 _MODE = 0o644
 
@@ -57,7 +59,7 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
     for stage, seconds in report.seconds.items():
         if stage != "total":
             gauge("run_seconds", "Wall time of a stage of the last run.", seconds, stage=stage)
-    for change in ("new", "changed", "unchanged", "removed"):
+    for change in _CHANGES:
         gauge("run_images", "Images that the last run found, by change.", getattr(report, change), change=change)
     gauge("run_encoded", "Pictures that the last run sent through the vision model.", report.encoded)
     gauge("run_fused", "Vectors that the last run made from stored features.", report.fused)

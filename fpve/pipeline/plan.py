@@ -13,6 +13,7 @@ from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, StoreConflict
 from fpve.pipeline.before import Before
 from fpve.pipeline.columns import FileColumns, file_columns, read_given
+from fpve.pipeline.labels import with_labels
 from fpve.pipeline.models import recipe_of
 from fpve.pipeline.moves import guess_moves
 from fpve.progress import Progress
@@ -177,6 +178,7 @@ def plan_collection(
     given = read_given(config)
     scan = scan_folder(config.source, collection=config.name, include=config.include, exclude=config.exclude)
     own = file_columns(config, given, scan.files, entry.columns if entry else ())
+    own = with_labels(own, scan.files, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
     del given
     skipped = [f"{config.name}/{normalise(one.path)}" for one in scan.skipped]

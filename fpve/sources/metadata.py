@@ -100,9 +100,7 @@ def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
     return rows
 
 
-def convert(
-    column: pa.ChunkedArray, kind: pa.DataType, *, where: str, remedy: str | None = None
-) -> pa.ChunkedArray:
+def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str, remedy: str | None = None) -> pa.ChunkedArray:
     """Cast a column to a type, losing nothing; `where` names file and column, `remedy` what to do about a misfit.
 
     Raises:
@@ -117,7 +115,8 @@ def convert(
     except pa.ArrowException:
         row, value = _first_misfit(column, kind)
         if remedy is None:
-            remedy = "drop the column from the file" if pa.types.is_string(kind) else 'set its type to "string" in types'
+            text = pa.types.is_string(kind)
+            remedy = "drop the column from the file" if text else 'set its type to "string" in types'
         raise MetadataError(f"{where}, row {row}: expected {_plain(kind)}, found {value!r}; {remedy}") from None
 
 
@@ -181,7 +180,8 @@ def _narrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _all_match(values: pa.ChunkedArray, pattern: str) -> bool:
     # Most columns of text show in their first value what they are.
     return all(
-        pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values.slice(0, 1), values.slice(1))
+        pc.all(pc.match_substring_regex(part, pattern), min_count=0).as_py()
+        for part in (values.slice(0, 1), values.slice(1))
     )
 
 

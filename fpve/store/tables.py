@@ -1,4 +1,4 @@
-"""The small tables beside images and vectors: prefixes, quarantine and thumbnails."""
+"""The small tables beside images and vectors: prefixes, quarantine, thumbnails and labels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fpve.store.schema import conform
 PREFIXES = "prefixes"
 QUARANTINE = "quarantine"
 THUMBNAILS = "thumbnails"
+LABELS = "labels"
 
 # About 600 kB a group: little to read for one picture, little to say of each group in the footer.
 _THUMBNAIL_GROUP = 128
@@ -49,6 +50,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("width", pa.int32(), nullable=False),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("jpeg", pa.binary(), nullable=False),
+        ]
+    ),
+    # What people said of images: it wins over the job's metadata. `value` is a text, whatever the column's type.
+    LABELS: pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("type", pa.string(), nullable=False),
+            pa.field("value", pa.string(), nullable=False),
+            pa.field("at", _UTC, nullable=False),
         ]
     ),
 }
