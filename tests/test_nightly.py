@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from samples import draw, make_job
 
 import fpve
 from fpve._version import __version__
+from fpve.cli import cli
 from fpve.cli.log import JsonFormatter
 from fpve.config import EncoderConfig, Encoders, Job, Limits
 from fpve.errors import GuardError, JobError, StoreLocked
@@ -205,6 +208,14 @@ def test_a_log_on_stderr(job_file: Path) -> None:
     assert (lines[0]["event"], lines[-1]["event"]) == ("run_started", "run_finished")
 
 
+def test_a_log_on_a_full_disk_costs_one_line(job_file: Path) -> None:
+    """The run goes on, publishes and succeeds."""
+    done = command("run", job_file, "--log", "/dev/full")
+    assert done.stderr.splitlines()[0] == "fpve: the log can't be written: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr
+    assert fpve.open(job_file.parent / "store").snapshot == 1
+
+
 def test_a_failed_run_is_in_the_log(job_file: Path) -> None:
     """A mistake is one line without a traceback, also where it is in the job file."""
     log = job_file.parent / "log.jsonl"
@@ -384,6 +395,33 @@ def test_a_signal_that_was_ignored_stays_ignored(job_file: Path) -> None:
     finally:
         process.kill()
     assert fpve.open(job_file.parent / "store").snapshot == 1
+
+
+def test_the_examples_are_commands_that_work() -> None:
+    """Service and crontab run `fpve run` with options that it has, and take quarantined inputs for success."""
+    folder = Path(__file__).parents[1] / "scripts/nightly"
+    service = configparser.ConfigParser(interpolation=None, strict=False)
+    service.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(folder / "fpve@.service")
+    assert service["Service"]["SuccessExitStatus"] == "3"
+    line = (folder / "crontab").read_text().splitlines()[-1]
+    assert line.endswith("|| [ $? -eq 3 ]")
+    known = {option for parameter in cli.commands["run"].params for option in parameter.opts}
+    for text in (service["Service"]["ExecStart"], line):
+        words = text.split()
+        assert words[words.index("/opt/fpve/bin/fpve") + 1] == "run"
+        assert {word for word in words if word.startswith("--")} == {"--log", "--metrics"} <= known
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """Nothing is wrong with service and timer in the eyes of systemd itself."""
+    for unit in (Path(__file__).parents[1] / "scripts/nightly").glob("fpve@.*"):
+        # It wants the program to be there.
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/fpve/bin/fpve", "/bin/true"))
+    words = ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.iterdir())]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import logging
 import logging.handlers
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from fpve.events import LOGGER
@@ -52,7 +52,9 @@ def log_to(target: str | None) -> Iterator[None]:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
         LOGGER.propagate = propagate
-        handler.close()
+        with suppress(OSError):
+            # It flushes once more; that the disk is full has been said.
+            handler.close()
 
 
 class _SaysOnce:

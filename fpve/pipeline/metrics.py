@@ -31,7 +31,11 @@ def write_metrics(path: Path, report: RunReport, store: Path | None) -> None:
         temporary.write_bytes(data)
         temporary.chmod(_MODE)
 
-    write_durably(path, write)
+    try:
+        write_durably(path, write)
+    except OSError as error:
+        # It names a temporary file.
+        raise OSError(error.errno, f"the metrics can't be written: {error.strerror}", str(path)) from error
 
 
 def metrics_text(report: RunReport, store: Path | None) -> bytes:
