@@ -46,6 +46,7 @@ def commit(
     header: Header,
     collections: list[Ready],
     sources: Iterable[Segment | Shard],
+    summary: dict[str, int],
 ) -> Manifest | None:
     """Write all files of a new snapshot, then the manifest that names them.
 
@@ -55,6 +56,7 @@ def commit(
         header: what the manifest says besides.
         collections: the job's collections; all others stay as they are.
         sources: where the collections' vectors are.
+        summary: numbers of images by what became of them, for the history.
 
     Returns:
         The new manifest; None if it would say what the last one says.
@@ -90,6 +92,7 @@ def commit(
         collections=tuple(sorted((*others, *entries), key=lambda one: one.name)),
         segments=all_segments,
         tables=tuple(sorted({*kept_tables, *new_tables}, key=lambda one: (one.name, one.file.path))),
+        summary=summary,
     )
     if last is not None and manifest.says_the_same(last):
         return None

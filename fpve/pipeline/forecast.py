@@ -91,7 +91,7 @@ def _rate(base: Snapshot | None) -> tuple[float, str]:
     if base is not None:
         runs = base.runs()
         told = pc.and_(pc.greater_equal(runs["encoded"], WORTHWHILE), pc.greater(runs["images_per_second"], 0))
-        found = runs.filter(pc.fill_null(told, False))
+        found = runs.filter(pc.fill_null(told, False)).sort_by("started_at")
         if len(found):
             rate, started = (found[name][len(found) - 1].as_py() for name in ("images_per_second", "started_at"))
             return rate, f"{rate:,.1f} images/s, as in the run of {started:%Y-%m-%d %H:%M} UTC"

@@ -162,11 +162,12 @@ class _Runner:
         with self.timed("encode"):
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
+        changes = _total(one.changes() for one in contents)
         self.report = replace(
             self.report,
             quarantined=sum(len(one) for one in quarantines),
             images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
-            **_total(one.changes() for one in contents),
+            **changes,
         )
         self.journal.quarantined(quarantines)
         limits = self.job.limits
@@ -185,7 +186,7 @@ class _Runner:
             ]
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
-            manifest = commit(self.job.store, plan.base, header, ready, sources)
+            manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
             for content in contents:
                 state = content.scan_state(plan.scanned_at)
                 if state is not None:
