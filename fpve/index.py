@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,17 +69,8 @@ def build_exact(vectors: Floats, folder: Path) -> tuple[str, ...]:
     index = _exact(vectors)
     path = folder / EXACT_FILE
 
-    def write(out: Path) -> None:
-        try:
-            faiss.write_index(index, str(out))
-        except RuntimeError as error:
-            # FAISS says the system's reason in its text only.
-            full = os.strerror(errno.ENOSPC) in str(error)
-            code = errno.ENOSPC if full else errno.EIO
-            raise OSError(code, os.strerror(code), str(path)) from error
-
-    # write_index itself neither fsyncs nor writes under a temporary name.
-    write_durably(path, write)
+    # Not write_index: on a full disk it can lose the last bytes, and says so on stderr only.
+    write_durably(path, lambda out: out.write_bytes(faiss.serialize_index(index).data))
     write_durably(_checksum_path(path), lambda out: out.write_bytes(_checksum_line(path)))
     return EXACT_FILES
 

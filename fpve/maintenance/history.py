@@ -53,7 +53,7 @@ def _row(manifest: Manifest) -> dict[str, object]:
     return {
         "snapshot": manifest.snapshot,
         "created_at": datetime.fromisoformat(manifest.created_at),
-        "operation": manifest.operation,
+        "operation": manifest.operation + (f" to {manifest.summary['to']}" if "to" in manifest.summary else ""),
         "images": manifest.rows,
         "vectors": sum(segment.rows for segment in manifest.segments),
         "segments": len(manifest.segments),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from fpve.errors import StoreNotFound
 from fpve.store import manifest as manifests
+from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
+from fpve.store.manifest import Manifest
+from fpve.store.tables import PREFIXES, THUMBNAILS
 
 
 def rollback(path: str | os.PathLike[str], to: int | None = None) -> int:
     """Publish a new snapshot that holds what snapshot `to` held, by default the last one before the newest.
 
     Nothing is deleted, so a rollback can be rolled back. A damaged newest snapshot is gone back from in the same way.
-    The next run brings the store up to date with its sources again.
+    The next run brings the store up to date with its sources again; vectors that were made since snapshot `to` are kept
+    for it.
 
     Returns:
         The new snapshot's number.
@@ -35,6 +40,23 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> int:
             older = ", ".join(str(one) for one in sorted(found) if one != newest) or "none"
             asked = "an older snapshot" if to is None else f"snapshot {to}"
             raise StoreNotFound(f"{root}: can't go back to {asked}; the newest is {newest}, before it there is {older}")
-        manifest = manifests.successor(found[target], newest, operation=f"rollback to {target}")
+        manifest = manifests.successor(found[target], newest, operation="rollback", summary={"to": target})
+        if newest in found:
+            manifest = _with_vectors_of(found[newest], manifest, root)
         manifests.publish(root, manifest)
     return manifest.snapshot
+
+
+def _with_vectors_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
+    """A manifest that also names what a newer one has of vectors, thumbnails and prefixes, as far as it is there."""
+    if [one.fingerprint for one in newer.encoders.values()] != [one.fingerprint for one in manifest.encoders.values()]:
+        return manifest
+    if newer.fusion.mode != manifest.fusion.mode:
+        return manifest
+    segments = {one.name: one for one in (*newer.segments, *manifest.segments) if is_there(root, one.file)}
+    added = [one for one in newer.tables if one.name in (THUMBNAILS, PREFIXES) and is_there(root, one.file)]
+    return replace(
+        manifest,
+        segments=tuple(segments[name] for name in sorted(segments)),
+        tables=tuple(sorted({*manifest.tables, *added}, key=lambda one: (one.name, one.file.path))),
+    )

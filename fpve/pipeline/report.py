@@ -38,10 +38,11 @@ class RunReport:
         downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode
             everything.
         language_model_requests: 0, for no rule has a language model write texts yet.
-        seconds: wall time of the stages `plan`, `encode`, `fuse`, `commit`, and `total`.
+        seconds: wall time of the stages `plan`, `encode`, `fuse`, `commit`, `compact`, and `total`.
         images_per_second: encoded over the encoding stage's wall time; None if nothing was encoded.
         snapshot: the newest snapshot after the run; None if there is none.
         published: whether this run made it.
+        compacted: whether small files had become many, and were merged into a snapshot after that of the run.
         dry_run: whether nothing was written.
         error: why a run failed; None if it did not.
     """
@@ -73,6 +74,7 @@ class RunReport:
     images_per_second: float | None = None
     snapshot: int | None = None
     published: bool = False
+    compacted: bool = False
     dry_run: bool = False
     error: str | None = None
 

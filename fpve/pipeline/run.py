@@ -22,6 +22,7 @@ from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SourceNotFound, StoreCorrupt
 from fpve.fusion import Fusion
+from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import Header, commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
@@ -37,7 +38,7 @@ from fpve.progress import Progress, SilentProgress
 from fpve.sources.folder import has_vanished
 from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
-from fpve.store.manifest import EncoderRef, FusionRef
+from fpve.store.manifest import EncoderRef, FusionRef, Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.scanstate import write_scan_state
 from fpve.store.snapshot import Snapshot
@@ -201,6 +202,17 @@ class _Runner:
             published=manifest is not None,
             snapshot=manifest.snapshot if manifest else self.report.snapshot,
         )
+        if manifest is not None:
+            with self.timed("compact"):
+                self._compact(manifest)
+
+    def _compact(self, published: Manifest) -> None:
+        """Merge small files where they have become many."""
+        done = compact_if_due(self.job.store, progress=self.progress)
+        if done.published:
+            merged = bytes_written(self.job.store, manifests.load(self.job.store, done.snapshot), published)
+            total = {kind: size + merged[kind] for kind, size in self.report.bytes_written.items()}
+            self.report = replace(self.report, bytes_written=total, compacted=True, snapshot=done.snapshot)
 
     def _header(self, base: Snapshot | None) -> tuple[Header, Target]:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""

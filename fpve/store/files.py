@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from fpve.errors import StoreConflict, StoreCorrupt
 NAME_DIGITS = 16
 # The directories of a store; what each holds is in docs/store.md.
 LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
+# What the files in them are called: nothing else is taken for a part of a store, nor deleted.
+_OURS = re.compile(
+    r"\.[0-9a-f]{16}(\.\w+)?\.tmp|[0-9a-f]{16}\.parquet|(rows|thumbnails)\.parquet|exact\.faiss(\.sha256)?"
+    r"|shard\.json|writer\.json|lock|\d{20}\.json|\d{8}T\d{6}Z-[0-9a-f]{8}\.json"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +135,17 @@ def check_root(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise StoreConflict(f"{root}: expected a directory for the store, found a file")
     found = sorted(path.name for path in root.iterdir()) if root.exists() else []
-    # A run that was killed before its first snapshot has left its lock and some of its directories, or empty ones only.
-    begun = (root / "state" / "lock").exists() or not any(one.is_file() for one in root.rglob("*"))
+    # What a run leaves that was killed before its first snapshot, or whose store was emptied under it: its lock, or
+    # at least nothing but files of the kinds that it writes.
+    begun = (root / "state" / "lock").exists() or all(path.is_dir() or is_ours(path) for path in root.rglob("*"))
     ours = begun and set(found) <= set(LAYOUT)
     if found and not ours and not any((root / "snapshots").glob("*.json")):
         raise StoreConflict(f"{root}: no store, and not empty (it holds {found[0]!r}); name a new directory")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is called as the files of a store are."""
+    return _OURS.fullmatch(path.name) is not None or path.parent.name == "scan"
 
 
 def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:

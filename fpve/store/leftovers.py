@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fpve.store.files import is_ours
 from fpve.store.manifest import Manifest
 
 # Where each file is named by a manifest, or has no business.
@@ -13,10 +14,13 @@ _TEMPORARY = ".*.tmp"
 
 
 def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:
-    """Files that none of the manifests names, temporary ones of other directories among them; never in `pending/`."""
+    """Files that none of the manifests names, temporary ones of other directories among them; never in `pending/`.
+
+    Files that are not called as those of a store are somebody else's.
+    """
     named = {root / name for manifest in manifests for name in _names(manifest)}
     for folder in _NAMED:
-        yield from (path for path in _files(root / folder) if path not in named)
+        yield from (path for path in _files(root / folder) if path not in named and is_ours(path))
     for folder in ("snapshots", "runs", "state"):
         yield from sorted((root / folder).rglob(_TEMPORARY))
 

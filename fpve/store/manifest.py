@@ -10,7 +10,7 @@ import secrets
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -27,6 +27,7 @@ _FOLDER = "snapshots"
 # Twenty digits hold any 64-bit number, so that names sort as numbers do.
 _NAME = re.compile(r"(\d{20})\.json")
 _STRICT = ConfigDict(extra="forbid", strict=True)
+Operation = Literal["run", "label", "compact", "rollback", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,8 @@ class Manifest:
         created_at: UTC, ISO 8601.
         columns: the one schema of all metadata.
         encoders: `image` and, where the store has prefixes, `text`.
-        operation: what published it: `run`, `label`, `compact`, `rollback to 5`, `repair`.
-        summary: numbers of images by what became of them since the parent, as a run reports them.
+        operation: what published it.
+        summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one.
     """
 
     __pydantic_config__ = _STRICT
@@ -160,7 +161,7 @@ class Manifest:
     collections: tuple[Collection, ...]
     segments: tuple[Segment, ...]
     tables: tuple[Table, ...]
-    operation: str = "run"
+    operation: Operation = "run"
     summary: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -278,7 +279,7 @@ def publish(root: Path, manifest: Manifest) -> None:
     fsync_directory(target.parent)
 
 
-def successor(manifest: Manifest, newest: int, *, operation: str, **changes: Any) -> Manifest:
+def successor(manifest: Manifest, newest: int, *, operation: Operation, **changes: Any) -> Manifest:
     """A manifest that follows snapshot `newest`, and holds what another one holds, but for `changes`."""
     return replace(
         manifest,
@@ -287,8 +288,7 @@ def successor(manifest: Manifest, newest: int, *, operation: str, **changes: Any
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         written_by=f"fpve {__version__}",
         operation=operation,
-        summary={},
-        **changes,
+        **{"summary": {}, **changes},
     )
 
 

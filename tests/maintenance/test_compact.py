@@ -98,7 +98,7 @@ def test_a_vector_that_two_segments_hold_becomes_one(job: Job, pictures: Path) -
     both = (*manifest.segments, replace(doubled, derived=derived))
     manifests.publish(
         job.store,
-        manifests.successor(manifest, 1, operation="test", segments=both, collections=(collection,)),
+        manifests.successor(manifest, 1, operation="label", segments=both, collections=(collection,)),
     )
     assert fpve.verify(job.store).ok
     assert fpve.compact(job.store).segments == (1, len(both))

@@ -85,8 +85,8 @@ def test_a_reader_that_refreshes_lets_go(store: Path) -> None:
 def test_leftovers_are_deleted_when_they_are_old(store: Path) -> None:
     """Temporary files and pages of killed runs, and finished shards that a week has not taken up."""
     leftovers = [
-        store / "images/pets/.0123.parquet.tmp",
-        store / "snapshots/.4567.tmp",
+        store / "images/pets/.0123456789abcdef.parquet.tmp",
+        store / "snapshots/.0123456789abcdef.tmp",
         store / "images/gone/0123456789abcdef.parquet",
         store / "pending/0123456789abcdef/rows.parquet",
     ]

@@ -26,7 +26,7 @@ def newest(store: Path) -> Manifest:
 
 def test_a_whole_store_has_no_problem(store: Path) -> None:
     """Everything that three snapshots name is counted once, and what no snapshot names is no problem."""
-    (store / "images/pets/leftover.parquet").write_bytes(b"of a killed run")
+    (store / "images/pets/0123456789abcdef.parquet").write_bytes(b"of a killed run")
     found = fpve.verify(store)
     assert (found.ok, found.problems, found.snapshots) == (True, (), (1, 2, 3))
     assert found.files == len({file for number in (1, 2, 3) for file in manifests.load(store, number).files})

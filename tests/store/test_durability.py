@@ -15,7 +15,7 @@ from fpve.store import manifest as manifests
 
 
 def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a manifest gets its name, its bytes, the files that it names, and the names on the way to them are synced."""
+    """When a manifest gets its name, its bytes, the files that it names, and the names on the way there are synced."""
     synced: set[int] = set()
     # Directories with a name in them that is newer than their last fsync.
     unsure: set[int] = set()
