@@ -132,3 +132,14 @@ def test_pruning_does_not_hurt_the_next_run(store: Path, job: Job, pictures: Pat
     draw(pictures / "cat/more.png", 500)
     report = fpve.run(job)
     assert (report.encoded, report.snapshot) == (1, 5)
+
+
+def test_other_peoples_files_are_left_alone(store: Path) -> None:
+    """What is not called as a store's files are is no leftover, wherever it lies and however old it is."""
+    foreign = [store / "images/pets/photo.jpg", store / "images/train-0000.parquet", store / "tables/notes.json"]
+    for path in foreign:
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    fpve.prune(store, keep=1, grace=NOW)
+    assert all(path.exists() for path in foreign)
+    assert fpve.verify(store).unnamed_files == 0
