@@ -401,3 +401,14 @@ def _all_keys(snapshot: Snapshot) -> list[dict[str, object]]:
 
 def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_one_of_two_collections_changes(job: Job, pictures: Path, tmp_path: Path) -> None:
+    """A new picture in one collection is encoded beside another collection where all is as it was."""
+    draw(tmp_path / "more" / "one.png", 300)
+    more = CollectionConfig(name="more", source=tmp_path / "more", prefix="one more")
+    both = replace(job, collections=(*job.collections, more))
+    fpve.run(both)
+    draw(tmp_path / "more" / "two.png", 301)
+    report = fpve.run(both)
+    assert (report.encoded, report.new, report.unchanged) == (1, 1, 13)

@@ -71,17 +71,16 @@ class Vectors:
     def locate(self, content_hash: pa.Array, prefix_id: pa.Array) -> pa.Table:
         """For each of n named vectors its `segment` and `row`; null where it has yet to be made."""
         if not len(content_hash):
-            return _ROWS.empty_table().select(["segment", "row"])
+            return _PLACES.empty_table()
         wanted = _names(content_hash, prefix_id)
         if self.keeps_vectors:
             found = pc.index_in(wanted, _names(self._alive["content_hash"], self._alive["prefix_id"]))
             if not found.null_count:
-                return self._alive.select(["segment", "row"]).take(found)
+                # Pages know no nulls in these columns; collections are put together whichever way they were found.
+                return self._alive.select(_PLACES.names).take(found).cast(_PLACES)
         rows = self._every_row()
         rows = rows.filter(rows["as_it_is"])
-        return rows.select(["segment", "row"]).take(
-            pc.index_in(wanted, _names(rows["content_hash"], rows["prefix_id"]))
-        )
+        return rows.select(_PLACES.names).take(pc.index_in(wanted, _names(rows["content_hash"], rows["prefix_id"])))
 
     def features(self, content_hashes: pa.Array) -> Iterator[tuple[str, Floats]]:
         """Recover the raw features (image_dim,) of pictures, each once; unknown ones are passed over."""
@@ -158,6 +157,7 @@ _ROWS = pa.schema(
         pa.field("as_it_is", pa.bool_()),
     ]
 )
+_PLACES = pa.schema([_ROWS.field("segment"), _ROWS.field("row")])
 
 
 def _places(name: str, keys: pa.Table, as_they_are: bool) -> pa.Table:
