@@ -165,7 +165,7 @@ def test_a_log_has_one_object_a_line(job_file: Path, pictures: Path) -> None:
     command("run", job_file, "--log", log, code=3)
     lines = events(log)
     stages = [(line["event"], line["stage"]) for line in lines if str(line["event"]).startswith("stage_")]
-    assert stages == [(f"stage_{what}", stage) for stage in ("plan", "encode", "fuse", "commit") for what in _ENDS]
+    assert stages == [(f"stage_{what}", stage) for stage in _STAGES for what in _ENDS]
     assert [line["event"] for line in lines if not str(line["event"]).startswith("stage_")] == [
         "run_started",
         "planned",
@@ -198,6 +198,7 @@ def test_a_log_has_one_object_a_line(job_file: Path, pictures: Path) -> None:
 
 
 _ENDS = ("started", "finished")
+_STAGES = ("plan", "encode", "fuse", "commit", "compact")
 
 
 def test_a_log_on_stderr(job_file: Path) -> None:
@@ -307,7 +308,7 @@ def test_metrics_of_a_run(job_file: Path, pictures: Path) -> None:
     assert {name: found[name] for name in expected} == expected
     assert start <= found["fpve_run_timestamp_seconds"] == found["fpve_run_last_success_timestamp_seconds"]
     assert {name for name in found if name.startswith("fpve_run_seconds")} == {
-        f"fpve_run_seconds/{stage}" for stage in ("plan", "encode", "fuse", "commit")
+        f"fpve_run_seconds/{stage}" for stage in _STAGES
     }
     labels = next(iter(text_string_to_metric_families(file.read_text()))).samples[0].labels
     assert labels == {"job": "pets", "store": str(job_file.parent / "store")}

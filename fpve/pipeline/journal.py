@@ -97,11 +97,7 @@ class Journal:
         Raises:
             OSError: the metrics can't be written. (A report that can't be written is an event.)
         """
-        if report.published and self._store is not None:
-            # Somebody may have pruned it since.
-            with suppress(StoreError):
-                manifest = manifests.load(self._store, report.snapshot)
-                self.events.send("published", snapshot=manifest.snapshot, bytes=manifest.bytes)
+        self._published(report)
         self.events.send("run_finished", **_without_job(report))
         self._keep_report(report)
         if self._metrics is not None and not self._dry_run:
@@ -110,6 +106,8 @@ class Journal:
     def failed(self, report: RunReport, error: BaseException) -> None:
         """Keep the account of a run that failed, as far as that can be written; raises nothing of its own."""
         report = replace(report, error=one_line(error))
+        # It may have failed at what comes after that.
+        self._published(report)
         unexpected = isinstance(error, Exception) and not isinstance(error, FpveError | OSError)
         self.events.send(
             "run_failed",
@@ -123,6 +121,13 @@ class Journal:
                 write_metrics(self._metrics, report, self._store)
             except (OSError, ImportError) as second:
                 self.events.send("metrics_failed", level=logging.ERROR, error=one_line(second))
+
+    def _published(self, report: RunReport) -> None:
+        if report.published and self._store is not None:
+            # Somebody may have pruned it since; and a run that failed has an error of its own.
+            with suppress(StoreError, OSError):
+                manifest = manifests.load(self._store, report.snapshot)
+                self.events.send("published", snapshot=manifest.snapshot, bytes=manifest.bytes)
 
     def _keep_report(self, report: RunReport) -> None:
         if self._dry_run or self._store is None or not is_store(self._store):
