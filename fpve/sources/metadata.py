@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -86,7 +87,8 @@ def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
     """
     rows: Any = None
     for reading in _readings(metadata.paths, metadata.file.absolute().parent, source):
-        found = pc.index_in(paths, reading)
+        # Tables are often written in the order of the files.
+        found = pa.array(np.arange(len(paths)), pa.int32()) if paths.equals(reading) else pc.index_in(paths, reading)
         if rows is None or found.null_count < rows.null_count:
             rows = found
         if not rows.null_count:

@@ -57,7 +57,7 @@ def walk(
     any_file = False
     suffixes = {one.encode() for one in EXTENSIONS}
     # Per file this loop costs hardly more than listing it and asking for its status, and is to stay so.
-    names, sizes, times = columns.names, columns.sizes, columns.times
+    names, sizes, times, is_regular = columns.names, columns.sizes, columns.times, stat.S_ISREG
     stack = [b""]
     while stack:
         base = stack.pop()
@@ -83,7 +83,7 @@ def walk(
                     except OSError as error:
                         odd.append((base + name, f"can't be read: {error.strerror}"))
                         continue
-                    if not stat.S_ISREG(status.st_mode):
+                    if not is_regular(status.st_mode):
                         if not stat.S_ISDIR(status.st_mode):
                             odd.append((base + name, "not a regular file"))
                         continue

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from fpve.errors import SourceError, SourceNotFound
 from fpve.sources.folder import scan_folder
-from fpve.sources.names import text_path
+from fpve.sources.names import normalised, text_path, text_paths
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -107,3 +109,52 @@ def test_a_source_without_pictures_is_an_error(
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=message):
         scan_folder(make(tmp_path), collection="c")
+
+
+def test_a_scan_is_the_same_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few names are turned into columns at once, each is found with its own folder, size and time."""
+    names = [f"{folder}{number}.jpg" for folder in ("", "a/", "a/b/", "a-b/", "z/") for number in range(3)]
+    touch(tmp_path, *names, "empty/notes.txt")
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"x" * number)
+        os.utime(tmp_path / name, ns=(number, number))
+    whole = scan_folder(tmp_path, collection="c").files
+    assert whole["path"].to_pylist() == sorted(names)
+    rows = {row["path"]: (row["size"], row["mtime_ns"]) for row in whole.to_pylist()}
+    assert rows == {name: (number, number) for number, name in enumerate(names)}
+    for count in (1, 2, 4):
+        monkeypatch.setattr("fpve.sources.walk._AT_ONCE", count)
+        monkeypatch.setattr("fpve.sources.names._AT_ONCE", count)
+        assert scan_folder(tmp_path, collection="c").files.equals(whole)
+
+
+def test_columns_of_names_are_what_single_names_are() -> None:
+    """Decoding and normalising by the column gives what it gives one by one, odd names among plain ones."""
+    raw = [b"plain.png", b"caf\xe9 100%.png", b"50%.png", "u\u0308.png".encode(), "\u00e9.png".encode(), b"\xff%41.png"]
+    texts = text_paths(pa.array(raw, pa.binary()))
+    assert texts.to_pylist() == [text_path(one) for one in raw]
+    assert normalised(texts).to_pylist() == [unicodedata.normalize("NFC", text_path(one)) for one in raw]
+    assert normalised(pa.array(["a", None, "u\u0308"])).to_pylist() == ["a", None, "\u00fc"]
+    plain = pa.array(["a", "b"])
+    assert normalised(plain) is plain
+
+
+def test_links_to_folders_are_no_files(tmp_path: Path) -> None:
+    """A folder whose only entries are links to folders is empty, also where a link is called like a picture."""
+    (tmp_path / "real").mkdir()
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("link", "link.png"):
+        (source / name).symlink_to(tmp_path / "real")
+    with pytest.raises(SourceError, match="the folder is empty"):
+        scan_folder(source, collection="c")
+    touch(source, "link2.png.txt")
+    with pytest.raises(SourceError, match="no pictures in it"):
+        scan_folder(source, collection="c")
+
+
+def test_what_is_excluded_is_not_looked_at(tmp_path: Path) -> None:
+    """A broken link that is not wanted is not reported."""
+    touch(tmp_path, "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert scan_folder(tmp_path, collection="c", exclude=["gone*"]).skipped == ()

@@ -135,3 +135,17 @@ def test_a_wrong_key_column_names_the_nearest(tmp_path: Path) -> None:
     file.write_text("pathname,x\na.png,1\n", encoding="utf-8")
     with pytest.raises(MetadataError, match=r"no column 'pathnam' .*; did you mean 'pathname'"):
         read_metadata(file, key="pathnam")
+
+
+def test_other_spellings_of_a_path_are_the_same_path(tmp_path: Path) -> None:
+    """Blanks, backslashes and `./` are taken away; absolute paths and those from the file's folder may be untidy."""
+    source = tmp_path / "pictures"
+    images = pa.array(["a/1.png", "a/2.png", "\u00fc.png"])
+    for paths in (
+        [" ./a/1.png", "a\\2.png ", "u\u0308.png"],
+        [f"{source}/a/1.png", f"{source}//a/./2.png", f"{source}/u\u0308.png"],
+        ["pictures/a/1.png", "pictures//a/2.png", "./pictures/\u00fc.png"],
+    ):
+        file = tmp_path / "m.csv"
+        file.write_text("path,x\n" + "".join(f"{path},1\n" for path in [*paths, "elsewhere.png"]), encoding="utf-8")
+        assert match(read_metadata(file), images, source).to_pylist() == [0, 1, 2]
