@@ -13,9 +13,9 @@ from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, StoreConflict
 from fpve.pipeline.before import Before
 from fpve.pipeline.columns import FileColumns, file_columns, read_given
-from fpve.pipeline.labels import with_labels
 from fpve.pipeline.models import recipe_of
 from fpve.pipeline.moves import guess_moves
+from fpve.pipeline.overlay import with_labels
 from fpve.progress import Progress
 from fpve.sources.folder import Skipped, scan_folder
 from fpve.sources.names import normalise
