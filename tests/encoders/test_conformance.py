@@ -114,6 +114,11 @@ def test_fingerprint_is_stable_and_follows_what_decides_the_output(case: Case) -
     assert len({fingerprint, *others}) == 1 + len(case.telling)
 
 
+def test_weights_that_are_here_are_said_to_be_here(case: Case) -> None:
+    """None of these encoders would fetch anything, and saying so loads nothing."""
+    assert case.open().available
+
+
 def test_name_is_what_the_configuration_says(case: Case) -> None:
     """An encoder keeps the name by which it was opened."""
     encoder = case.open(batch_size=5)

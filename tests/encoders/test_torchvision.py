@@ -126,8 +126,10 @@ def test_weights_that_torch_hub_holds_are_used(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
-    (cache / "squeezenet1_1-b8a52dc0.pth").write_bytes(vision_weights["pickled"].read_bytes())
     published = open_image_encoder(EncoderConfig(f"torchvision:{tiny_vision}"))
+    assert not published.available
+    (cache / "squeezenet1_1-b8a52dc0.pth").write_bytes(vision_weights["pickled"].read_bytes())
+    assert published.available
     local = open_image_encoder(EncoderConfig(f"torchvision:{tiny_vision}", weights=vision_weights["pickled"]))
     assert published.fingerprint == local.fingerprint
     np.testing.assert_array_equal(published.encode(pictures), local.encode(pictures))
