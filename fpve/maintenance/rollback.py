@@ -6,12 +6,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from fpve.errors import StoreNotFound
 from fpve.store import manifest as manifests
 from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
-from fpve.store.manifest import Manifest
-from fpve.store.tables import PREFIXES, THUMBNAILS
+from fpve.store.manifest import Manifest, Table
+from fpve.store.tables import PREFIXES, THUMBNAILS, read_tables, write_table
 
 
 def rollback(path: str | os.PathLike[str], to: int | None = None) -> int:
@@ -53,10 +56,26 @@ def _with_vectors_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifes
         return manifest
     if newer.fusion.mode != manifest.fusion.mode:
         return manifest
-    segments = {one.name: one for one in (*newer.segments, *manifest.segments) if is_there(root, one.file)}
+    segments = {one.name: one for one in newer.segments if is_there(root, one.file)}
+    # All that the older one needs; `publish` says what of that is gone.
+    segments |= {one.name: one for one in manifest.segments}
     added = [one for one in newer.tables if one.name in (THUMBNAILS, PREFIXES) and is_there(root, one.file)]
+    found = {*manifest.tables, *added}
+    prefixes = sorted((one for one in found if one.name == PREFIXES), key=lambda one: one.file.path)
     return replace(
         manifest,
         segments=tuple(segments[name] for name in sorted(segments)),
-        tables=tuple(sorted({*manifest.tables, *added}, key=lambda one: (one.name, one.file.path))),
+        tables=tuple(
+            sorted(
+                found.difference(prefixes).union(_each_once(root, prefixes)), key=lambda one: (one.name, one.file.path)
+            )
+        ),
     )
+
+
+def _each_once(root: Path, files: list[Table]) -> list[Table]:
+    """Files of prefixes that hold each once: one file, where some of them were merged since."""
+    rows = read_tables(root, PREFIXES, files).combine_chunks()
+    codes = rows["prefix_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    return files if len(first) == len(rows) else [write_table(root, PREFIXES, rows.take(pa.array(first)))]

@@ -17,6 +17,7 @@ from fpve.store.manifest import Segment
 from fpve.store.pages import read_columns
 from fpve.store.pending import Recipe, Shard, finished_shards
 from fpve.store.snapshot import Snapshot
+from fpve.store.tables import THUMBNAILS
 
 
 class Vectors:
@@ -113,10 +114,11 @@ class Vectors:
         if self._all is None:
             parts = []
             if self._features_from is not None:
-                parts += [
-                    _places(segment.name, self._features_from.segment_keys(segment), self._vectors_from is not None)
-                    for segment in self._segments()
-                ]
+                seen = self._seen(self._features_from)
+                for segment in self._segments():
+                    keys = self._features_from.segment_keys(segment)
+                    rows = _places(segment.name, keys, self._vectors_from is not None)
+                    parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=seen)))
             published = {segment.name for segment in self._segments()}
             parts += [
                 _places(shard.name, segments.read_keys(shard.rows_file), True)
@@ -125,6 +127,11 @@ class Vectors:
             ]
             self._all = pa.concat_tables([_ROWS.empty_table(), *parts]).combine_chunks()
         return self._all
+
+    def _seen(self, previous: Snapshot) -> pa.Array:
+        """Content whose size and thumbnail are known: a picture that comes back without them is encoded again."""
+        thumbnails = previous.table(THUMBNAILS, ["content_hash"])["content_hash"]
+        return pa.concat_arrays([_one(self._alive["content_hash"]), _one(thumbnails)])
 
     def _pictures(self) -> pa.Table:
         rows = self._every_row()

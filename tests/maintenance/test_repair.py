@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from samples import draw
 
 import fpve
 from fpve.config import Job
@@ -172,3 +173,15 @@ def test_a_repair_that_is_killed_is_begun_again(
 
 def _die(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_picture_that_comes_back_has_its_thumbnail(store: Path, job: Job, pictures: Path, flip: Flip) -> None:
+    """Where the thumbnail of a picture that was gone could not be made again, the picture is encoded anew with it."""
+    for file in store.glob("tables/thumbnails/*.parquet"):
+        flip(file)
+    fpve.repair(store)
+    draw(pictures / "dog/01.png", 1)
+    assert fpve.run(job).encoded == 1
+    row = Snapshot.open(store).images.to_pylist()[-4]
+    assert (row["image_id"], row["width"], row["height"]) == ("pets/dog/01.png", 40, 30)
+    assert fpve.open(store).thumbnail("pets/dog/01.png") is not None

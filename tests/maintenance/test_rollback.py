@@ -38,6 +38,25 @@ def test_pictures_encoded_since_are_not_encoded_again(store: Path, job: Job, con
     assert fpve.verify(store).ok
 
 
+def test_prefixes_stay_there_once(store: Path) -> None:
+    """Going back beyond a merge of prefixes, which are then in old files and in the merged one, names each once."""
+    before = Snapshot.open(store).table("prefixes").sort_by("prefix_id")
+    fpve.compact(store)
+    fpve.rollback(store)
+    assert Snapshot.open(store).table("prefixes").sort_by("prefix_id").equals(before)
+
+
+def test_a_snapshot_whose_vectors_are_gone_is_no_target(store: Path) -> None:
+    """A segment that is not there any more is an error, and nothing is published."""
+    fpve.compact(store)
+    Snapshot.open(store, 3).segment_folder(Snapshot.open(store, 3).manifest.segments[0]).joinpath(
+        "rows.parquet"
+    ).unlink()
+    with pytest.raises(StoreCorrupt, match=r"rows\.parquet: a file of the store vanished"):
+        fpve.rollback(store, 3)
+    assert Snapshot.open(store).manifest.snapshot == 4
+
+
 def test_a_damaged_newest_snapshot_is_gone_back_from(store: Path) -> None:
     """A store that can't be opened any more can be after a rollback."""
     manifests.path_of(store, 3).write_text("{}")
