@@ -13,13 +13,25 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from torture.children import Kill, Operation, Outcome, in_child
-from torture.world import State, Torn, World, copy_of, damage, in_index, named_files, read_state, use_small_files
+from torture.world import (
+    State,
+    Torn,
+    World,
+    copy_of,
+    damage,
+    in_index,
+    labelled,
+    named_files,
+    read_state,
+    use_small_files,
+)
 
 import fpve
 from fpve.store import manifest as manifests
+from fpve.store.snapshot import Snapshot
 
 # How often each operation is the one that is killed.
-_WEIGHTS = {"run": 10, "compact": 2, "prune": 2, "rollback": 2, "repair": 2}
+_WEIGHTS = {"run": 10, "compact": 2, "prune": 2, "rollback": 2, "repair": 2, "label": 2}
 # Of the kills by time the first moments, before anything is written, teach nothing.
 _SHARE_BY_EVENT = 0.5
 
@@ -87,9 +99,12 @@ class Campaign:
         """The store equals one that a single run made, and compacted and pruned it holds nothing else."""
         store, fresh = self.world.store, self.root / "fresh"
         fpve.run(self.world.job(fresh))
+        self._relabel(fresh)
         once = read_state(fresh)
-        self._note("at the end", read_state(store).differences(once))
-        self.doubled = read_state(store).doubled
+        found = read_state(store)
+        once.labels = found.labels
+        self._note("at the end", found.differences(once))
+        self.doubled = found.doubled
         fpve.compact(store)
         fpve.prune(store, keep=1, grace=timedelta(0))
         found = read_state(store)
@@ -97,6 +112,16 @@ class Campaign:
         self._note("compacted", [f"{found.doubled} vectors are there twice"] if found.doubled else [])
         self._note("pruned", [f"left over: {name}" for name in leftovers(store)])
         self._note("pruned", wrong(store))
+
+    def _relabel(self, fresh: Path) -> None:
+        """Give a new store the labels, but for those of images that are gone."""
+        state = read_state(self.world.store)
+        cells = [(one, name, value) for (one, name), value in state.labels.items() if one in state.images]
+        for column in {name for _, name, _ in cells}:
+            file = self.root / "relabel.csv"
+            lines = [f"{one},{value}" for one, name, value in cells if name == column]
+            file.write_text("\n".join([f"image_id,{column}", *lines]) + "\n", encoding="utf-8")
+            fpve.label(fresh, file)
 
     def _choose(self) -> Operation:
         known = manifests.numbers(self.world.store)
@@ -111,6 +136,9 @@ class Campaign:
             return {"keep": self.rng.choice((1, 1, 3)), "grace": timedelta(0)}
         if name == "rollback":
             return {"to": self.rng.choice(known[:-1])}
+        if name == "label":
+            images = Snapshot.open(self.world.store).images["image_id"].to_pylist()
+            return {"file": self.world.write_labels(images), "undo": self.rng.random() < 0.3}
         return {}
 
     def _spoil(self) -> str:
@@ -142,8 +170,10 @@ class Campaign:
             return whole
         if operation.name == "run":
             self._note(f"{where}, uninterrupted", after.differences(world.expected()))
-        elif operation.name in ("compact", "prune"):
+        elif before is not None and operation.name in ("compact", "prune"):
             self._note(f"{where}, uninterrupted", after.differences(before))
+        elif before is not None and operation.name == "label":
+            self._note(f"{where}, uninterrupted", after.differences(labelled(before, **operation.arguments)))
         self._note(f"{where}, uninterrupted", wrong(trial))
         if self.rng.random() < _SHARE_BY_EVENT and whole.events:
             how, kill = "event", Kill(event=self.rng.randint(1, whole.events))
@@ -182,6 +212,9 @@ class Campaign:
     def _resume(self, where: str) -> None:
         """A run that nobody kills: its result is the model's, and it encodes only what nobody had finished."""
         world = self.world
+        if manifests.numbers(world.store):
+            # As of the snapshot that the killed operation left, be it the old one or the new one.
+            world.labels = read_state(world.store).labels
         known = published_pictures(world.store)
         finished = finished_pictures(world.store)
         needed = world.good_hashes() - known
@@ -245,10 +278,12 @@ def flip(path: Path, bit: int) -> None:
 
 
 def published_pictures(store: Path) -> set[str]:
-    """Content hashes that the newest snapshot has features of."""
+    """Content hashes that the newest snapshot has features and size of."""
     if not manifests.numbers(store):
         return set()
-    return _encoded([store / one.file.path for one in manifests.load(store).segments])
+    snapshot = Snapshot.open(store)
+    seen = {*snapshot.images["content_hash"].to_pylist(), *snapshot.table("thumbnails")["content_hash"].to_pylist()}
+    return seen & _encoded([store / one.file.path for one in snapshot.manifest.segments])
 
 
 def finished_pictures(store: Path) -> set[str]:

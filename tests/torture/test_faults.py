@@ -16,11 +16,13 @@ from typing import NamedTuple
 import pytest
 from torture.children import Kill, Operation, in_child
 from torture.kills import wrong
-from torture.world import CAPTIONS, World, read_state, use_small_files
+from torture.world import CAPTIONS, World, read_state
 
 import fpve
 from fpve.cli import main
 from fpve.store import manifest as manifests
+
+pytestmark = pytest.mark.usefixtures("small_files")
 
 _PAGE = 4096
 # How many events of a run are tried for each thing that can happen.
@@ -45,14 +47,6 @@ class Ended(NamedTuple):
 
 
 Command = Callable[..., Ended]
-
-
-@pytest.fixture(autouse=True)
-def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that they are as they were afterwards.
-    monkeypatch.setattr("fpve.engines.shards.SHARD_ROWS", 0)
-    monkeypatch.setattr("fpve.store.pages.PAGE_ROWS", 0)
-    use_small_files()
 
 
 @pytest.fixture
@@ -267,7 +261,6 @@ def test_a_source_that_vanishes_while_it_is_read(
 @pytest.mark.parametrize("fate", ["store deleted", "store replaced", "sources moved"])
 def test_what_vanishes_in_mid_run_is_an_error_and_heals(world: World, tmp_path: Path, fate: str) -> None:
     """At whichever moment the store or the sources are gone: an error or a whole snapshot, and the next run heals."""
-    use_small_files()
     mark = tmp_path / "mark"
     fpve.run(world.job())
     base = tmp_path / "base"

@@ -5,12 +5,14 @@ The model knows nothing of stores: it keeps pictures and metadata in dictionarie
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import random
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ TOLERANCE = 1e-5
 # Long ago, so that a file's time proves that it did not change, and runs take it from the scan state.
 _OLD = 1_600_000_000_000_000_000
 
+# Columns that are labelled, and the type of their values; the first is one that no job has.
+_LABELS: dict[str, Callable[[str], object]] = {"quality": str, "kind": str, "price": float}
+
 Row = dict[str, Any]
 Vector = NDArray[np.float32]
 
@@ -57,6 +62,8 @@ class State:
     """What one snapshot says: image rows, the vector of each, quarantine, prefixes and thumbnails in use.
 
     Attributes:
+        images: rows without what is null, for a column that is not there says the same.
+        labels: by image_id and column.
         doubled: how many vectors are there once more. That wastes space until `compact`, and is no difference: a shard
             that a killed run published, but did not discard, is taken up again if one of its rows is needed.
     """
@@ -66,12 +73,13 @@ class State:
     quarantine: dict[str, Row] = field(default_factory=dict)
     prefixes: dict[str, str] = field(default_factory=dict)
     thumbnails: dict[str, bytes] = field(default_factory=dict)
+    labels: dict[tuple[str, str], str] = field(default_factory=dict)
     doubled: int = 0
 
     def differences(self, other: State) -> list[str]:
         """What is not the same in another state, a line for each thing; empty if nothing is."""
         found = []
-        for name in ("images", "quarantine", "prefixes", "thumbnails"):
+        for name in ("images", "quarantine", "prefixes", "thumbnails", "labels"):
             mine, theirs = getattr(self, name), getattr(other, name)
             found += [
                 f"{name} {key}: {_short(mine.get(key))} is not {_short(theirs.get(key))}"
@@ -107,6 +115,7 @@ class World:
         root: where everything lies.
         pictures: by collection and path.
         metadata: of collection `pets`, by path; rows of pictures that are gone may stay.
+        labels: by image_id and column.
         template: the prefix rule of `pets`.
     """
 
@@ -115,6 +124,7 @@ class World:
     template: str = CAPTIONS[0]
     pictures: dict[tuple[str, str], Picture] = field(default_factory=dict)
     metadata: dict[str, Row] = field(default_factory=dict)
+    labels: dict[tuple[str, str], str] = field(default_factory=dict)
     _seed: int = 0
 
     @classmethod
@@ -249,11 +259,21 @@ class World:
             lines.append(f"{path},{row['caption'] or ''},{row['kind']},{row['price']}")
         (self.root / "pets.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
+    def write_labels(self, image_ids: list[str]) -> Path:
+        """A file of labels for some of these images."""
+        lines = ["image_id,quality,kind,price"]
+        for image_id in self.rng.sample(image_ids, min(4, len(image_ids))):
+            values = (self.rng.choice("ab"), self.rng.choice(("", "wolf")), self.rng.choice(("", "7.5")))
+            lines.append(f"{image_id},{','.join(values)}")
+        file = self.root / "labels.csv"
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return file
+
     # The model
 
     def expected(self) -> State:
         """What a store must hold after a run."""
-        state = State()
+        state = State(labels=dict(self.labels))
         for (collection, path), picture in self.pictures.items():
             image_id = f"{collection}/{path}"
             if not picture.good:
@@ -263,7 +283,8 @@ class World:
             known = self.metadata.get(path, {}) if collection == "pets" else {}
             metadata = {name: known.get(name) for name in ("caption", "kind", "price")}
             prefix = self._prefix(metadata) if collection == "pets" else None
-            state.images[image_id] = {
+            labels = {name: _LABELS[name](value) for (one, name), value in self.labels.items() if one == image_id}
+            row = {
                 "image_id": image_id,
                 "collection": collection,
                 "path": path,
@@ -274,7 +295,9 @@ class World:
                 "prefix_id": None if prefix is None else prefix_id(prefix),
                 "prefix": prefix,
                 **metadata,
+                **labels,
             }
+            state.images[image_id] = _without_null(row)
             state.vectors[image_id] = vector_of(picture.content_hash, prefix)
             state.thumbnails[picture.content_hash] = _CONTENT[picture.content_hash].thumbnail
             if prefix is not None:
@@ -386,16 +409,36 @@ def read_state(store: Path, at: int | None = None) -> State:
                 raise Torn(f"{image_id} is there twice")
             if keys[segment][at_row] != {"content_hash": row["content_hash"], "prefix_id": row["prefix_id"]}:
                 raise Torn(f"{image_id} points to the vector of another")
-            state.images[image_id] = row
+            state.images[image_id] = _without_null(row)
             state.vectors[image_id] = vectors[segment][at_row]
     for row in snapshot.table("quarantine").to_pylist():
         if row["image_id"] in state.quarantine:
             raise Torn(f"{row['image_id']} is in quarantine twice")
         state.quarantine[row["image_id"]] = {name: row[name] for name in ("path", "content_hash", "reason")}
+    for row in snapshot.table("labels").to_pylist():
+        state.labels[row["image_id"], row["column"]] = row["value"]
     _read_in_use(snapshot, state)
     every = [(one["content_hash"], one["prefix_id"]) for table in keys.values() for one in table]
     state.doubled = len(every) - len(set(every))
     return state
+
+
+def labelled(before: State, file: Path, *, undo: bool) -> State:
+    """What a state becomes by a file of labels; a cell that is taken back is empty until the next run."""
+    after = replace(before, images={name: dict(row) for name, row in before.images.items()}, labels={**before.labels})
+    with file.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            image_id = row.pop("image_id")
+            for name, value in row.items():
+                if not value or (undo and (image_id, name) not in before.labels):
+                    continue
+                if undo:
+                    del after.labels[image_id, name]
+                    after.images[image_id].pop(name, None)
+                else:
+                    after.labels[image_id, name] = value
+                    after.images[image_id][name] = _LABELS[name](value)
+    return after
 
 
 def _read_in_use(snapshot: Snapshot, state: State) -> None:
@@ -403,7 +446,7 @@ def _read_in_use(snapshot: Snapshot, state: State) -> None:
     prefixes = [(row["prefix_id"], row["text"]) for row in snapshot.table("prefixes").to_pylist()]
     if len(prefixes) != len(dict(prefixes)):
         raise Torn("a prefix is there twice")
-    used = {row["prefix_id"] for row in state.images.values()}
+    used = {row.get("prefix_id") for row in state.images.values()}
     state.prefixes = {name: text for name, text in prefixes if name in used}
     used = {row["content_hash"] for row in state.images.values()}
     thumbnails = snapshot.table("thumbnails").to_pylist()
@@ -469,6 +512,10 @@ def copy_of(world: World, store: Path) -> Path:
     if world.store.exists():
         shutil.copytree(world.store, store)
     return store
+
+
+def _without_null(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _short(value: object) -> str:
