@@ -281,8 +281,9 @@ class Store:
         Raises:
             ImageNotFound: no image has one of these ids.
         """
-        snapshot = self._open.searcher.snapshot
-        rows = [self._open.searcher.row_of(image_id) for image_id in image_ids]
+        searcher = self._open.searcher
+        snapshot = searcher.snapshot
+        rows = [searcher.row_of(image_id) for image_id in image_ids]
         hashes = snapshot.images["content_hash"].take(pa.array(rows, pa.int64())).to_pylist()
         found = snapshot.thumbnails(hashes)
         return {image_id: found[one] for image_id, one in zip(image_ids, hashes, strict=True) if one in found}
