@@ -15,6 +15,7 @@ The text of each says what was expected, what was found and what to do, in one l
     ├── StoreError
     │   ├── StoreNotFound (FileNotFoundError)
     │   ├── StoreCorrupt (ValueError)       a file of the store is not what the manifest says
+    │   ├── StoreVersion                    the store was written by another version of fpve
     │   ├── StoreLocked (BlockingIOError)   another writer holds the store
     │   └── StoreConflict (ValueError)      the job and the store contradict each other
     ├── GuardError                          publishing would lose more than the job's limits allow
@@ -78,6 +79,10 @@ class StoreNotFound(StoreError, FileNotFoundError):
 
 class StoreCorrupt(StoreError, ValueError):
     """A file of the store is not what its manifest says."""
+
+
+class StoreVersion(StoreError):
+    """The store is whole, and was written by a version of fpve that writes what this one can't read."""
 
 
 class StoreLocked(StoreError, BlockingIOError):

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
 from fpve.config import EncoderConfig
-from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
+from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.fusion import Mode
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.schema import Column
@@ -203,7 +203,11 @@ class Manifest:
 
 
 def load_all(root: Path) -> tuple[dict[int, Manifest], dict[int, str]]:
-    """Every snapshot of the store by its number, and of damaged manifests what is wrong with them."""
+    """Every snapshot of the store by its number, and of damaged manifests what is wrong with them.
+
+    Raises:
+        StoreVersion: another version of fpve wrote one: it is not damaged, and nobody here can say what it needs.
+    """
     found: dict[int, Manifest] = {}
     damaged: dict[int, str] = {}
     for number in numbers(root):
@@ -229,6 +233,7 @@ def load(root: Path, at: int | None = None) -> Manifest:
     Raises:
         StoreNotFound: there is no store at `root`, or no such snapshot in it.
         StoreCorrupt: the manifest is damaged; an invalid newest one is never skipped in silence.
+        StoreVersion: another version of fpve wrote it.
     """
     known = numbers(root)
     if not known:
@@ -317,19 +322,26 @@ def loads(data: bytes, number: int) -> Manifest:
 
     Raises:
         ValueError: it is not the very bytes that `dumps` wrote, or that of another snapshot.
+        StoreVersion: another version of fpve wrote it.
     """
     content: dict[str, Any] = json.loads(data)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"expected the format {FORMAT!r}")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"expected format version {FORMAT_VERSION}, found {content.get('format_version')!r}")
     checksum = content.pop("checksum", None)
     if checksum != _checksum(content) or data != _canonical({**content, "checksum": checksum}):
         raise ValueError("its checksum does not match")
-    del content["format"], content["format_version"]
+    del content["format"]
+    version = content.pop("format_version", None)
+    # Its checksum is right, so this is no damage.
+    remedy = f"; it was written by {content.get('written_by')!r}, this is fpve {__version__}: use that version"
     if content.get("snapshot") != number:
         raise ValueError(f"it is that of snapshot {content.get('snapshot')}")
-    return TypeAdapter(Manifest).validate_json(json.dumps(content))
+    try:
+        if version != FORMAT_VERSION:
+            raise StoreVersion(f"expected a store of format version {FORMAT_VERSION}, found {version!r}{remedy}")
+        return TypeAdapter(Manifest).validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise StoreVersion(f"a manifest has {error.error_count()} fields that are not known here{remedy}") from error
 
 
 def _canonical(content: dict[str, Any]) -> bytes:
@@ -350,6 +362,4 @@ def _ranges(known: list[int]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return f"{error.error_count()} wrong fields"
     return str(error).splitlines()[0]

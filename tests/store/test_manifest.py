@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
+import fpve
+from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store import manifest as manifests
 from fpve.store.files import FileRef, inside
 from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Page, Segment, Table
@@ -108,6 +111,22 @@ def test_a_manifest_under_another_number_is_damaged(tmp_path: Path) -> None:
     (folder / f"{2:020d}.json").write_bytes((folder / f"{1:020d}.json").read_bytes())
     with pytest.raises(StoreCorrupt, match="it is that of snapshot 1"):
         manifests.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"format_version": 2}, {"shape": "round"}])
+def test_another_version_is_no_damage(tmp_path: Path, change: dict[str, object]) -> None:
+    """A manifest whose checksum is right, and which says what is not known here, is nobody's to repair."""
+    content = json.loads(manifests.dumps(MANIFEST))
+    content.pop("checksum")
+    content |= change
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    data = manifests._canonical({**content, "checksum": manifests._checksum(content)})
+    (folder / f"{1:020d}.json").write_bytes(data)
+    for call in (manifests.load, fpve.verify, fpve.repair, fpve.history, partial(fpve.prune, keep=1), fpve.rollback):
+        with pytest.raises(StoreVersion, match=r"written by 'fpve test', this is fpve .*: use that version"):
+            call(tmp_path)
+    assert (folder / f"{1:020d}.json").read_bytes() == data
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", ""])
