@@ -161,6 +161,9 @@ class Campaign:
         world, mark = self.world, self.root / "mark"
         trial = copy_of(world, self.root / "trial")
         before = read_state(world.store) if manifests.numbers(world.store) and not spoilt else None
+        if before is not None:
+            # As of the snapshot that a killed operation left, be it the old one or the new one.
+            world.labels = before.labels
         whole = in_child(Operation(operation.name, world.job(trial), operation.arguments), mark=mark)
         if whole.error:
             self._note(f"{where}, uninterrupted", [whole.error])
@@ -213,7 +216,6 @@ class Campaign:
         """A run that nobody kills: its result is the model's, and it encodes only what nobody had finished."""
         world = self.world
         if manifests.numbers(world.store):
-            # As of the snapshot that the killed operation left, be it the old one or the new one.
             world.labels = read_state(world.store).labels
         known = published_pictures(world.store)
         finished = finished_pictures(world.store)
