@@ -72,6 +72,16 @@ class Store:
     def _manifest(self) -> Manifest:
         return self._open.searcher.snapshot.manifest
 
+    def close(self) -> None:
+        """Let go of the snapshot, so that it can be pruned; the store is not to be used afterwards."""
+        self._open.searcher.snapshot.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def refresh(self) -> bool:
         """Move on to the newest snapshot; whether there was a newer one."""
         if manifests.numbers(self.path)[-1:] == [self.snapshot]:

@@ -80,7 +80,7 @@ def commit(
     entries = [_collection(root, last, header, one, columns, sizes) for one in collections]
     new_tables += _prefix_tables(root, previous, collections, now)
     new_tables += _quarantine_tables(root, previous, mine, collections)
-    number = manifests.numbers(root)[-1] + 1 if last else 1
+    number = manifests.next_number(root)
     manifest = Manifest(
         snapshot=number,
         parent=last.snapshot if last else None,
@@ -91,7 +91,7 @@ def commit(
         columns=columns,
         collections=tuple(sorted((*others, *entries), key=lambda one: one.name)),
         segments=all_segments,
-        tables=tuple(sorted({*kept_tables, *new_tables}, key=lambda one: (one.name, one.file.path))),
+        tables=manifests.sorted_tables((*kept_tables, *new_tables)),
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -155,7 +156,7 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
         StoreCorrupt: it is missing or damaged.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
             if columns is None:
                 return file.read()
             known = [name for name in columns if name in file.schema_arrow.names]
@@ -163,6 +164,28 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreCorrupt(f"{path}: a file of the store is missing or damaged: {reason}") from error
+
+
+def read_named(root: Path, file: FileRef, *, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file that a manifest names, or those of the columns that it has, if its SHA-256 is the manifest's.
+
+    So what is copied into a new file, and gets a checksum of its own there, is what once was written.
+
+    Raises:
+        StoreCorrupt: it is missing or damaged.
+    """
+    path = inside(root, file.path)
+    try:
+        if sha256_of(path) != file.sha256:
+            raise StoreCorrupt(f"{path}: its content has changed since it was written; see `fpve repair {root}`")
+    except OSError as error:
+        raise StoreCorrupt(f"{path}: a file of the store can't be read: {error.strerror}") from error
+    return read_parquet(path, columns=columns)
+
+
+def write_parquet(rows: pa.Table, path: Path, **options: Any) -> None:
+    """Write a Parquet file of the store: with checksums, which `read_parquet` compares where it reads a part only."""
+    pq.write_table(rows, path, write_page_checksum=True, **options)
 
 
 def ref(root: Path, path: Path, sha256: str | None = None) -> FileRef:

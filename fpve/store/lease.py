@@ -7,20 +7,36 @@ and for programs that read the Parquet files by themselves, there is the grace p
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+# What systems say whose file system has no locks.
+_NO_LOCKS = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK))
 
 
 class Lease:
-    """A claim on the snapshot of one manifest, for as long as this object lives."""
+    """A claim on the snapshot of one manifest, until it is released or nobody has it any more."""
 
     def __init__(self, handle: int) -> None:
-        self._handle = handle
+        self._handle: int | None = handle
 
-    def __del__(self, close=os.close) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """Let go. At the end of a process `os` may be gone before this is called."""
-        close(self._handle)
+    def release(self) -> None:
+        """Let go; again it does nothing."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        self.release()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied: a copy would close the same handle a second time, when it is another file's."""
+        raise TypeError("a snapshot that is open can't be copied or pickled; open the store again")
 
 
 def take(manifest: Path) -> Lease | None:
@@ -39,27 +55,41 @@ def take(manifest: Path) -> Lease | None:
     return lease
 
 
+def is_claimed(manifest: Path) -> bool:
+    """Whether a reader holds a snapshot at the moment."""
+    with _locked(manifest) as free:
+        return not free
+
+
 def remove_unclaimed(manifest: Path) -> bool:
     """Delete a manifest, unless a reader holds it; whether it is gone."""
+    with _locked(manifest) as free:
+        if free:
+            manifest.unlink(missing_ok=True)
+        return free
+
+
+@contextmanager
+def _locked(manifest: Path) -> Iterator[bool]:
+    """Lock a manifest for oneself, if nobody else has; one that is gone is nobody's."""
     try:
-        handle = os.open(manifest, os.O_RDONLY)
+        # For writing, though nothing is written: on network file systems only such a handle can be locked so.
+        handle = os.open(manifest, os.O_RDWR)
     except FileNotFoundError:
-        return True
+        yield True
+        return
+    except OSError:
+        handle = os.open(manifest, os.O_RDONLY)
     try:
-        if not _lock(handle, fcntl.LOCK_EX):
-            return False
-        manifest.unlink()
-        return True
+        yield _lock(handle, fcntl.LOCK_EX)
     finally:
         os.close(handle)
 
 
 def _lock(handle: int, kind: int) -> bool:
+    """Whether a lock could be had; where there are none, everything can."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # No locks here.
-        return True
+    except OSError as error:
+        return error.errno in _NO_LOCKS
     return True

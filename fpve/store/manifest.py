@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from fpve._version import __version__
 from fpve.config import EncoderConfig
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.fusion import Mode
+from fpve.store.damaged import set_aside_files
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.schema import Column
 
@@ -26,6 +28,7 @@ FORMAT_VERSION = 1
 _FOLDER = "snapshots"
 # Twenty digits hold any 64-bit number, so that names sort as numbers do.
 _NAME = re.compile(r"(\d{20})\.json")
+_SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 Operation = Literal["run", "label", "compact", "rollback", "repair"]
 
@@ -127,7 +130,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file of one of the tables: `prefixes`, `quarantine` or `thumbnails`."""
+    """A file of one of the tables: `prefixes`, `quarantine`, `labels` or `thumbnails`."""
 
     __pydantic_config__ = _STRICT
 
@@ -174,7 +177,7 @@ class Manifest:
         return next((one for one in self.collections if one.name == name), None)
 
     def tables_named(self, name: str) -> tuple[Table, ...]:
-        """The files of one table, oldest first."""
+        """The files of one table."""
         return tuple(one for one in self.tables if one.name == name)
 
     def says_the_same(self, other: Manifest) -> bool:
@@ -207,15 +210,35 @@ def load_all(root: Path) -> tuple[dict[int, Manifest], dict[int, str]]:
 
     Raises:
         StoreVersion: another version of fpve wrote one: it is not damaged, and nobody here can say what it needs.
+        OSError: one can't be read at the moment, which is no damage either.
     """
     found: dict[int, Manifest] = {}
     damaged: dict[int, str] = {}
     for number in numbers(root):
         try:
             found[number] = loads(path_of(root, number).read_bytes(), number)
-        except (OSError, ValueError, TypeError) as error:
+        except FileNotFoundError:
+            # Pruned since its name was read.
+            continue
+        except (ValueError, TypeError) as error:
             damaged[number] = _reason(error)
     return found, damaged
+
+
+def no_store(root: Path) -> StoreNotFound:
+    """The error for a path at which there is none."""
+    return StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+
+
+def sorted_tables(tables: Iterable[Table]) -> tuple[Table, ...]:
+    """Files of tables in the order in which a manifest names them, each once."""
+    return tuple(sorted(set(tables), key=lambda one: (one.name, one.file.path)))
+
+
+def next_number(root: Path) -> int:
+    """The number of the next snapshot: higher than any that there was, damaged ones that were set aside included."""
+    aside = [_SET_ASIDE.match(path.name) for path in set_aside_files(root)]
+    return max([0, *numbers(root), *(int(match[1]) for match in aside if match)]) + 1
 
 
 def numbers(root: Path) -> list[int]:
@@ -237,7 +260,7 @@ def load(root: Path, at: int | None = None) -> Manifest:
     """
     known = numbers(root)
     if not known:
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+        raise no_store(root)
     number = known[-1] if at is None else at
     if number not in known:
         raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.store.files import inside, read_parquet, ref, write_named_by_content
+from fpve.store.files import read_named, ref, write_named_by_content, write_parquet
 from fpve.store.manifest import Page
 from fpve.store.schema import Column, conform, page_schema
 
@@ -23,16 +22,14 @@ PAGE_ROWS = 16_384
 def read_pages(root: Path, pages: Iterable[Page], columns: tuple[Column, ...]) -> pa.Table:
     """Read image rows with the given metadata columns; those that a page lacks are null."""
     schema = page_schema(columns)
-    tables = [conform(read_parquet(inside(root, page.file.path)), schema) for page in pages]
+    tables = [conform(read_named(root, page.file), schema) for page in pages]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def read_columns(root: Path, pages: Iterable[Page], columns: list[str]) -> pa.Table:
     """Read some of the columns that every image row has, in one chunk."""
     schema = pa.schema([page_schema(()).field(name) for name in columns])
-    tables = [
-        read_parquet(inside(root, page.file.path), columns=columns).select(columns).cast(schema) for page in pages
-    ]
+    tables = [read_named(root, page.file, columns=columns).select(columns).cast(schema) for page in pages]
     return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
 
 
@@ -48,7 +45,7 @@ def by_segment(rows: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 def read_page(root: Path, page: Page, columns: list[str]) -> pa.RecordBatch:
     """Read those of the columns that a page has."""
-    rows = read_parquet(inside(root, page.file.path), columns=columns).combine_chunks()
+    rows = read_named(root, page.file, columns=columns).combine_chunks()
     return pa.record_batch([column.combine_chunks() for column in rows.columns], names=rows.column_names)
 
 
@@ -107,12 +104,12 @@ def _cuts(image_ids: pa.Array, old: tuple[Page, ...]) -> list[int]:
 
 
 def _same(root: Path, page: Page, rows: pa.Table) -> bool:
-    return bool(read_parquet(inside(root, page.file.path)).equals(rows))
+    return bool(read_named(root, page.file).equals(rows))
 
 
 def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
     path, digest = write_named_by_content(
-        root, ("images", collection), ".parquet", lambda out: pq.write_table(rows, out, compression="zstd")
+        root, ("images", collection), ".parquet", lambda out: write_parquet(rows, out, compression="zstd")
     )
     ids = rows["image_id"]
     return Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())

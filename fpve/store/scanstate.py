@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 from fpve.store.files import make_directory, write_durably
 
 _FOLDER = ("state", "scan")
+# In the file's own metadata: which folder the names are relative to.
+_SOURCE = b"fpve.source"
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -20,17 +22,25 @@ SCHEMA = pa.schema(
 )
 
 
-def read_scan_state(root: Path, collection: str) -> pa.Table:
-    """What is known of a collection's files; empty where nothing is, or where the cache can't be read."""
+def read_scan_state(root: Path, collection: str, source: bytes) -> pa.Table:
+    """What is known of the files of a collection in the folder `source`, which is a path without links.
+
+    Empty where nothing is, where the cache can't be read, and where it is of another folder: sizes and times of an
+    archive can be those of its copy, whatever the files hold.
+    """
     try:
-        return pq.read_table(root.joinpath(*_FOLDER, f"{collection}.parquet"), schema=SCHEMA)
-    except (OSError, pa.ArrowException):
+        with pq.ParquetFile(root.joinpath(*_FOLDER, f"{collection}.parquet")) as file:
+            if (file.schema_arrow.metadata or {}).get(_SOURCE) == source:
+                return file.read().replace_schema_metadata().cast(SCHEMA)
+    except (OSError, ValueError, pa.ArrowException):
         # A cache: without it files are read again, and nothing is encoded that was encoded before.
-        return SCHEMA.empty_table()
+        pass
+    return SCHEMA.empty_table()
 
 
-def write_scan_state(root: Path, collection: str, rows: pa.Table) -> None:
-    """Remember what a run saw of a collection's files."""
+def write_scan_state(root: Path, collection: str, source: bytes, rows: pa.Table) -> int:
+    """Remember what a run saw of a collection's files in the folder `source`; the size of the file, rewritten whole."""
     path = make_directory(root, *_FOLDER) / f"{collection}.parquet"
-    rows = rows.select(SCHEMA.names).cast(SCHEMA)
+    rows = rows.select(SCHEMA.names).cast(SCHEMA.with_metadata({_SOURCE: source}))
     write_durably(path, lambda out: pq.write_table(rows, out, compression="zstd"))
+    return path.stat().st_size

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fpve.fusion import Floats, FusedRows
 from fpve.store.files import (
@@ -16,12 +15,14 @@ from fpve.store.files import (
     make_directory,
     read_parquet,
     ref,
+    write_parquet,
     write_temporary,
 )
 from fpve.store.manifest import Segment
 
 ROWS_FILE = "rows.parquet"
 _FOLDER = "vectors"
+FUSED_COLUMNS = ["image_norm", "prefix_norm", "vector"]
 KEY_COLUMNS = ("content_hash", "prefix_id")
 
 
@@ -55,7 +56,7 @@ def rows_table(content_hash: list[str | None], prefix_id: list[str | None], rows
 
 def write_rows(table: pa.Table, path: Path) -> None:
     """Write vector rows; the vectors are noise to a compressor, so they are stored plain."""
-    pq.write_table(
+    write_parquet(
         table,
         path,
         compression={"content_hash": "zstd", "prefix_id": "zstd", **dict.fromkeys(_PLAIN, "none")},
@@ -85,7 +86,7 @@ def read_keys(path: Path) -> pa.Table:
 
 def read_fused(path: Path) -> FusedRows:
     """Read all vectors (n, dim) float32 with their norms (n,)."""
-    return fused_rows(read_parquet(path, columns=["image_norm", "prefix_norm", "vector"]).combine_chunks())
+    return fused_rows(read_parquet(path, columns=FUSED_COLUMNS).combine_chunks())
 
 
 def fused_rows(table: pa.Table) -> FusedRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from fpve.fusion import FusedRows, Fusion
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
-from fpve.store.files import inside, read_parquet
+from fpve.store.files import inside, read_named
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.pages import read_pages
 from fpve.store.schema import page_schema
+
+# A prune that is about to delete a manifest has done so within a moment.
+_TRIES = 50
+_PAUSE = 0.002
 
 
 class Snapshot:
@@ -38,12 +43,20 @@ class Snapshot:
             StoreCorrupt: the manifest is damaged.
         """
         root = Path(root)
-        while True:
+        for _ in range(_TRIES):
             manifest = manifests.load(root, at)
             lease = leases.take(manifests.path_of(root, manifest.snapshot))
             if lease is not None:
                 return cls(root, manifest, lease)
             # Pruned since it was read: there is a newer one, or `load` says that there is none of this number.
+            time.sleep(_PAUSE)
+        # Somebody else holds the manifest, which is not for pruning it.
+        return cls(root, manifest)
+
+    def close(self) -> None:
+        """Let it be pruned, now and not when it is no longer referred to; what has not been read may be gone then."""
+        if self._lease is not None:
+            self._lease.release()
 
     @property
     def fusion(self) -> Fusion:
@@ -73,7 +86,7 @@ class Snapshot:
         return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of the table `prefixes`, `quarantine` or `thumbnails`."""
+        """Rows of the table `prefixes`, `quarantine`, `labels` or `thumbnails`."""
         return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
 
     def runs(self) -> pa.Table:
@@ -90,11 +103,11 @@ class Snapshot:
 
     def segment_table(self, segment: Segment) -> pa.Table:
         """All columns of a segment's vector rows."""
-        return read_parquet(inside(self.root, segment.file.path))
+        return read_named(self.root, segment.file)
 
     def segment_rows(self, segment: Segment) -> FusedRows:
         """Vectors and norms of a segment, from Parquet."""
-        return segments.read_fused(inside(self.root, segment.file.path))
+        return segments.fused_rows(read_named(self.root, segment.file, columns=segments.FUSED_COLUMNS).combine_chunks())
 
     def vector_rows(self) -> ds.Dataset:
         """All vector rows as a dataset, read only as far as a query needs, with the segment's name beside."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fpve.store.files import inside, read_parquet, ref, write_named_by_content
+from fpve.store.files import inside, read_named, read_parquet, ref, write_named_by_content, write_parquet
 from fpve.store.manifest import Table
 from fpve.store.schema import conform
 
@@ -76,13 +76,13 @@ def _write(name: str, rows: pa.Table, path: Path) -> None:
     if name == THUMBNAILS:
         write_thumbnails(rows, path)
     else:
-        pq.write_table(rows, path, compression="zstd")
+        write_parquet(rows, path, compression="zstd")
 
 
 def write_thumbnails(rows: pa.Table, path: Path) -> None:
     """Write thumbnails so that a few of them can be read without the others."""
     rows = rows.cast(SCHEMAS[THUMBNAILS])
-    pq.write_table(rows, path, compression={"content_hash": "zstd", "jpeg": "none"}, row_group_size=_THUMBNAIL_GROUP)
+    write_parquet(rows, path, compression={"content_hash": "zstd", "jpeg": "none"}, row_group_size=_THUMBNAIL_GROUP)
 
 
 def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collection[str]) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collecti
     wanted = pa.array(sorted(content_hashes), pa.string())
     found: dict[str, bytes] = {}
     for one in files:
-        file = pq.ParquetFile(inside(root, one.file.path))
+        file = pq.ParquetFile(inside(root, one.file.path), page_checksum_verification=True)
         rows = pc.indices_nonzero(pc.is_in(file.read(columns=["content_hash"])["content_hash"], value_set=wanted))
         groups = sorted({row // _THUMBNAIL_GROUP for row in rows.to_pylist()})
         if groups:
@@ -100,8 +100,15 @@ def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collecti
     return found
 
 
+def _read(root: Path, table: Table, columns: list[str] | None) -> pa.Table:
+    if table.name == THUMBNAILS and columns is not None:
+        # Of files of many MB a little is read: there the checksums of Parquet's own pages must do.
+        return read_parquet(inside(root, table.file.path), columns=columns)
+    return read_named(root, table.file, columns=columns)
+
+
 def read_tables(root: Path, name: str, files: Iterable[Table], columns: list[str] | None = None) -> pa.Table:
     """Read the given files of a table, or some of their columns."""
     schema = SCHEMAS[name] if columns is None else pa.schema([SCHEMAS[name].field(column) for column in columns])
-    parts = [conform(read_parquet(inside(root, one.file.path), columns=columns), schema) for one in files]
+    parts = [conform(_read(root, one, columns), schema) for one in files]
     return pa.concat_tables([schema.empty_table(), *parts])
