@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from fpve.encoders import sentence_transformers as st
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import GuardError, ImageError, JobError, SourceNotFound
+from fpve.maintenance.rollback import rollback
 from fpve.pipeline import forecast
 from fpve.pipeline.plan import Changes
 from fpve.pipeline.report import RunReport
@@ -208,6 +210,46 @@ def test_unchanged_files_are_not_opened(job: Job, pictures: Path) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     report = fpve.run(job)
     assert (report.unchanged, report.quarantined, report.published) == (12, 0, False)
+
+
+def test_another_source_is_read(job: Job, pictures: Path, tmp_path: Path) -> None:
+    """Files of another folder with the sizes and times of the old ones are read once; the same content costs no more.
+
+    Also where the path is a link that points elsewhere now, and after the store was rolled back to the old source.
+    """
+
+    def archive(name: str, seed: int) -> Path:
+        for number in range(12):
+            # Without compression, so that all are of one size.
+            (tmp_path / name).mkdir(exist_ok=True)
+            draw(tmp_path / name / f"{number:02d}.bmp", seed + number)
+            os.utime(tmp_path / name / f"{number:02d}.bmp", (_LONG_AGO, _LONG_AGO))
+        return tmp_path / name
+
+    def contents() -> list[str]:
+        return [str(row["content_hash"]) for row in fpve.open(job.store).images.to_pylist()]
+
+    def hashes(folder: Path) -> list[str]:
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())]
+
+    first, second, copy = archive("first", 0), archive("second", 100), archive("copy", 100)
+    link = tmp_path / "link"
+    link.symlink_to(first)
+    jobs = [make_job(job.store, folder, metadata=None, prefix=None) for folder in (first, second, copy, link)]
+    fpve.run(jobs[0])
+    report = fpve.run(jobs[1], dry_run=True)
+    assert (report.changed, report.unchanged) == (12, 0)
+    report = fpve.run(jobs[1])
+    assert (report.changed, report.encoded, contents()) == (12, 12, hashes(second))
+    report = fpve.run(jobs[2])
+    assert (report.unchanged, report.encoded, report.bytes_to_read > 0) == (12, 0, True)
+    assert (contents(), fpve.run(jobs[2]).bytes_to_read) == (hashes(copy), 0)
+    rollback(job.store, to=1)
+    assert (fpve.run(jobs[0]).published, contents()) == (False, hashes(first))
+    assert (fpve.run(jobs[3]).bytes_to_read, contents()) == (0, hashes(first))
+    link.unlink()
+    link.symlink_to(second)
+    assert (fpve.run(jobs[3]).changed, contents()) == (12, hashes(second))
 
 
 def test_pages_that_nothing_touched_are_neither_read_nor_written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -56,6 +57,7 @@ class CollectionPlan:
 
     Attributes:
         config: the collection as the job has it.
+        folder: its source without links, as the operating system has it.
         files: the scan's columns, and `content_hash`, null where the file must be read.
         own: metadata and prefixes, in the order of `files`.
         known_bad: (n,) whether a file is in quarantine and has not changed since.
@@ -66,6 +68,7 @@ class CollectionPlan:
     """
 
     config: CollectionConfig
+    folder: bytes
     files: pa.Table
     own: FileColumns
     known_bad: pa.Array
@@ -176,6 +179,7 @@ def plan_collection(
         )
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)
+    folder = os.fsencode(os.path.realpath(config.source))
     scan = scan_folder(config.source, collection=config.name, include=config.include, exclude=config.exclude)
     own = file_columns(config, given, scan.files, entry.columns if entry else ())
     own = with_labels(own, scan.files, config.name, previous)
@@ -183,7 +187,7 @@ def plan_collection(
     del given
     skipped = [f"{config.name}/{normalise(one.path)}" for one in scan.skipped]
     before = Before.read(job.store, entry, scan.files, own, skipped)
-    state = read_scan_state(job.store, config.name)
+    state = read_scan_state(job.store, config.name, folder)
     new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
     moves = guess_moves(new, before.gone, state)
     files = _with_known_hashes(scan.files, state)
@@ -194,7 +198,7 @@ def plan_collection(
         retried = pc.if_else(known_bad, pa.scalar(None, pa.string()), files["content_hash"].combine_chunks())
         files = files.set_column(files.schema.get_field_index("content_hash"), "content_hash", retried)
         known_bad = pa.repeat(False, len(files))
-    return CollectionPlan(config, files, own, known_bad, scan.skipped, before, moves, remembered)
+    return CollectionPlan(config, folder, files, own, known_bad, scan.skipped, before, moves, remembered)
 
 
 def guard_removals(plan: CollectionPlan, moved: int, max_removed: float) -> None:

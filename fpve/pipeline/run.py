@@ -191,7 +191,7 @@ class _Runner:
             for content in contents:
                 state = content.scan_state(plan.scanned_at)
                 if state is not None:
-                    write_scan_state(self.job.store, content.plan.name, state)
+                    write_scan_state(self.job.store, content.plan.name, content.plan.folder, state)
             for shard in sources:
                 if isinstance(shard, Shard):
                     discard(shard)

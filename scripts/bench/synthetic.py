@@ -138,4 +138,4 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
             "content_hash": hashes,
         }
     )
-    write_scan_state(root, "c", state)
+    write_scan_state(root, "c", os.fsencode(os.path.realpath(job.collections[0].source)), state)
