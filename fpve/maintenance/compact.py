@@ -106,9 +106,7 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Com
         operation="compact",
         collections=tuple(_moved(root, before, one, moved, everything=everything) for one in before.collections),
         segments=tuple(new_segments[name] for name in sorted(new_segments)),
-        tables=tuple(
-            sorted(_tables(snapshot, everything=everything), key=lambda one: (one.name, one.file.path)),
-        ),
+        tables=manifests.sorted_tables(_tables(snapshot, everything=everything)),
     )
     published = not manifest.says_the_same(before)
     if published:
@@ -250,16 +248,16 @@ def _tables(snapshot: Snapshot, *, everything: bool) -> list[Table]:
 
 def _thumbnails(snapshot: Snapshot, files: list[Table], *, everything: bool) -> list[Table]:
     root = snapshot.root
-    hashes = [
-        pages.read_columns(root, collection.pages, ["content_hash"])["content_hash"]
-        for collection in snapshot.manifest.collections
-    ]
-    wanted = pc.unique(pa.chunked_array([chunk for column in hashes for chunk in column.chunks], pa.string()))
+    needed = dict.fromkeys((one.file.path for one in files), _living_content(snapshot))
     size = {one.file.path: one.rows for one in files}
     if everything:
+        rest = _living_content(snapshot)
         for one in files:
             mine = tables.read_tables(root, tables.THUMBNAILS, [one], ["content_hash"])["content_hash"]
-            size[one.file.path] = int(pc.sum(pc.is_in(mine, value_set=wanted)).as_py() or 0)
+            needed[one.file.path] = mine.filter(pc.is_in(mine, value_set=rest)).combine_chunks()
+            size[one.file.path] = len(needed[one.file.path])
+            # What one file holds, those after it need not.
+            rest = rest.filter(pc.invert(pc.is_in(rest, value_set=needed[one.file.path])))
         chosen = [one for one in files if size[one.file.path] < one.rows or one.rows <= _THUMBNAIL_ROWS // 2]
     else:
         chosen = _crowded([one for one in files if 0 < one.rows <= _THUMBNAIL_ROWS // 2], size)
@@ -268,10 +266,21 @@ def _thumbnails(snapshot: Snapshot, files: list[Table], *, everything: bool) -> 
     merged = {one.file.path for group in groups for one in group}
     kept = [one for one in files if one.file.path not in merged]
     for group in groups:
-        rows = tables.read_tables(root, tables.THUMBNAILS, group)
-        rows = rows.filter(pc.is_in(rows["content_hash"], value_set=wanted)).combine_chunks()
-        # Two files can hold the same picture.
+        parts = []
+        for one in group:
+            rows = tables.read_tables(root, tables.THUMBNAILS, [one])
+            parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=needed[one.file.path])))
+        rows = pa.concat_tables(parts).combine_chunks()
         codes = rows["content_hash"].combine_chunks().dictionary_encode().indices.to_numpy()
         rows = rows.take(pa.array(np.unique(codes, return_index=True)[1]))
         kept += [tables.write_table(root, tables.THUMBNAILS, rows)] if len(rows) else []
     return kept
+
+
+def _living_content(snapshot: Snapshot) -> pa.Array:
+    """The content hashes of all images, each once."""
+    hashes = [
+        pages.read_columns(snapshot.root, collection.pages, ["content_hash"])["content_hash"]
+        for collection in snapshot.manifest.collections
+    ]
+    return pc.unique(pa.chunked_array([chunk for column in hashes for chunk in column.chunks], pa.string()))

@@ -14,16 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve import images
-from fpve.errors import ImageError, StoreNotFound
+from fpve.errors import ImageError, StoreCorrupt
 from fpve.index import build_exact
 from fpve.maintenance.verify import ROW_KEYS, has_vector, verify
 from fpve.progress import Progress
+from fpve.sources.names import raw_paths
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
 from fpve.store.damaged import set_aside
+from fpve.store.files import NAME_DIGITS, read_parquet, ref, sha256_of
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.snapshot import Snapshot
+
+# 20 MB of thumbnails.
+_THUMBNAILS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +73,21 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     Raises:
         StoreNotFound: there is no store at `path`.
         StoreLocked: another writer holds the store.
+        StoreCorrupt, OSError: a file can't be read at the moment, so that nobody knows whether it is damaged; nothing
+            was changed.
     """
     root = Path(path)
     if not manifests.numbers(root):
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+        raise manifests.no_store(root)
     with writer_lock(root, "fpve repair"):
         return _repair(root, progress)
 
 
 def _repair(root: Path, progress: Progress | None) -> Repair:
     problems = verify(root, progress=progress).problems
+    for one in problems:
+        if one.kind == "unreadable":
+            raise StoreCorrupt(f"{root / one.file}: {one.problem}; that need not be damage, and nothing was changed")
     found, damaged = manifests.load_all(root)
     notes = _Notes()
     for one in problems:
@@ -92,6 +102,8 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
         newest != last or any(newest in one.snapshots for one in problems if one.kind != "index")
     ):
         whole = _without(Snapshot(root, found[newest]), set(bad), last, notes)
+        if last in damaged:
+            whole = _with_labels(root, whole, list(found.values()), notes)
         manifests.publish(root, whole)
         published = whole.snapshot
         # What was made again to the bit has the name of what was damaged, and is in its place already.
@@ -127,6 +139,8 @@ def _lose_manifests(root: Path, found: dict[int, Manifest], damaged: dict[int, s
         remedy += "; the next run makes what it held again" if newer_than_all else ""
         notes.lost.append(f"snapshot {number}: its manifest is damaged ({reason}){remedy}")
         set_aside(root, manifests.path_of(root, number).relative_to(root).as_posix())
+    if not found and any((root / "tables" / tables.LABELS).glob("*.parquet")):
+        notes.lost.append("labels: no snapshot is left that names them")
 
 
 def _without(snapshot: Snapshot, bad: set[str], last: int, notes: _Notes) -> Manifest:
@@ -146,8 +160,28 @@ def _without(snapshot: Snapshot, bad: set[str], last: int, notes: _Notes) -> Man
         operation="repair",
         segments=kept,
         collections=collections,
-        tables=tuple(sorted(set(sound), key=lambda one: (one.name, one.file.path))),
+        tables=manifests.sorted_tables(sound),
     )
+
+
+def _with_labels(root: Path, manifest: Manifest, known: list[Manifest], notes: _Notes) -> Manifest:
+    """A manifest with the labels that only a damaged one names: work of people, which no source gives back.
+
+    Their file is whole if its content is what its name says; each holds all labels, so the newest counts.
+    """
+    named = {file.path for one in known for file in one.files}
+    found = []
+    for path in (root / "tables" / tables.LABELS).glob("*.parquet"):
+        name = path.relative_to(root).as_posix()
+        if name not in named and sha256_of(path)[:NAME_DIGITS] == path.stem:
+            found.append((path.stat().st_mtime_ns, path))
+    if not found:
+        return manifest
+    path = max(found)[1]
+    table = Table(tables.LABELS, ref(root, path), len(read_parquet(path)))
+    others = [one for one in manifest.tables if one.name != tables.LABELS]
+    notes.rebuilt.append(f"labels: {table.rows:,}, as the damaged snapshot had them; the next run lays them over")
+    return replace(manifest, tables=manifests.sorted_tables((*others, table)))
 
 
 def _sound_segments(manifest: Manifest, bad: set[str], notes: _Notes) -> Iterable[Segment]:
@@ -184,11 +218,14 @@ def _remade(snapshot: Snapshot, name: str, sound: list[Table], notes: _Notes) ->
         return _remade_prefixes(snapshot, sound, notes)
     if name == tables.THUMBNAILS:
         return _remade_thumbnails(snapshot, sound, notes)
+    if name == tables.LABELS:
+        notes.lost.append("labels: pages hold their values until the next run, which puts the job's own in their place")
+        return []
     if name == tables.QUARANTINE:
         notes.taken_out.append("quarantine: inputs that can't be encoded; the next run looks at them again")
         notes.lost.append("quarantine: when its inputs were first seen")
-    else:
-        notes.lost.append(f"{name}: what its damaged file held, and no other")
+        return []
+    notes.lost.append(f"{name}: what its damaged file held, and no other")
     return []
 
 
@@ -217,30 +254,43 @@ def _remade_prefixes(snapshot: Snapshot, sound: list[Table], notes: _Notes) -> l
 
 
 def _remade_thumbnails(snapshot: Snapshot, sound: list[Table], notes: _Notes) -> list[Table]:
-    """Thumbnails of pictures that have none, made from their files; a batch of them is held in memory."""
+    """Thumbnails of pictures that have none, made from their files; those of one file of theirs are held in memory."""
     known = tables.read_tables(snapshot.root, tables.THUMBNAILS, sound, ["content_hash"])["content_hash"]
-    missing: dict[str, list[Path]] = {}
+    missing: dict[str, list[bytes]] = {}
     for collection in snapshot.manifest.collections:
         rows = pages.read_columns(snapshot.root, collection.pages, ["path", "content_hash"])
         rows = rows.filter(pc.invert(pc.is_in(rows["content_hash"], value_set=known.combine_chunks())))
         for path, content_hash in zip(rows["path"].to_pylist(), rows["content_hash"].to_pylist(), strict=True):
-            missing.setdefault(content_hash, []).append(Path(collection.source, path))
-    made = []
+            files = (os.fsencode(collection.source) + b"/" + one for one in raw_paths(path))
+            missing.setdefault(content_hash, []).extend(files)
+    written: list[Table] = []
+    made: list[dict[str, object]] = []
+
+    def write() -> None:
+        table = pa.Table.from_pylist(made, tables.SCHEMAS[tables.THUMBNAILS])
+        written.append(tables.write_table(snapshot.root, tables.THUMBNAILS, table))
+        made.clear()
+
     with images.without_warnings():
-        for content_hash, files in missing.items():
-            row = next((row for row in map(_thumbnail, files) if row and row["content_hash"] == content_hash), None)
+        for content_hash, paths in missing.items():
+            row = next((row for row in map(_thumbnail, paths) if row and row["content_hash"] == content_hash), None)
             made += [row] if row else []
+            if len(made) >= _THUMBNAILS_AT_ONCE:
+                write()
     if made:
-        notes.rebuilt.append(f"thumbnails: {len(made):,}, from their pictures")
-    if len(made) < len(missing):
-        notes.lost.append(f"thumbnails: {len(missing) - len(made):,}, whose pictures are gone or have changed")
-    table = pa.Table.from_pylist(made, tables.SCHEMAS[tables.THUMBNAILS])
-    return [tables.write_table(snapshot.root, tables.THUMBNAILS, table)] if made else []
+        write()
+    count = sum(one.rows for one in written)
+    if count:
+        notes.rebuilt.append(f"thumbnails: {count:,}, from their pictures")
+    if count < len(missing):
+        notes.lost.append(f"thumbnails: {len(missing) - count:,}, whose pictures are gone or have changed")
+    return written
 
 
-def _thumbnail(file: Path) -> dict[str, object] | None:
+def _thumbnail(file: bytes) -> dict[str, object] | None:
     try:
-        data = file.read_bytes()
+        with open(file, "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
+            data = handle.read()
         picture = images.decode(data)
     except (OSError, ImageError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
 from fpve.store import pages, segments, tables
 from fpve.store.files import FileRef, inside, sha256_of
+from fpve.store.lease import take
 from fpve.store.leftovers import unnamed_files
 from fpve.store.manifest import Manifest, Page, Segment, Table
 from fpve.store.schema import IMAGE_FIELDS
@@ -38,8 +40,8 @@ class Problem:
 
     Attributes:
         file: its path, relative to the store.
-        kind: `manifest`, `page`, `rows` (of a page, that name vectors which are not there), `segment`, `index`, or the
-            name of a table.
+        kind: `manifest`, `page`, `rows` (of a page, that name vectors which are not there), `segment`, `index`, the
+            name of a table, or `unreadable`, which is no damage: the system would not let it be read.
         snapshots: numbers of the snapshots that need it.
         problem: what is wrong with it.
     """
@@ -98,9 +100,34 @@ def verify(
         StoreNotFound: there is no store at `path`, or no snapshot `at`.
     """
     root = Path(path)
+    with _held(root) as (found, damaged):
+        return _verify(root, found, damaged, at, quick=quick, progress=progress or SilentProgress())
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[tuple[dict[int, Manifest], dict[int, str]]]:
+    """All snapshots of a store, which can't be pruned before this ends; those that are gone by now are left out."""
     found, damaged = manifests.load_all(root)
     if not found and not damaged:
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+        raise manifests.no_store(root)
+    leases = {number: take(manifests.path_of(root, number)) for number in found}
+    try:
+        yield {number: manifest for number, manifest in found.items() if leases[number] is not None}, damaged
+    finally:
+        for lease in leases.values():
+            if lease is not None:
+                lease.release()
+
+
+def _verify(
+    root: Path,
+    found: dict[int, Manifest],
+    damaged: dict[int, str],
+    at: int | None,
+    *,
+    quick: bool,
+    progress: Progress,
+) -> Verification:
     everything = list(found.values())
     if at is not None:
         if at not in found and at not in damaged:
@@ -112,7 +139,7 @@ def verify(
         for number, reason in damaged.items()
     ]
     named = list(_named(found))
-    with (progress or SilentProgress()).stage("verify", len(named)) as stage:
+    with progress.stage("verify", len(named)) as stage:
         for entry, users in named:
             problems += _check(root, entry, [found[number] for number in users], quick=quick)
             stage.advance()
@@ -122,7 +149,7 @@ def verify(
         if not any(file.path in bad for file in newest.files):
             problems += _check_relations(Snapshot(root, newest))
     # With a damaged manifest nobody knows what it names.
-    unnamed = [] if damaged else list(unnamed_files(root, everything))
+    unnamed = [] if damaged else [size for path in unnamed_files(root, everything) if (size := _size(path)) is not None]
     return Verification(
         store=str(root),
         quick=quick,
@@ -131,8 +158,16 @@ def verify(
         bytes=sum({file.path: file.bytes for manifest in found.values() for file in manifest.files}.values()),
         problems=tuple(problems),
         unnamed_files=len(unnamed),
-        unnamed_bytes=sum(one.lstat().st_size for one in unnamed),
+        unnamed_bytes=sum(unnamed),
     )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        # A temporary file of a writer, who has given it its name.
+        return None
 
 
 def _named(found: dict[int, Manifest]) -> Iterator[tuple[Page | Segment | Table, tuple[int, ...]]]:
@@ -149,8 +184,12 @@ def _check(root: Path, entry: Page | Segment | Table, users: list[Manifest], *, 
     """What is wrong with one file that manifests name, and with the index that is derived from it."""
     kind = "page" if isinstance(entry, Page) else "segment" if isinstance(entry, Segment) else entry.name
     numbers = tuple(manifest.snapshot for manifest in users)
-    reason = _check_file(root, entry.file, quick=quick) or _check_structure(root, entry, users[0])
     rows: FusedRows | None = None
+    try:
+        reason = _check_file(root, entry.file, quick=quick) or _check_structure(root, entry, users[0])
+    except OSError as error:
+        yield Problem(entry.file.path, "unreadable", numbers, f"can't be read: {error.strerror}")
+        return
     if reason is None and isinstance(entry, Segment) and not quick:
         rows = segments.read_fused(inside(root, entry.file.path))
         reason = _check_vectors(rows, Snapshot(root, users[0]).fusion)
@@ -176,20 +215,18 @@ def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
             return "its content has changed: its SHA-256 is not that of the manifest"
     except FileNotFoundError:
         return "it is missing"
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
     return None
 
 
 def _check_structure(root: Path, entry: Page | Segment | Table, manifest: Manifest) -> str | None:
     """Whether a file is Parquet with the columns and the number of rows that it should have."""
-    try:
-        # Not ParquetFile: its destructor warns of files that it could not open.
-        with inside(root, entry.file.path).open("rb") as handle:
+    # Not by its name: the destructor of a ParquetFile warns of files that it could not open.
+    with inside(root, entry.file.path).open("rb") as handle:
+        try:
             file = pq.ParquetFile(handle)
             schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (OSError, pa.ArrowException) as error:
-        return f"not a Parquet file: {str(error).splitlines()[0]}"
+        except pa.ArrowException as error:
+            return f"not a Parquet file: {str(error).splitlines()[0]}"
     if rows != entry.rows:
         return f"expected {entry.rows:,} rows, found {rows:,}"
     if isinstance(entry, Page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 # Names that need Python are turned into its strings so many at a time, that memory does not grow with their number.
 _AT_ONCE = 65_536
+_ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 
 
 def text_path(relative: bytes) -> str:
@@ -21,6 +23,13 @@ def text_path(relative: bytes) -> str:
     except UnicodeDecodeError:
         parts = relative.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
         return "".join(f"%{ord(one) - 0xDC00:02X}" if 0xDC80 <= ord(one) <= 0xDCFF else one for one in parts)
+
+
+def raw_paths(path: str) -> tuple[bytes, ...]:
+    """The relative paths that `text_path` gives this text for: the text itself, and with %XX what it may stand for."""
+    plain = path.encode()
+    raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), plain)
+    return (plain,) if raw == plain else (plain, raw)
 
 
 def text_paths(relative: pa.BinaryArray) -> pa.StringArray:
