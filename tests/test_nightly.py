@@ -21,11 +21,12 @@ from samples import draw, make_job
 import fpve
 from fpve._version import __version__
 from fpve.cli import cli
+from fpve.cli.jobs import _print_report
 from fpve.cli.log import JsonFormatter
 from fpve.config import EncoderConfig, Encoders, Job, Limits
-from fpve.errors import GuardError, JobError, StoreLocked
+from fpve.errors import GuardError, JobError, StoreCorrupt, StoreLocked
 from fpve.events import Events
-from fpve.pipeline.journal import LoggedProgress
+from fpve.pipeline.journal import LoggedProgress, one_line
 from fpve.progress import SilentProgress
 from fpve.store.lock import writer_lock
 
@@ -156,6 +157,50 @@ def test_a_report_that_cannot_be_written_hides_no_error(job: Job, monkeypatch: p
     with pytest.raises(fpve.FpveError, match="no such metadata file"):
         fpve.run(job)
     assert len(runs(job.store)) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device", "rows.parquet"), StoreCorrupt("rows.parquet: expected 1, found 2")]
+)
+def test_a_compaction_that_fails_fails_no_run(
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    """What the run was for is published: the report, the log and a line on stderr say what failed, no exit code."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fpve.pipeline.run.compact_if_due", fails)
+    with caplog.at_level(logging.INFO, "fpve"):
+        report = fpve.run(job)
+    text = one_line(error)
+    assert (report.published, report.snapshot, report.compacted, report.compact_error) == (True, 1, False, text)
+    failed = next(record for record in caplog.records if record.getMessage() == "compact_failed")
+    assert (failed.levelname, failed.fields) == ("ERROR", {"error": text})  # type: ignore[attr-defined]
+    assert caplog.records[-1].getMessage() == "run_finished"
+    assert runs(job.store) == [("pets", 1, None)]
+    assert json.loads(next((job.store / "runs").iterdir()).read_text())["compact_error"] == text
+    assert _print_report(report, "json") == 0
+    assert capsys.readouterr().err.endswith(f"the next run tries again: {text}\n")
+
+
+def test_metrics_that_cannot_be_written_fail_no_run(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder in the place of the file is an event and a line on stderr; the run has published all the same."""
+    (tmp_path / "fpve.prom").mkdir()
+    with caplog.at_level(logging.INFO, "fpve"):
+        report = fpve.run(job, metrics=tmp_path / "fpve.prom")
+    text = f"{tmp_path}/fpve.prom: the metrics can't be written: Is a directory"
+    assert (report.published, report.metrics_error) == (True, text)
+    assert [record.getMessage() for record in caplog.records][-2:] == ["metrics_failed", "run_finished"]
+    assert runs(job.store) == [("pets", 1, None)]
+    assert _print_report(report, "table") == 0
+    assert capsys.readouterr().err == f"note: 6 pictures have no prefix: a field of it is empty\nnote: {text}\n"
 
 
 def test_a_log_has_one_object_a_line(job_file: Path, pictures: Path) -> None:
@@ -404,8 +449,8 @@ def test_the_examples_are_commands_that_work() -> None:
     service = configparser.ConfigParser(interpolation=None, strict=False)
     service.optionxform = str  # type: ignore[assignment,method-assign]
     service.read(folder / "fpve@.service")
-    assert service["Service"]["SuccessExitStatus"] == "3"
-    line = (folder / "crontab").read_text().splitlines()[-1]
+    assert service["Service"]["SuccessExitStatus"] == "3 143"
+    line = next(line for line in (folder / "crontab").read_text().splitlines() if "/fpve run " in line)
     assert line.endswith("|| [ $? -eq 3 ]")
     known = {option for parameter in cli.commands["run"].params for option in parameter.opts}
     for text in (service["Service"]["ExecStart"], line):

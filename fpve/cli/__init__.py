@@ -33,7 +33,7 @@ for _command in (*jobs.COMMANDS, *labels.COMMANDS, *queries.COMMANDS, *stores.CO
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 an error, 2 wrong usage, 3 published with some inputs quarantined.
+    """Run the command line: 0 done, 1 an error, 2 wrong usage, 3 done with some inputs in quarantine.
 
     A signal ends it with 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
     """

@@ -97,7 +97,7 @@ def run(
 ) -> int:
     """Bring a store up to date with its JOB file, and publish one snapshot if anything changed.
 
-    Exit code 3 means published, but some inputs could not be encoded and are in quarantine.
+    Exit code 3 means done, published or nothing to do, with some inputs in quarantine: they can't be encoded.
     """
     import fpve
     from fpve.cli.log import STDERR, log_to
@@ -173,6 +173,10 @@ def _print_report(report: RunReport, kind: str) -> int:
     ):
         if count:
             output.note(f"note: {count:,} {text}")
+    if report.compact_error:
+        output.note(f"note: small files could not be merged, the next run tries again: {report.compact_error}")
+    if report.metrics_error:
+        output.note(f"note: {report.metrics_error}")
     return EXIT_QUARANTINED if report.quarantined and not report.dry_run else 0
 
 

@@ -91,17 +91,20 @@ class Journal:
             for row in new.select(["image_id", "path", "reason"]).to_pylist():
                 self.events.send("quarantined", level=logging.WARNING, **row)
 
-    def finished(self, report: RunReport) -> None:
-        """Keep the account of a run that succeeded.
+    def compact_failed(self, error: Exception) -> None:
+        """Say why what a run has published could not be compacted."""
+        self.events.send("compact_failed", level=logging.ERROR, error=one_line(error))
 
-        Raises:
-            OSError: the metrics can't be written. (A report that can't be written is an event.)
+    def finished(self, report: RunReport) -> RunReport:
+        """Keep the account of a run that succeeded, and say in its report if its metrics can't be written.
+
+        What it was for is done: metrics or a report that can't be written are events.
         """
         self._published(report)
+        report = replace(report, metrics_error=self._write_metrics(report))
         self.events.send("run_finished", **_without_job(report))
         self._keep_report(report)
-        if self._metrics is not None and not self._dry_run:
-            write_metrics(self._metrics, report, self._store)
+        return report
 
     def failed(self, report: RunReport, error: BaseException) -> None:
         """Keep the account of a run that failed, as far as that can be written; raises nothing of its own."""
@@ -116,11 +119,18 @@ class Journal:
             **_without_job(report),
         )
         self._keep_report(report)
-        if self._metrics is not None and not self._dry_run:
-            try:
-                write_metrics(self._metrics, report, self._store)
-            except (OSError, ImportError) as second:
-                self.events.send("metrics_failed", level=logging.ERROR, error=one_line(second))
+        self._write_metrics(report)
+
+    def _write_metrics(self, report: RunReport) -> str | None:
+        """Write the metrics, if that is asked for; why they can't be written, if so."""
+        if self._metrics is None or self._dry_run:
+            return None
+        try:
+            write_metrics(self._metrics, report, self._store)
+        except (OSError, ImportError) as error:
+            self.events.send("metrics_failed", level=logging.ERROR, error=one_line(error))
+            return one_line(error)
+        return None
 
     def _published(self, report: RunReport) -> None:
         if report.published and self._store is not None:

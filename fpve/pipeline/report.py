@@ -43,6 +43,9 @@ class RunReport:
         snapshot: the newest snapshot after the run; None if there is none.
         published: whether this run made it.
         compacted: whether small files had become many, and were merged into a snapshot after that of the run.
+        compact_error: why that failed, after the run had published, in one line; None if it did not.
+        metrics_error: why the metrics could not be written, in one line; None if they could. Not in the stored report of
+            a run that failed, whose `error` matters more.
         dry_run: whether nothing was written.
         error: why a run failed; None if it did not.
     """
@@ -75,6 +78,8 @@ class RunReport:
     snapshot: int | None = None
     published: bool = False
     compacted: bool = False
+    compact_error: str | None = None
+    metrics_error: str | None = None
     dry_run: bool = False
     error: str | None = None
 

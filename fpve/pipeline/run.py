@@ -20,13 +20,13 @@ from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import GuardError, SourceNotFound, StoreCorrupt
+from fpve.errors import GuardError, SourceNotFound, StoreCorrupt, StoreError
 from fpve.fusion import Fusion
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import Header, commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
-from fpve.pipeline.journal import Journal
+from fpve.pipeline.journal import Journal, one_line
 from fpve.pipeline.models import open_models, recipe_for, recipe_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.plan import Changes, Plan, guard_removals, other_collections, plan_job
@@ -62,7 +62,7 @@ def run(
     Raises:
         FpveError: the job, a source, its metadata, an encoder or the store is wrong, or a guard refused to publish.
             Whatever is found before the first picture is opened leaves nothing behind where there is no store.
-        OSError: the disk is full, say, or the metrics can't be written.
+        OSError: the disk is full, say, or there is no folder for the metrics.
     """
     journal = Journal(job.name, job.store, metrics=metrics, dry_run=dry_run)
     runner = _Runner(job, journal, journal.watching(progress or SilentProgress()), engine or LocalEngine())
@@ -72,8 +72,7 @@ def run(
     except BaseException as error:
         journal.failed(runner.finished(), error)
         raise
-    journal.finished(report)
-    return report
+    return journal.finished(report)
 
 
 def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool, retry_quarantined: bool) -> RunReport:
@@ -203,8 +202,13 @@ class _Runner:
             snapshot=manifest.snapshot if manifest else self.report.snapshot,
         )
         if manifest is not None:
-            with self.timed("compact"):
-                self._compact(manifest)
+            try:
+                with self.timed("compact"):
+                    self._compact(manifest)
+            except (OSError, StoreError) as error:
+                # What the run was for is published, and the next one tries again.
+                self.report = replace(self.report, compact_error=one_line(error))
+                self.journal.compact_failed(error)
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""
