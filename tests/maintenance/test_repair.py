@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from samples import draw
 
 import fpve
 from fpve.config import Job
+from fpve.errors import StoreCorrupt
 from fpve.store import manifest as manifests
 from fpve.store.snapshot import Snapshot
 
@@ -185,3 +187,70 @@ def test_a_picture_that_comes_back_has_its_thumbnail(store: Path, job: Job, pict
     row = Snapshot.open(store).images.to_pylist()[-4]
     assert (row["image_id"], row["width"], row["height"]) == ("pets/dog/01.png", 40, 30)
     assert fpve.open(store).thumbnail("pets/dog/01.png") is not None
+
+
+def test_what_cannot_be_read_now_is_no_damage(
+    store: Path, tree: Callable[[Path], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file or a manifest that the system would not let be read is reported, and repair touches nothing."""
+    before = tree(store)
+    segment = store / manifests.load(store).segments[0].file.path
+    manifest = manifests.path_of(store, 2)
+    real = Path.open
+
+    def refusing(path: Path) -> Callable[..., object]:
+        def open_(self: Path, *options: object, **named: object) -> object:
+            if self == path:
+                raise PermissionError(13, "Permission denied", str(self))
+            return real(self, *options, **named)
+
+        return open_
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing(segment))
+        problems = fpve.verify(store).problems
+        assert [(one.kind, one.problem) for one in problems] == [("unreadable", "can't be read: Permission denied")]
+        with pytest.raises(StoreCorrupt, match=r"can't be read: Permission denied; .* nothing was changed"):
+            fpve.repair(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing(manifest))
+        for call in (fpve.repair, fpve.verify, fpve.rollback):
+            with pytest.raises(PermissionError):
+                call(store)
+    assert tree(store) == before
+
+
+def test_labels_survive_the_manifest_that_names_them(store: Path, job: Job, tmp_path: Path, flip: Flip) -> None:
+    """They are in a file that says by its name that it is whole, and are named again; the next run lays them over."""
+    (tmp_path / "labels.csv").write_text("image_id,kind\npets/cat/00.png,tiger\n")
+    fpve.label(store, tmp_path / "labels.csv")
+    flip(manifests.path_of(store, 4))
+    done = fpve.repair(store)
+    assert done.rebuilt == ("labels: 1, as the damaged snapshot had them; the next run lays them over",)
+    fpve.run(job)
+    kinds = {row["image_id"]: row["kind"] for row in Snapshot.open(store).images.to_pylist()}
+    assert kinds["pets/cat/00.png"] == "tiger"
+    assert fpve.verify(store).ok
+
+
+def test_snapshots_are_numbered_on_from_damaged_ones(store: Path, job: Job, flip: Flip) -> None:
+    """A reader that has snapshot 3 open notices the store that was made after all its manifests were damaged."""
+    reader = fpve.open(store)
+    for number in (1, 2, 3):
+        flip(manifests.path_of(store, number))
+    fpve.repair(store)
+    assert fpve.run(job).snapshot == 4
+    assert reader.refresh()
+    assert reader.snapshot == 4
+
+
+def test_thumbnails_are_found_under_names_that_are_no_text(job: Job, pictures: Path, flip: Flip) -> None:
+    """A picture whose name is not UTF-8, or has a percent sign in it, is found again."""
+    (pictures / "cat/00.png").rename(pictures / os.fsdecode(b"cat/caf\xe9.png"))
+    (pictures / "cat/03.png").rename(pictures / "cat/100%41.png")
+    fpve.run(job)
+    before = {row["content_hash"] for row in Snapshot.open(job.store).table("thumbnails").to_pylist()}
+    for file in job.store.glob("tables/thumbnails/*.parquet"):
+        flip(file)
+    assert fpve.repair(job.store).lost == ()
+    assert {row["content_hash"] for row in Snapshot.open(job.store).table("thumbnails").to_pylist()} == before
