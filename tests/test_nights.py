@@ -69,6 +69,40 @@ def test_every_image_is_in_one_category(job: Job, pictures: Path) -> None:
     assert Snapshot.open(job.store).manifest.summary == expected._asdict()
 
 
+@pytest.mark.parametrize("fate", ["broken", "no file"])
+def test_an_image_that_can_no_longer_be_encoded_is_removed(job: Job, pictures: Path, tree: Tree, fate: str) -> None:
+    """Its file is there and in quarantine: it is counted, in the history too, and the guard of removals sees it."""
+
+    def spoil(path: Path) -> None:
+        path.unlink()
+        if fate == "broken":
+            path.write_bytes(b"no picture")
+        else:
+            path.symlink_to("nowhere")
+
+    fpve.run(job)
+    spoil(pictures / "cat/00.png")
+    report = fpve.run(job)
+    expected = Changes(new=0, moved=0, changed=0, prefix_changed=0, metadata_changed=0, unchanged=11, removed=1)
+    assert (changes(report), report.quarantined, report.scanned) == (expected, 1, 12)
+    assert (len(fpve.open(job.store).images), Snapshot.open(job.store).manifest.summary) == (11, expected._asdict())
+    again = fpve.run(job)
+    assert (again.published, again.removed, again.unchanged, again.quarantined) == (False, 0, 11, 1)
+    tolerant = replace(job, limits=Limits(max_quarantine=0.5))
+    for number in (3, 6, 9):
+        spoil(pictures / f"cat/{number:02d}.png")
+    before = tree(job.store / "snapshots")
+    with pytest.raises(GuardError, match=r"3 of 11 images are gone from .* --allow-removals"):
+        fpve.run(tolerant)
+    assert tree(job.store / "snapshots") == before
+    assert fpve.run(tolerant, allow_removals=True).removed == 3
+    draw(pictures / "cat/drawn.png", 0)
+    (pictures / "cat/00.png").unlink()
+    (pictures / "cat/drawn.png").rename(pictures / "cat/00.png")
+    back = fpve.run(tolerant)
+    assert (back.new, back.encoded, back.quarantined) == (1, 0, 3)
+
+
 def test_a_copy_is_not_moved(job: Job, pictures: Path) -> None:
     """A copy whose original is there is new; of two copies of a picture that is gone one is moved and one is new."""
     fpve.run(job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,9 +40,7 @@ class Before:
     emptied: int
 
     @classmethod
-    def read(
-        cls, root: Path, entry: Collection | None, files: pa.Table, own: FileColumns, skipped: Sequence[str]
-    ) -> Before:
+    def read(cls, root: Path, entry: Collection | None, files: pa.Table, own: FileColumns) -> Before:
         """Compare files with the pages of their collection, a page at a time, so that none of it stays in memory.
 
         Args:
@@ -51,14 +48,12 @@ class Before:
             entry: the collection in the last snapshot.
             files: what was found, sorted by image_id.
             own: their metadata and prefixes.
-            skipped: image_ids of what is there and can't be an image.
         """
         ids = files["image_id"].combine_chunks()
         pages = entry.pages if entry else ()
         names = sorted({column.name for column in (*own.columns, *(entry.columns if entry else ()))})
         firsts = pc.search_sorted(ids, pa.array([page.first for page in pages[1:]], pa.string())).to_pylist()
         bounds = [0, *firsts, len(ids)] if pages else [0]
-        still = pa.array(skipped, pa.string())
         metadata = {name: own.metadata[name].combine_chunks() for name in own.metadata.column_names}
         parts = [
             _compare(
@@ -66,7 +61,6 @@ class Before:
                 page,
                 files.slice(start, end - start),
                 own.prefix.slice(start, end - start),
-                still,
                 {name: metadata[name].slice(start, end - start) if name in metadata else None for name in names},
                 {name: mask.slice(start, end - start) for name, mask in own.labelled.items()},
             )
@@ -95,7 +89,6 @@ def _compare(
     page: Page,
     files: pa.Table,
     prefix: pa.Array,
-    still: pa.Array,
     metadata: dict[str, pa.Array | None],
     labelled: dict[str, pa.Array],
 ) -> Before:
@@ -110,7 +103,7 @@ def _compare(
         known, gone = pa.repeat(True, len(ids)), GONE.empty_table()
     else:
         at = pc.index_in(ids, theirs)
-        gone = _gone(root, page, ids, still)
+        gone = _gone(root, page, ids)
         rows = rows.take(at)
         known = at.is_valid()
     same_metadata = known
@@ -136,9 +129,9 @@ def _compare(
     )
 
 
-def _gone(root: Path, page: Page, ids: pa.Array, still: pa.Array) -> pa.Table:
+def _gone(root: Path, page: Page, ids: pa.Array) -> pa.Table:
     rows = read_page(root, page, GONE.names)
-    here = pc.or_(pc.is_in(rows["image_id"], value_set=ids), pc.is_in(rows["image_id"], value_set=still))
+    here = pc.is_in(rows["image_id"], value_set=ids)
     return pa.Table.from_batches([rows.filter(pc.invert(here))]).cast(GONE)
 
 

@@ -19,7 +19,6 @@ from fpve.pipeline.moves import guess_moves
 from fpve.pipeline.overlay import with_labels
 from fpve.progress import Progress
 from fpve.sources.folder import Skipped, scan_folder
-from fpve.sources.names import normalise
 from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import check_root
@@ -39,7 +38,7 @@ class Changes(NamedTuple):
         prefix_changed: have the same content and another prefix.
         metadata_changed: have only another metadata.
         unchanged: are as they were.
-        removed: are gone, and not moved.
+        removed: are gone and not moved, or can't be encoded any more.
     """
 
     new: int
@@ -100,7 +99,8 @@ class CollectionPlan:
             prefix_changed=counts[2] - counts[3],
             metadata_changed=counts[3] - counts[4],
             unchanged=counts[4],
-            removed=len(before.gone) - moved,
+            # What was an image and has become undecodable is one no more.
+            removed=len(before.gone) - moved + int(pc.sum(before.known).as_py() or 0) - counts[1],
         )
 
     def expected_changes(self) -> Changes:
@@ -153,7 +153,7 @@ def plan_job(
         for config in job.collections:
             plan = plan_collection(config, job, base, retry_quarantined=retry_quarantined)
             if not allow_removals:
-                guard_removals(plan, plan.guessed_moves, job.limits.max_removed)
+                guard_removals(plan, plan.expected_changes().removed, job.limits.max_removed)
                 guard_metadata(plan, job.limits.max_removed)
             collections.append(plan)
             stage.advance()
@@ -185,8 +185,7 @@ def plan_collection(
     own = with_labels(own, scan.files, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
     del given
-    skipped = [f"{config.name}/{normalise(one.path)}" for one in scan.skipped]
-    before = Before.read(job.store, entry, scan.files, own, skipped)
+    before = Before.read(job.store, entry, scan.files, own)
     state = read_scan_state(job.store, config.name, folder)
     new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
     moves = guess_moves(new, before.gone, state)
@@ -201,17 +200,17 @@ def plan_collection(
     return CollectionPlan(config, folder, files, own, known_bad, scan.skipped, before, moves, remembered)
 
 
-def guard_removals(plan: CollectionPlan, moved: int, max_removed: float) -> None:
-    """Refuse to remove more of a collection than the job allows, given how many of the images that are gone moved.
+def guard_removals(plan: CollectionPlan, removed: int, max_removed: float) -> None:
+    """Refuse to remove more images of a collection than the job allows.
 
     Raises:
         GuardError: naming the collection, the numbers and the option that allows it.
     """
-    removed = len(plan.before.gone) - moved
     if removed > max_removed * plan.before.rows:
+        broken = "" if removed <= len(plan.before.gone) else ", or there and can't be encoded any more"
         raise GuardError(
             f"collection {plan.name!r}: {removed} of {plan.before.rows} images are gone from "
-            f"{plan.config.source}, more than max_removed = {max_removed:g} allows; nothing was published. "
+            f"{plan.config.source}{broken}, more than max_removed = {max_removed:g} allows; nothing was published. "
             "If they are meant to go, run with --allow-removals"
         )
 

@@ -24,7 +24,8 @@ class RunReport:
         encoded: pictures that went through the vision model; in a dry run, so many would, unless their content turns
             out to be known.
         fused: vectors made from stored features, because only the prefix is new.
-        removed: images that are in the store and no longer in their source, and were not moved.
+        removed: images that are in the store and no longer in their source, and were not moved; and those whose file is
+            there and can't be encoded any more.
         quarantined: inputs that could not be encoded.
         without_prefix: images whose prefix is missing, though their collection has a rule for it.
         without_metadata: images that the collection's metadata file does not name.
@@ -44,8 +45,7 @@ class RunReport:
         published: whether this run made it.
         compacted: whether small files had become many, and were merged into a snapshot after that of the run.
         compact_error: why that failed, after the run had published, in one line; None if it did not.
-        metrics_error: why the metrics could not be written, in one line; None if they could. Not in the stored report of
-            a run that failed, whose `error` matters more.
+        metrics_error: why the metrics could not be written, in one line; None if they could, or if the run failed.
         dry_run: whether nothing was written.
         error: why a run failed; None if it did not.
     """

@@ -162,7 +162,8 @@ class _Runner:
         with self.timed("encode"):
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
-        changes = _total(one.changes() for one in contents)
+        counted = [one.changes() for one in contents]
+        changes = _total(counted)
         self.report = replace(
             self.report,
             quarantined=sum(len(one) for one in quarantines),
@@ -171,11 +172,11 @@ class _Runner:
         )
         self.journal.quarantined(quarantines)
         limits = self.job.limits
-        for content, quarantine in zip(contents, quarantines, strict=True):
+        for content, quarantine, one in zip(contents, quarantines, counted, strict=True):
             _guard_quarantine(content, quarantine, limits)
             if not allow_removals:
-                # Once more, with what is known of moves now.
-                guard_removals(content.plan, content.moved, limits.max_removed)
+                # Once more, with what is known of moves and broken files now.
+                guard_removals(content.plan, one.removed, limits.max_removed)
         unsettled = [self._unsettled(one, vectors) for one in contents]
         with self.timed("fuse"):
             fused = self._fuse([named for _, named in unsettled], vectors, target)
