@@ -285,13 +285,14 @@ def publish(root: Path, manifest: Manifest) -> None:
         StoreLocked: another writer published that number first.
         StoreCorrupt: a file that it names is not there: somebody deleted it, or the whole store, in the meantime.
     """
+    # Before looking: where the whole store is replaced after that, this directory is gone, and nothing can be named.
+    make_directory(root, _FOLDER)
     for named in manifest.files:
         if not is_there(root, named):
             raise StoreCorrupt(
                 f"{inside(root, named.path)}: a file of the store vanished or changed while it was being written to; "
                 f"nothing was published. `fpve verify {root}` says what else is missing"
             )
-    make_directory(root, _FOLDER)
     target = path_of(root, manifest.snapshot)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
