@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,8 +18,9 @@ import fpve
 from fpve import images
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits
 from fpve.encoders import open_image_encoder, open_text_encoder
-from fpve.errors import FpveError, GuardError, StoreConflict, StoreLocked
+from fpve.errors import FpveError, GuardError, StoreConflict, StoreCorrupt, StoreLocked
 from fpve.fusion import Fusion
+from fpve.pipeline import run as run_module
 from fpve.store.lock import writer_lock
 from fpve.store.snapshot import Snapshot
 
@@ -339,6 +341,23 @@ def test_one_writer_at_a_time(job: Job) -> None:
     with writer_lock(job.store, "night"), pytest.raises(StoreLocked, match=r"job 'night' \(process \d+ on"):
         fpve.run(job)
     assert fpve.run(job).published
+
+
+def test_snapshots_that_vanish_after_the_plan(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody deletes them before the run has the lock: one line, in the report too; the next run makes them again."""
+    fpve.run(job)
+    lock = run_module.writer_lock
+
+    def deleted_meanwhile(*arguments: Any, **options: Any) -> Any:
+        shutil.rmtree(job.store / "snapshots")
+        return lock(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "writer_lock", deleted_meanwhile)
+        with pytest.raises(StoreCorrupt, match=r"store: its snapshots vanished .* run again to make the store anew"):
+            fpve.run(job)
+    assert not (job.store / "snapshots").exists()
+    assert (fpve.run(job).snapshot, fpve.run(job).published) == (1, False)
 
 
 def test_a_dry_run_writes_nothing(job: Job, tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool, retry_quaranti
     plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     with writer_lock(store, runner.job.name):
         newest = manifests.numbers(store)
+        if plan.base is not None and not newest:
+            raise StoreCorrupt(
+                f"{store}: its snapshots vanished while this run was planned; nothing was published. "
+                "Put them back, or run again to make the store anew"
+            )
         if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
             # Somebody published between the plan and the lock.
             plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
