@@ -203,6 +203,7 @@ def _facts(report: RunReport) -> list[tuple[str, object]]:
         ("removed", f"{would}{report.removed:,}"),
         *(_forecast_facts(report) if report.dry_run else _written_facts(report)),
         ("snapshot", state),
+        *([("compacted", f"into snapshot {report.snapshot}")] if report.compacted else []),
     ]
     return [*facts, ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items()))]
 

@@ -18,6 +18,8 @@ import pytest
 from samples import draw
 
 from fpve.cli import cli
+from fpve.cli.jobs import _print_report
+from fpve.pipeline.report import RunReport
 from fpve.store import manifest as manifests
 
 REPOSITORY = Path(__file__).parents[2]
@@ -191,6 +193,25 @@ def test_exit_code_3_says_that_inputs_are_in_quarantine(job_file: Path, pictures
         done = fpve("run", job_file)
         assert (done.returncode, f"1 ({state})" in done.stdout) == (3, True)
         assert "1 inputs are in quarantine" in done.stderr
+
+
+def test_the_readme_shows_what_a_run_prints(job_file: Path, store: Path) -> None:
+    """The lines of a run with nothing to do, but for the figures."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("$ fpve run demo.toml\n")[2].partition("```")[0]
+    printed = fpve("run", job_file).stdout
+
+    def without_figures(text: str) -> list[str]:
+        return [re.sub(r"[\d.,]*\d", "N", line) for line in text.splitlines()]
+
+    assert without_figures(printed) == without_figures(shown)
+
+
+def test_a_run_says_that_it_compacted(capsys: pytest.CaptureFixture[str]) -> None:
+    """The snapshot of the merged files has a line."""
+    report = RunReport("pets", "2026-01-01T00:00:00+00:00", snapshot=9, published=True, compacted=True)
+    assert _print_report(report, "table") == 0
+    assert "\nsnapshot   9 (published)\ncompacted  into snapshot 9\n" in capsys.readouterr().out
 
 
 def test_a_run_with_nothing_to_do_loads_no_model(job_file: Path, store: Path) -> None:
