@@ -27,7 +27,6 @@ from fpve.config import Job
 _CHANGES = frozenset(
     ["os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree"]
 )
-_MARK_BYTES = 400
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Outcome:
         killed: whether it was killed before it was done.
         events: how many it had.
         last: the last of them, as `function: event`.
-        trail: all of them, if it was not killed.
+        trail: all of them.
         seconds: from its start to its end, if it was not killed.
         report: what the operation returned.
         error: what it raised, with its class.
@@ -142,9 +141,9 @@ def server() -> ForkServerContext:
 
 
 def in_child(operation: Operation, kill: Kill = Kill(), *, mark: Path) -> Outcome:
-    """Perform an operation in a child; `mark` is a file that keeps its last event, outside the store."""
+    """Perform an operation in a child; `mark` is a file for its events, outside the store."""
     context = server()
-    mark.write_bytes(b"0 before the first event".ljust(_MARK_BYTES))
+    mark.write_bytes(b"")
     mine, theirs = context.Pipe()
     child = context.Process(target=_work, args=(operation, kill, mark, theirs))
     child.start()
@@ -160,12 +159,13 @@ def in_child(operation: Operation, kill: Kill = Kill(), *, mark: Path) -> Outcom
     finally:
         child.join()
         mine.close()
-    events, _, last = mark.read_bytes().decode().strip().partition(" ")
+    trail = tuple(mark.read_text().splitlines())
     code = child.exitcode
     child.close()
     if code not in (0, -signal.SIGKILL):
         raise RuntimeError(f"{operation.name}: its process ended with {code}")
-    return Outcome(not answer, int(events), last, **answer)
+    last = trail[-1] if trail else "before the first event"
+    return Outcome(not answer, len(trail), last, trail, **answer)
 
 
 def _work(operation: Operation, kill: Kill, mark: Path, pipe: Any) -> None:
@@ -174,32 +174,32 @@ def _work(operation: Operation, kill: Kill, mark: Path, pipe: Any) -> None:
     from fpve.errors import FpveError
 
     use_small_files()
-    trail: list[str] = []
-    _watch(operation.job, kill, os.open(mark, os.O_WRONLY), trail)
+    _watch(operation.job, kill, os.open(mark, os.O_WRONLY))
     pipe.send(None)
     start = time.perf_counter()
     try:
         answer = {"report": operation.perform()}
     except Exception as error:  # noqa: BLE001 (whatever it is, the test must see it)
         answer = {"error": f"{type(error).__name__}: {error}", "foreseen": isinstance(error, FpveError | OSError)}
-    pipe.send(answer | {"seconds": time.perf_counter() - start, "trail": tuple(trail)})
+    pipe.send(answer | {"seconds": time.perf_counter() - start})
 
 
-def _watch(job: Job, kill: Kill, mark: int, trail: list[str]) -> None:
+def _watch(job: Job, kill: Kill, mark: int) -> None:
     """Write down every event below a job's store, and let happen what is to happen before one of them."""
     below = os.fsencode(job.store) + b"/"
+    count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
         if event != "open" and event not in _CHANGES:
             return
         if not _is_below(below, event, arguments):
             return
         if event == "open" and not _for_writing(arguments) and b".tmp" not in os.fsencode(arguments[0]):
             return
-        trail.append(f"{_stage()}: {event}")
-        count = len(trail)
-        text = f"{count} {trail[-1]}".encode()[:_MARK_BYTES]
-        os.pwrite(mark, text.ljust(_MARK_BYTES), 0)
+        count += 1
+        # Not through Python's files: a child that is killed flushes nothing.
+        os.write(mark, f"{_stage()}: {event}\n".encode())
         if count == kill.event:
             _FATES[kill.fate](job)
 

@@ -182,6 +182,7 @@ class Campaign:
             how, kill = "event", Kill(event=self.rng.randint(1, whole.events))
         else:
             how, kill = "time", Kill(seconds=self.rng.uniform(0, whole.seconds))
+        shards, number = finished_shards(world.store), manifests.numbers(world.store)
         outcome = in_child(operation, kill, mark=mark)
         where = f"{where}, killed at {outcome.last} ({outcome.events} of {whole.events})"
         if outcome.error:
@@ -190,6 +191,12 @@ class Campaign:
             self.survived[operation.name] += 1
         else:
             self.kills[operation.name, how, outcome.last] += 1
+        if manifests.numbers(world.store) == number and operation.name == "run":
+            # The last event is the one that it did not live to see, or perhaps not.
+            written = outcome.trail[:-1].count("write_shard: os.rename")
+            left = len(finished_shards(world.store))
+            if left < len(shards) + written:
+                self._note(where, [f"{left} finished shards are left, of {len(shards)} and {written} new ones"])
         if not spoilt:
             self._note(where, wrong(world.store))
             self._check_one_or_the_other(where, before, after)
@@ -258,6 +265,36 @@ class Campaign:
         return "\n".join(lines)
 
 
+def sweep(world: World, operation: Operation, *, events: int | None = None) -> Counter[str]:
+    """Kill an operation before every one of its events, or before so many of them, each time on a copy of the store.
+
+    Raises:
+        AssertionError: a snapshot is neither as before nor as after, or the operation can't be done again.
+    """
+    mark, copy = world.root / "mark", world.root / "copy"
+    again = Operation(operation.name, world.job(copy), operation.arguments)
+    before = read_state(world.store)
+    copy_of(world, copy)
+    trail = in_child(again, mark=mark).trail
+    after = read_state(copy)
+    chosen = range(1, len(trail) + 1)
+    killed: Counter[str] = Counter()
+    for at in chosen if events is None else sorted(world.rng.sample(chosen, min(events, len(trail)))):
+        copy_of(world, copy)
+        outcome = in_child(again, Kill(event=at), mark=mark)
+        where = f"{operation.name} killed before event {at} of {len(trail)}, {outcome.last}"
+        assert outcome.killed, where
+        killed[outcome.last] += 1
+        assert not wrong(copy), where
+        assert read_state(copy) in (before, after), where
+        outcome = in_child(again, mark=mark)
+        # What was published before the kill has nothing to go back to, or to repair.
+        assert outcome.error is None, f"{where}, again: {outcome.error}"
+        assert not wrong(copy), where
+        assert read_state(copy) == after, where
+    return killed
+
+
 def wrong(store: Path) -> list[str]:
     """What is wrong with a store, by its own `verify` and by counting again; empty if nothing is."""
     if not manifests.numbers(store):
@@ -288,8 +325,8 @@ def published_pictures(store: Path) -> set[str]:
     return seen & _encoded([store / one.file.path for one in snapshot.manifest.segments])
 
 
-def finished_pictures(store: Path) -> set[str]:
-    """Content hashes in shards that a killed run has left whole."""
+def finished_shards(store: Path) -> list[Path]:
+    """Shards that a killed run has left whole."""
     whole = []
     for receipt in store.glob("pending/[!.]*/shard.json"):
         names = json.loads(receipt.read_bytes())["sha256"]
@@ -297,8 +334,13 @@ def finished_pictures(store: Path) -> set[str]:
         if all(
             one.exists() and hashlib.sha256(one.read_bytes()).hexdigest() == digest for one, digest in files.items()
         ):
-            whole.append(receipt.parent / "rows.parquet")
-    return _encoded(whole)
+            whole.append(receipt.parent)
+    return whole
+
+
+def finished_pictures(store: Path) -> set[str]:
+    """Content hashes in them."""
+    return _encoded([one / "rows.parquet" for one in finished_shards(store)])
 
 
 def _encoded(files: list[Path]) -> set[str]:

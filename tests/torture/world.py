@@ -458,7 +458,11 @@ def damage(store: Path) -> list[str]:
     found = []
     digests: dict[str, str | None] = {}
     for path in sorted((store / "snapshots").glob("*.json")):
-        manifest = json.loads(path.read_bytes())
+        try:
+            manifest = json.loads(path.read_bytes())
+        except ValueError as error:
+            found.append(f"{path.name}: {error}")
+            continue
         pages = [page for one in manifest["collections"] for page in one["pages"]]
         for entry in [*pages, *manifest["segments"], *manifest["tables"]]:
             name = entry["file"]["path"]
