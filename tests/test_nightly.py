@@ -384,6 +384,21 @@ def test_metrics_are_refused_before_the_work(job_file: Path) -> None:
     assert not (job_file.parent / "store").exists()
 
 
+@pytest.mark.parametrize("option", ["--log", "--metrics"])
+def test_a_run_that_is_refused_leaves_its_report(job_file: Path, option: str) -> None:
+    """A folder for log or metrics that is not there is a failed run in the store, and in the metrics if it can be."""
+    file, store = job_file.parent / "fpve.prom", job_file.parent / "store"
+    command("run", job_file, "--metrics", file)
+    rest = [] if option == "--metrics" else ["--metrics", file]
+    done = command("run", job_file, option, job_file.parent / "missing/file", *rest, code=1)
+    (_, first), (snapshot, error) = [row[1:] for row in runs(store)]
+    assert (first, snapshot, done.stderr) == (None, None, f"fpve: {error}\n")
+    assert str(job_file.parent / "missing") in str(error)
+    assert figures(file)["fpve_run_success"] == (0 if rest else 1)
+    command("run", job_file, "--dry-run", option, job_file.parent / "missing/file", code=1 if rest else 0)
+    assert len(runs(store)) == 2
+
+
 def test_a_dry_run_writes_no_metrics(job: Job, tmp_path: Path) -> None:
     """A dry run leaves the figures of the last real run alone."""
     fpve.run(job, dry_run=True, metrics=tmp_path / "fpve.prom")

@@ -101,10 +101,16 @@ def run(
     """
     import fpve
     from fpve.cli.log import STDERR, log_to
+    from fpve.pipeline.journal import keep_failure, name_and_store
 
     # Bars between the lines of a log can't be read.
     progress = None if log == STDERR else terminal_progress()
-    with log_to(log):
+
+    def refused(error: OSError) -> None:
+        name, store = name_and_store(job)
+        keep_failure(error, job=name, store=store, metrics=metrics, dry_run=dry_run)
+
+    with log_to(log, refused=refused):
         report = fpve.run(
             job,
             dry_run=dry_run,

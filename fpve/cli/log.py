@@ -6,7 +6,7 @@ import json
 import logging
 import logging.handlers
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -35,12 +35,24 @@ class JsonFormatter(logging.Formatter):
 
 
 @contextmanager
-def log_to(target: str | None) -> Iterator[None]:
-    """Append events to a file while the context lasts, or write them to stderr for `-`; None does nothing."""
+def log_to(target: str | None, *, refused: Callable[[OSError], None]) -> Iterator[None]:
+    """Append events to a file while the context lasts, or write them to stderr for `-`; None does nothing.
+
+    Args:
+        target: the file.
+        refused: is told why it can't be opened, before that is raised.
+
+    Raises:
+        OSError: it can't be opened.
+    """
     if target is None:
         yield
         return
-    handler = _Quiet() if target == STDERR else _QuietFile(target, encoding="utf-8")
+    try:
+        handler = _Quiet() if target == STDERR else _QuietFile(target, encoding="utf-8")
+    except OSError as error:
+        refused(error)
+        raise
     handler.setFormatter(JsonFormatter())
     level, propagate = LOGGER.level, LOGGER.propagate
     LOGGER.addHandler(handler)

@@ -158,9 +158,25 @@ def load_journaled(path: Path, *, metrics: Path | None) -> Job:
     try:
         return load_job(path)
     except FpveError as error:
-        report = RunReport(job=path.stem, started_at=datetime.now(UTC).isoformat(timespec="seconds"))
-        Journal(path.stem, None, metrics=metrics).failed(report, error)
+        keep_failure(error, job=path.stem, store=None, metrics=metrics)
         raise
+
+
+def name_and_store(path: Path) -> tuple[str, Path | None]:
+    """What a job file calls its job, and where its store is; the file's own name where it can't be read."""
+    try:
+        job = load_job(path)
+    except FpveError:
+        return path.stem, None
+    return job.name, job.store
+
+
+def keep_failure(
+    error: BaseException, *, job: str, store: Path | None, metrics: Path | None = None, dry_run: bool = False
+) -> None:
+    """Keep the account of a run that ended before it began: its log can't be opened, say. Raises nothing of its own."""
+    report = RunReport(job=job, started_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    Journal(job, store, metrics=metrics, dry_run=dry_run).failed(report, error)
 
 
 def one_line(error: BaseException) -> str:

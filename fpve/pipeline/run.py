@@ -66,8 +66,8 @@ def run(
     """
     journal = Journal(job.name, job.store, metrics=metrics, dry_run=dry_run)
     runner = _Runner(job, journal, journal.watching(progress or SilentProgress()), engine or LocalEngine())
-    journal.started()
     try:
+        journal.started()
         report = _run(runner, dry_run=dry_run, allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     except BaseException as error:
         journal.failed(runner.finished(), error)
