@@ -292,6 +292,23 @@ def test_a_wrong_file_changes_nothing(
     assert tree(job.store) == before
 
 
+def test_what_is_misspelt_takes_nothing_back(
+    job: Job, labels: Callable[[str], Path], tmp_path: Path, tree: Tree
+) -> None:
+    """`undo` of a column that there is not is an error that names the nearest, and a file that is not there is one."""
+    fpve.run(job)
+    fpve.label(job.store, labels("image_id,rating\npets/cat/00.png,5\n"))
+    before = tree(job.store)
+    message = (
+        "no column 'ratign' whose labels could be taken back; did you mean 'rating'.; there is caption, kind, price, "
+    )
+    with pytest.raises(MetadataError, match=message):
+        fpve.label(job.store, labels("image_id,ratign\npets/cat/00.png,5\n"), undo=True)
+    assert tree(job.store) == before
+    with pytest.raises(MetadataError, match=r"missing\.csv: no such file of labels"):
+        fpve.label(job.store, tmp_path / "missing.csv")
+
+
 def test_lists_are_no_labels(job: Job, tmp_path: Path) -> None:
     """A list is refused, as a value and as what a column holds."""
     fpve.run(job)

@@ -104,6 +104,8 @@ def label(store: str | os.PathLike[str], file: str | os.PathLike[str], *, undo: 
 
 def _read(file: Path) -> pa.Table:
     """The file as it is written, with null for cells that are empty."""
+    if not file.exists():
+        raise MetadataError(f"{file}: no such file of labels")
     written = read_table(file)
     if _KEY not in written.column_names:
         raise MetadataError(
@@ -164,6 +166,11 @@ def _cells(file: Path, given: pa.Table, types: dict[str, str], *, undo: bool) ->
         other = spelt.get(name.casefold(), name)
         if other != name:
             raise MetadataError(f"{file}: column {name!r} differs from the store's {other!r} in case only; rename it")
+        if undo and name not in types:
+            raise MetadataError(
+                f"{file}: no column {name!r} whose labels could be taken back{nearest(name, types)}; there is "
+                f"{', '.join(sorted(types)) or 'none'}; nothing was changed"
+            )
         column = given[name]
         filled = column.is_valid()
         if not undo:
