@@ -379,17 +379,19 @@ def run(
     dry_run: bool = False,
     allow_removals: bool = False,
     retry_quarantined: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
     metrics: str | os.PathLike[str] | None = None,
 ) -> RunReport:
     """Bring a store up to date with its job (a job file, or a Job), and publish one snapshot if anything changed.
 
-    With `retry_quarantined` files in quarantine are opened again though they did not change.
+    With `retry_quarantined` files in quarantine are opened again though they did not change. With `wait` another writer
+    of the store is waited for, instead of being an error.
     `metrics` names a file for Prometheus, written however the run ends. What happens is told to the logger `fpve`.
 
     Raises:
         FpveError: the job, a source, an encoder or the store is wrong, or a guard refused to publish.
-        OSError: the disk is full, say, or the metrics can't be written.
+        OSError: the disk is full, say, or there is no folder for the metrics.
     """
     target = None if metrics is None or dry_run else Path(metrics)
     job = job if isinstance(job, Job) else load_journaled(Path(job), metrics=target)
@@ -398,6 +400,7 @@ def run(
         dry_run=dry_run,
         allow_removals=allow_removals,
         retry_quarantined=retry_quarantined,
+        wait=wait,
         progress=progress,
         metrics=target,
     )

@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +143,85 @@ def test_a_run_that_stops_while_planning_leaves_its_report(job: Job, tmp_path: P
     assert [("is writing to this store" in one, "max_quarantine" in one) for one in errors].count((True, False)) == 1
     assert [("is writing to this store" in one, "max_quarantine" in one) for one in errors].count((False, True)) == 1
     assert len(errors) == 5
+
+
+def test_a_run_can_wait_for_another_writer(job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    """It says for whom, takes up what was published and what changed meanwhile, and tells how long it waited."""
+    fpve.run(job)
+    other = replace(job, name="other", collections=(replace(job.collections[0], name="others"),))
+    released = threading.Event()
+
+    def hold() -> None:
+        with writer_lock(job.store, "night"):
+            held.set()
+            released.wait(60)
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    with caplog.at_level(logging.INFO, "fpve"), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(fpve.run, other, wait=True)
+        _wait_until(lambda: any(record.getMessage() == "waiting" for record in caplog.records))
+        assert not waiting.done()
+        draw(job.collections[0].source / "cat/late.png", 99)
+        released.set()
+        report = waiting.result(60)
+    holder.join()
+    assert (report.published, report.snapshot, report.scanned, report.new) == (True, 2, 13, 13)
+    assert report.seconds["wait"] > 0
+    told = next(record.fields for record in caplog.records if record.getMessage() == "waiting")  # type: ignore[attr-defined]
+    assert str(told["holder"]).startswith(f"job 'night' (process {os.getpid()} on ")
+    assert "wait" not in fpve.run(other, wait=True).seconds
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "pets.toml"), ("encode", "store", "pictures", "--collection", "x"), ("label",)]
+)
+def test_commands_wait_for_the_store(job_file: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--wait` makes run, encode and label wait, which without it fail."""
+    monkeypatch.chdir(job_file.parent)
+    store = job_file.parent / "store"
+    command("run", job_file)
+    if words == ("label",):
+        Path("labels.csv").write_text("image_id,kind\npets/cat/00.png,lynx\n")
+        words = ("label", "store", "labels.csv")
+    with writer_lock(store, "night"):
+        assert "job 'night'" in command(*words, code=1).stderr
+        process = subprocess.Popen([sys.executable, "-m", "fpve", *words, "--wait"], stdout=subprocess.DEVNULL)
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=4)
+        except BaseException:
+            process.kill()
+            raise
+    assert process.wait(timeout=60) == 0
+
+
+def test_encode_takes_the_options_of_run(job_file: Path, pictures: Path) -> None:
+    """`fpve encode` has a dry run, a log, metrics and another try for what is in quarantine, as `fpve run` has."""
+    mine, theirs = (
+        {option for parameter in cli.commands[name].params for option in parameter.opts if option.startswith("--")}
+        for name in ("encode", "run")
+    )
+    assert theirs <= mine
+    folder = job_file.parent
+    (pictures / "cat/broken.png").write_bytes(b"no")
+    for path in pictures.rglob("*.png"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    command("run", job_file, code=3)
+    words = ("encode", folder / "store", pictures, "--collection", "more", "--format", "json")
+    report = json.loads(command(*words, "--dry-run").stdout)
+    assert (report["dry_run"], report["new"], fpve.open(folder / "store").snapshot) == (True, 13, 1)
+    rest = ("--log", folder / "log.jsonl", "--metrics", folder / "fpve.prom")
+    report = json.loads(command(*words, *rest, code=3).stdout)
+    assert (report["new"], report["encoded"], report["snapshot"]) == (12, 0, 2)
+    assert events(folder / "log.jsonl")[-1]["event"] == "run_finished"
+    assert figures(folder / "fpve.prom")["fpve_store_images/more"] == 12
+    assert json.loads(command(*words, code=3).stdout)["bytes_to_read"] == 0
+    assert json.loads(command(*words, "--retry-quarantined", code=3).stdout)["bytes_to_read"] == len(b"no")
+    done = command(*words, "--log", folder / "missing/log.jsonl", code=1)
+    assert runs(folder / "store")[-1] == ("fpve encode", None, done.stderr.removeprefix("fpve: ").rstrip())
 
 
 def test_a_report_that_cannot_be_written_hides_no_error(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, count_or_share, given, object_output, store_argument
+from fpve.cli.options import PATH, count_or_share, given, object_output, run_options, store_argument
 from fpve.cli.progress import terminal_progress
 
 if TYPE_CHECKING:
     from fpve.pipeline.report import RunReport
+    from fpve.progress import Progress
 
 EXIT_QUARANTINED = 3
 
@@ -78,19 +79,14 @@ def check(job: Path, kind: str) -> None:
 
 @click.command()
 @click.argument("job", type=PATH)
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--allow-removals", is_flag=True, help="Publish even if more than max_removed of a collection is gone.")
-@click.option(
-    "--retry-quarantined", is_flag=True, help="Open the files in quarantine again, though they did not change."
-)
-@click.option("--log", metavar="FILE", help="Append events to FILE, one JSON object a line; - means stderr.")
-@click.option("--metrics", type=PATH, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector.")
+@run_options
 @object_output
 def run(
     job: Path,
     dry_run: bool,
     allow_removals: bool,
     retry_quarantined: bool,
+    wait: bool,
     log: str | None,
     metrics: Path | None,
     kind: str,
@@ -100,11 +96,8 @@ def run(
     Exit code 3 means done, published or nothing to do, with some inputs in quarantine: they can't be encoded.
     """
     import fpve
-    from fpve.cli.log import STDERR, log_to
+    from fpve.cli.log import log_to
     from fpve.pipeline.journal import keep_failure, name_and_store
-
-    # Bars between the lines of a log can't be read.
-    progress = None if log == STDERR else terminal_progress()
 
     def refused(error: OSError) -> None:
         name, store = name_and_store(job)
@@ -116,7 +109,8 @@ def run(
             dry_run=dry_run,
             allow_removals=allow_removals,
             retry_quarantined=retry_quarantined,
-            progress=progress,
+            wait=wait,
+            progress=_progress(log),
             metrics=metrics,
         )
     return _print_report(report, kind)
@@ -133,13 +127,13 @@ def run(
 @click.option(
     "--label-from", metavar="folder|COLUMN", help="Make a column `label` from folder names, or copy a column."
 )
-@click.option("--allow-removals", is_flag=True, help="Publish even if many of the collection's pictures are gone.")
 @click.option(
     "--max-quarantine",
     type=count_or_share,
     metavar="N|SHARE",
     help="How many pictures may be broken: 5, or 0.01 for one in a hundred; 0 for none.  [default: 0.01]",
 )
+@run_options
 @object_output
 def encode(
     store: Path,
@@ -148,22 +142,48 @@ def encode(
     prefix: str | None,
     metadata: Path | None,
     label_from: str | None,
-    allow_removals: bool,
     max_quarantine: int | float | None,
+    dry_run: bool,
+    allow_removals: bool,
+    retry_quarantined: bool,
+    wait: bool,
+    log: str | None,
+    metrics: Path | None,
     kind: str,
 ) -> int:
-    """Encode the folder SOURCE into a STORE, without a job file; again it takes up what changed."""
-    import fpve
+    """Encode the folder SOURCE into a STORE, without a job file; again it takes up what changed.
 
-    report = fpve.encode(
-        store,
-        source,
-        collection=collection,
-        allow_removals=allow_removals,
-        progress=terminal_progress(),
-        **given(prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
-    )
+    Exit codes are those of `fpve run`.
+    """
+    import fpve
+    from fpve.cli.log import log_to
+    from fpve.pipeline.encode import ENCODE_JOB
+    from fpve.pipeline.journal import keep_failure
+
+    def refused(error: OSError) -> None:
+        keep_failure(error, job=ENCODE_JOB, store=store, metrics=metrics, dry_run=dry_run)
+
+    with log_to(log, refused=refused):
+        report = fpve.encode(
+            store,
+            source,
+            collection=collection,
+            dry_run=dry_run,
+            allow_removals=allow_removals,
+            retry_quarantined=retry_quarantined,
+            wait=wait,
+            progress=_progress(log),
+            metrics=metrics,
+            **given(prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
+        )
     return _print_report(report, kind)
+
+
+def _progress(log: str | None) -> Progress | None:
+    """Bars on a terminal, but not between the lines of a log, where they can't be read."""
+    from fpve.cli.log import STDERR
+
+    return None if log == STDERR else terminal_progress()
 
 
 def _print_report(report: RunReport, kind: str) -> int:

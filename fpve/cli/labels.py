@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, object_output, store_argument
+from fpve.cli.options import PATH, object_output, store_argument, wait_option
 
 
 @click.command()
 @store_argument
 @click.argument("file", type=PATH)
 @click.option("--undo", is_flag=True, help="Take back the labels of the cells that FILE names.")
+@wait_option
 @object_output
-def label(store: Path, file: Path, undo: bool, kind: str) -> None:
+def label(store: Path, file: Path, undo: bool, wait: bool, kind: str) -> None:
     """Give images of a STORE new metadata from FILE, by image_id, without running their job.
 
     FILE is CSV, TSV, Parquet, JSON or JSONL with a column image_id and others; an empty cell changes nothing. A label
@@ -23,7 +24,7 @@ def label(store: Path, file: Path, undo: bool, kind: str) -> None:
     """
     import fpve
 
-    found = fpve.label(store, file, undo=undo)
+    found = fpve.label(store, file, undo=undo, wait=wait)
     if kind == "json":
         output.emit(output.to_json(found.to_dict()))
         return

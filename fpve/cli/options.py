@@ -54,6 +54,29 @@ def object_output(command: Command) -> Command:
     )(command)
 
 
+wait_option = click.option("--wait", is_flag=True, help="Wait for another writer of the store, instead of failing.")
+
+
+def run_options(command: Command) -> Command:
+    """Options of whatever runs a job."""
+    for option in (
+        click.option(
+            "--metrics", type=PATH, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector."
+        ),
+        click.option("--log", metavar="FILE", help="Append events to FILE, one JSON object a line; - means stderr."),
+        wait_option,
+        click.option(
+            "--retry-quarantined", is_flag=True, help="Open the files in quarantine again, though they did not change."
+        ),
+        click.option(
+            "--allow-removals", is_flag=True, help="Publish even if more than max_removed of a collection is gone."
+        ),
+        click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
+    ):
+        command = option(command)
+    return command
+
+
 def votes(command: Command) -> Command:
     """Options of k-NN classifiers. Defaults are the library's: None leaves them to it."""
     for option in (

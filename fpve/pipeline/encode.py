@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits
+from fpve.errors import FpveError
+from fpve.pipeline.journal import keep_failure
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run
 from fpve.progress import Progress
 from fpve.store import manifest as manifests
 
 # Owner of the collections that `fpve encode` makes without a job file.
-_ENCODE_JOB = "fpve encode"
+ENCODE_JOB = "fpve encode"
 
 
 def encode(
@@ -25,18 +27,24 @@ def encode(
     metadata: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
     max_quarantine: int | float = Limits().max_quarantine,
+    dry_run: bool = False,
     allow_removals: bool = False,
+    retry_quarantined: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
+    metrics: str | os.PathLike[str] | None = None,
 ) -> RunReport:
     """Encode one folder into a store as a collection, without a job file; again it takes up what changed.
 
-    An existing store keeps its encoders and its fusion.
+    An existing store keeps its encoders and its fusion. What is not said of the folder is as in `fpve.run`.
 
     Raises:
         FpveError: the source, its metadata or the store is wrong, or a guard refused to publish.
+        OSError: the disk is full, say, or there is no folder for the metrics.
     """
+    file = None if metrics is None else Path(metrics)
     job = Job(
-        name=_ENCODE_JOB,
+        name=ENCODE_JOB,
         store=Path(store),
         collections=(
             CollectionConfig(
@@ -49,16 +57,36 @@ def encode(
         ),
         limits=Limits(max_quarantine=max_quarantine),
     )
-    if manifests.numbers(job.store):
-        manifest = manifests.load(job.store)
-        entry = manifest.collection(collection)
-        if prefix is None and entry is not None and entry.prefix is not None:
-            # Asked for once, it stays until another is given.
-            job = replace(job, collections=(replace(job.collections[0], prefix=entry.prefix),))
-        found = {name: one.as_config() for name, one in manifest.encoders.items()}
-        job = replace(
-            job,
-            encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
-            fusion=FusionConfig(mode=manifest.fusion.mode, image_weight=manifest.fusion.image_weight),
-        )
-    return run(job, allow_removals=allow_removals, progress=progress)
+    try:
+        job = _as_before(job)
+    except FpveError as error:
+        keep_failure(error, job=job.name, store=job.store, metrics=file, dry_run=dry_run)
+        raise
+    return run(
+        job,
+        dry_run=dry_run,
+        allow_removals=allow_removals,
+        retry_quarantined=retry_quarantined,
+        wait=wait,
+        progress=progress,
+        metrics=file,
+    )
+
+
+def _as_before(job: Job) -> Job:
+    """The job with what the last snapshot says of its store, if there is one."""
+    if not manifests.numbers(job.store):
+        return job
+    manifest = manifests.load(job.store)
+    mine = job.collections[0]
+    entry = manifest.collection(mine.name)
+    if mine.prefix is None and entry is not None and entry.prefix is not None:
+        # Asked for once, it stays until another is given.
+        mine = replace(mine, prefix=entry.prefix)
+    found = {name: one.as_config() for name, one in manifest.encoders.items()}
+    return replace(
+        job,
+        collections=(mine,),
+        encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
+        fusion=FusionConfig(mode=manifest.fusion.mode, image_weight=manifest.fusion.image_weight),
+    )

@@ -44,7 +44,7 @@ class Journal:
 
     def __init__(self, job: str, store: Path | None, *, metrics: Path | None = None, dry_run: bool = False) -> None:
         self._store = store
-        self._metrics = metrics
+        self._metrics = None if dry_run else metrics
         self._dry_run = dry_run
         self._start = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
         self.events = Events(job, None if store is None else str(store.absolute()))
@@ -70,6 +70,10 @@ class Journal:
             snapshot=known[-1] if known else None,
             dry_run=self._dry_run,
         )
+
+    def waiting(self, holder: str) -> None:
+        """Say who else writes to the store, and is waited for."""
+        self.events.send("waiting", holder=holder)
 
     def planned(self, report: RunReport) -> None:
         """Say what the sources hold."""
@@ -123,7 +127,7 @@ class Journal:
 
     def _write_metrics(self, report: RunReport) -> str | None:
         """Write the metrics, if that is asked for; why they can't be written, if so."""
-        if self._metrics is None or self._dry_run:
+        if self._metrics is None:
             return None
         try:
             write_metrics(self._metrics, report, self._store)

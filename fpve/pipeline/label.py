@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,9 @@ class LabelReport:
         return asdict(self)
 
 
-def label(store: str | os.PathLike[str], file: str | os.PathLike[str], *, undo: bool = False) -> LabelReport:
+def label(
+    store: str | os.PathLike[str], file: str | os.PathLike[str], *, undo: bool = False, wait: bool = False
+) -> LabelReport:
     """Label images: give them values of metadata columns that win over their job's, in every run, until `undo`.
 
     The file is CSV, TSV, Parquet, JSON or JSONL with a column `image_id` and one column for each that gets values; an
@@ -69,16 +72,18 @@ def label(store: str | os.PathLike[str], file: str | os.PathLike[str], *, undo: 
         file: the values; for `undo` what its cells hold is of no interest, as long as they are not empty.
         undo: take back the labels of the cells that the file names. The cells are empty until the next run puts the
             job's own values there.
+        wait: wait for another writer of the store, instead of raising an error.
 
     Raises:
         StoreNotFound: there is no store.
+        StoreLocked: another writer holds it, and is not waited for.
         MetadataError: the file is wrong, names an image that the store does not have, or has a value that does not
             fit its column; nothing was changed.
     """
     root, path = Path(store), Path(file)
     manifests.load(root)
     given = _read(path)
-    with writer_lock(root, _WRITER):
+    with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):
         snapshot = Snapshot.open(root)
         old = snapshot.table(tables.LABELS)
         cells = _cells(path, given, _known_types(snapshot.manifest, old), undo=undo)

@@ -39,7 +39,8 @@ class RunReport:
         downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode
             everything.
         language_model_requests: 0, for no rule has a language model write texts yet.
-        seconds: wall time of the stages `plan`, `encode`, `fuse`, `commit`, `compact`, and `total`.
+        seconds: wall time of the stages `plan`, `wait` (for another writer), `encode`, `fuse`, `commit`, `compact`, and
+            `total`.
         images_per_second: encoded over the encoding stage's wall time; None if nothing was encoded.
         snapshot: the newest snapshot after the run; None if there is none.
         published: whether this run made it.

@@ -50,6 +50,7 @@ def run(
     dry_run: bool = False,
     allow_removals: bool = False,
     retry_quarantined: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
     engine: Engine | None = None,
     metrics: Path | None = None,
@@ -57,7 +58,8 @@ def run(
     """Bring a store up to date with its job, and publish one snapshot if anything changed.
 
     A run that is interrupted keeps its finished shards; the next one uses them. However a run ends, its report is kept
-    in the store if there is one, `metrics` is written if it is given, and the logger `fpve` has been told.
+    in the store if there is one, `metrics` is written if it is given, and the logger `fpve` has been told. With `wait`
+    another writer of the store is waited for, however long that takes.
 
     Raises:
         FpveError: the job, a source, its metadata, an encoder or the store is wrong, or a guard refused to publish.
@@ -68,27 +70,29 @@ def run(
     runner = _Runner(job, journal, journal.watching(progress or SilentProgress()), engine or LocalEngine())
     try:
         journal.started()
-        report = _run(runner, dry_run=dry_run, allow_removals=allow_removals, retry_quarantined=retry_quarantined)
+        report = (
+            runner.expected(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
+            if dry_run
+            else _run(runner, allow_removals=allow_removals, retry_quarantined=retry_quarantined, wait=wait)
+        )
     except BaseException as error:
         journal.failed(runner.finished(), error)
         raise
     return journal.finished(report)
 
 
-def _run(runner: _Runner, *, dry_run: bool, allow_removals: bool, retry_quarantined: bool) -> RunReport:
+def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait: bool) -> RunReport:
     store = runner.job.store
-    if dry_run:
-        return runner.expected(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
-    with writer_lock(store, runner.job.name):
+    with writer_lock(store, runner.job.name, waiting=runner.waiting if wait else None):
         newest = manifests.numbers(store)
         if plan.base is not None and not newest:
             raise StoreCorrupt(
                 f"{store}: its snapshots vanished while this run was planned; nothing was published. "
                 "Put them back, or run again to make the store anew"
             )
-        if newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot):
-            # Somebody published between the plan and the lock.
+        if runner.waited or (newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot)):
+            # Somebody published between the plan and the lock, or had the time in which sources change.
             plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
         runner.execute(plan, allow_removals=allow_removals)
     return runner.finished()
@@ -120,6 +124,18 @@ class _Runner:
                 yield
         finally:
             self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+    @contextmanager
+    def waiting(self, holder: str) -> Iterator[None]:
+        """Another writer is waited for."""
+        self.journal.waiting(holder)
+        with self.timed("wait"), self.progress.stage("wait", None):
+            yield
+
+    @property
+    def waited(self) -> bool:
+        """Whether another writer was waited for."""
+        return "wait" in self.seconds
 
     def finished(self) -> RunReport:
         """The report with all times in it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,26 +15,44 @@ from filelock import FileLock, Timeout
 from fpve.errors import StoreLocked
 from fpve.store.files import make_directory, make_root
 
+# Who waits may wait for hours: it need not look more often.
+_POLL_SECONDS = 0.5
+
+# Is given who holds a store, and is entered while that is waited for.
+Waiting = Callable[[str], AbstractContextManager[object]]
+
 
 @contextmanager
-def writer_lock(root: Path, job: str) -> Iterator[None]:
+def writer_lock(root: Path, job: str, *, waiting: Waiting | None = None) -> Iterator[None]:
     """Hold the store at `root` for writing.
 
+    Args:
+        root: the store.
+        job: what writes, for whoever finds it locked.
+        waiting: where it is given, another writer is waited for, inside of what it returns.
+
     Raises:
-        StoreLocked: another writer holds it; the text says who.
+        StoreLocked: another writer holds it, and is not waited for; the text says who.
     """
     make_root(root)
     folder = make_directory(root, "state")
     owner = folder / "writer.json"
+    lock = FileLock(folder / "lock")
     try:
-        with FileLock(folder / "lock", timeout=0):
-            owner.write_text(json.dumps(_self(job)), encoding="utf-8")
-            try:
-                yield
-            finally:
-                owner.unlink(missing_ok=True)
+        lock.acquire(timeout=0)
     except Timeout:
-        raise StoreLocked(f"{root}: {_holder(owner)} is writing to this store; try again when it is done") from None
+        if waiting is None:
+            raise StoreLocked(f"{root}: {_holder(owner)} is writing to this store; try again when it is done") from None
+        with waiting(_holder(owner)):
+            lock.acquire(poll_interval=_POLL_SECONDS)
+    try:
+        owner.write_text(json.dumps(_self(job)), encoding="utf-8")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _self(job: str) -> dict[str, str | int]:
