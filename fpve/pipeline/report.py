@@ -33,7 +33,8 @@ class RunReport:
         bytes_to_read: size of the files that were read, or would be.
         bytes_to_write: in a dry run, the estimated size of vectors, their indexes and thumbnails.
         bytes_written: size of the files that the run's snapshot names and the one before did not, by kind: `images`
-            (pages), `vectors`, `indexes`, `tables` (prefixes, quarantine, thumbnails) and `snapshots`.
+            (pages), `vectors`, `indexes`, `tables` (prefixes, quarantine, thumbnails) and `snapshots`; and `state`, the
+            cache of scanned files, which is rewritten whole when one of them changed, be it that nothing is published.
         estimated_minutes: in a dry run, how long encoding would take.
         estimate_basis: which rate that is taken from: the store's newest run that encoded enough, or an assumption.
         downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode

@@ -209,17 +209,15 @@ class _Runner:
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
             manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
-            for content in contents:
-                state = content.scan_state(plan.scanned_at)
-                if state is not None:
-                    write_scan_state(self.job.store, content.plan.name, content.plan.folder, state)
+            cached = self._remember(contents, plan.scanned_at)
             for shard in sources:
                 if isinstance(shard, Shard):
                     discard(shard)
+        written = bytes_written(self.job.store, manifest, plan.base.manifest if plan.base else None)
         self.report = replace(
             self.report,
             fused=fused,
-            bytes_written=bytes_written(self.job.store, manifest, plan.base.manifest if plan.base else None),
+            bytes_written=written | {"state": cached},
             published=manifest is not None,
             snapshot=manifest.snapshot if manifest else self.report.snapshot,
         )
@@ -231,6 +229,15 @@ class _Runner:
                 # What the run was for is published, and the next one tries again.
                 self.report = replace(self.report, compact_error=one_line(error))
                 self.journal.compact_failed(error)
+
+    def _remember(self, contents: list[Contents], scanned_at: int) -> int:
+        """Write what was learnt of the files into the scan state, where that says something else; the bytes of it."""
+        states = [(one.plan, one.scan_state(scanned_at)) for one in contents]
+        return sum(
+            write_scan_state(self.job.store, plan.name, plan.folder, state)
+            for plan, state in states
+            if state is not None
+        )
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""

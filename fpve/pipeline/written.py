@@ -9,14 +9,14 @@ from fpve.store import manifest as manifests
 from fpve.store import segments
 from fpve.store.manifest import Manifest
 
-KINDS = ("images", "vectors", "indexes", "tables", "snapshots")
+KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
 
 
 def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | None) -> dict[str, int]:
     """Bytes of the files of a snapshot that the previous one has not, by kind; 0 where there is no new snapshot.
 
     `images` are pages, `vectors` rows, `indexes` what is derived of them, `tables` prefixes, quarantine and
-    thumbnails, and `snapshots` manifests.
+    thumbnails, and `snapshots` manifests. `state`, the cache of scanned files, is no part of a snapshot: 0 here.
     """
     counts = dict.fromkeys(KINDS, 0)
     if manifest is None:
