@@ -1,4 +1,9 @@
-"""Flip single bits of a store and see them found and repaired: `scripts/torture/flips.py --flips 1000`."""
+"""Flip single bits of a store, and see them found and repaired.
+
+usage: .venv/bin/python scripts/torture/flips.py --flips 1000 [--seed N]
+
+Prints a table, and exits with 1 if the store was not what it must be.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ sys.path.append(str(root))
 def main() -> int:
     from torture.flips import Flips
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--flips", type=int, default=1000, help="how many bits to flip (1000)")
     parser.add_argument("--seed", type=int, help="of the random numbers; a new one each time")
     options = parser.parse_args()

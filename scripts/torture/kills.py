@@ -1,4 +1,9 @@
-"""Kill writers at random moments and compare the store with a model: `scripts/torture/kills.py --runs 200`."""
+"""Kill writers at random moments, and compare the store with a model.
+
+usage: .venv/bin/python scripts/torture/kills.py --runs 200 [--seed N]
+
+Prints a table, and exits with 1 if the store was not what it must be.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ sys.path.append(str(root))
 def main() -> int:
     from torture.kills import Campaign
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--runs", type=int, default=200, help="how many operations to kill (200)")
     parser.add_argument("--seed", type=int, help="of the random numbers; a new one each time")
     options = parser.parse_args()

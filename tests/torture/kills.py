@@ -138,7 +138,9 @@ class Campaign:
             return {"to": self.rng.choice(known[:-1])}
         if name == "label":
             images = Snapshot.open(self.world.store).images["image_id"].to_pylist()
-            return {"file": self.world.write_labels(images), "undo": self.rng.random() < 0.3}
+            # A column that nobody knows can't be taken back.
+            known_column = any(column == "quality" for _, column in read_state(self.world.store).labels)
+            return {"file": self.world.write_labels(images), "undo": known_column and self.rng.random() < 0.3}
         return {}
 
     def _spoil(self) -> str:

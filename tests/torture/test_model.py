@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -102,10 +103,10 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(manifests.numbers(self.world.store)) > 1)
     @rule(seed=_SEED, then=st.sampled_from(["run", "run", "killed run", "nothing"]))
     def roll_back(self, seed: int, then: str) -> None:
-        """The newest snapshot is an older one again; mostly a run follows."""
+        """The newest snapshot is an older one again, but for labels, which wait for the run that mostly follows."""
         target = random.Random(seed).choice(manifests.numbers(self.world.store)[:-1])
         fpve.rollback(self.world.store, target)
-        self._now(self.snapshots[target])
+        self._now(replace(self.snapshots[target], labels=self.published.labels))
         self.the_newest_snapshot_is_what_was_published()
         self.night([], then, seed)
 
@@ -114,6 +115,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Some cells are given values, or lose them."""
         self.world.rng = random.Random(seed)
         file = self.world.write_labels(Snapshot.open(self.world.store).images["image_id"].to_pylist())
+        # A column that nobody knows can't be taken back.
+        undo = undo and any(column == "quality" for _, column in self.published.labels)
         fpve.label(self.world.store, file, undo=undo)
         self._now(labelled(self.published, file, undo=undo))
 

@@ -430,7 +430,9 @@ def labelled(before: State, file: Path, *, undo: bool) -> State:
         for row in csv.DictReader(lines):
             image_id = row.pop("image_id")
             for name, value in row.items():
-                if not value or (undo and (image_id, name) not in before.labels):
+                known = before.labels.get((image_id, name))
+                # A label that is there already is not given again, even where a rollback has left an image without it.
+                if not value or (known is None if undo else known == value):
                     continue
                 if undo:
                     del after.labels[image_id, name]
