@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -109,6 +111,21 @@ class Template:
             return None if value is None else format(value, spec)
         except (ValueError, TypeError) as error:
             raise PrefixError(f"prefix {self.text!r}: can't be filled in with {value!r}: {error}") from None
+
+
+def prefix_rows(texts: Iterable[str], template: str | None, at: datetime) -> list[dict[str, object]]:
+    """Rows of a store's table of prefixes, one for each text that a collection's template gave at that time."""
+    return [
+        {
+            "prefix_id": prefix_id(text),
+            "text": text,
+            # A template without a field is the text of all its images.
+            "origin": "literal" if text == template else "template",
+            "template": template,
+            "created_at": at,
+        }
+        for text in texts
+    ]
 
 
 def prefix_id(text: str) -> str:

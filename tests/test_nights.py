@@ -23,12 +23,12 @@ from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import GuardError, ImageError, JobError, SourceNotFound
 from fpve.maintenance.rollback import rollback
 from fpve.pipeline import forecast
-from fpve.pipeline.plan import Changes
+from fpve.pipeline.metrics import metrics_text
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
 from fpve.store import pages
-from fpve.store.runs import append_run
+from fpve.store.runs import CHANGES, Changes, append_run
 from fpve.store.snapshot import Snapshot
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -101,6 +101,18 @@ def test_an_image_that_can_no_longer_be_encoded_is_removed(job: Job, pictures: P
     (pictures / "cat/drawn.png").rename(pictures / "cat/00.png")
     back = fpve.run(tolerant)
     assert (back.new, back.encoded, back.quarantined) == (1, 0, 3)
+
+
+def test_the_categories_have_one_name_each(job: Job) -> None:
+    """Report, table of runs and metrics name all of them, the history those that are a change."""
+    report = fpve.run(job)
+    assert set(CHANGES) <= set(report.to_dict())
+    assert set(CHANGES) <= set(fpve.open(job.store).sql("FROM runs").column_names)
+    assert [name for name in fpve.history(job.store).column_names if name in CHANGES] == [
+        name for name in CHANGES if name != "unchanged"
+    ]
+    text = metrics_text(report, job.store).decode()
+    assert all(f'change="{name}"' in text for name in CHANGES)
 
 
 def test_a_copy_is_not_moved(job: Job, pictures: Path) -> None:

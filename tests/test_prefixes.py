@@ -10,7 +10,7 @@ import pytest
 
 from fpve import prefixes
 from fpve.errors import PrefixError
-from fpve.prefixes import Template, prefix_ids
+from fpve.prefixes import Template, prefix_id, prefix_ids, prefix_rows
 
 COLUMNS = {
     "text": ["a", None, " b ", ""],
@@ -54,3 +54,18 @@ def test_ids_are_digests_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["a", None, "\u00fc", "a"]
     expected = [None if text is None else hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
     assert prefix_ids(pa.array(texts)).to_pylist() == expected
+
+
+def test_rows_of_prefixes_say_where_they_came_from() -> None:
+    """A template without a field is the text itself, and literal; another has been filled in."""
+    at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    first, second = prefix_rows(["a cat", "a dog"], "a cat", at)
+    assert first == {
+        "prefix_id": prefix_id("a cat"),
+        "text": "a cat",
+        "origin": "literal",
+        "template": "a cat",
+        "created_at": at,
+    }
+    assert (second["origin"], second["template"]) == ("template", "a cat")
+    assert prefix_rows(["a cat"], None, at)[0]["origin"] == "template"

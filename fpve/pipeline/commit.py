@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fpve._version import __version__
 from fpve.index import build_exact
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
-from fpve.prefixes import prefix_ids
+from fpve.prefixes import prefix_rows
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables
 from fpve.store.files import read_parquet
@@ -173,12 +173,10 @@ def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Read
             if not len(texts):
                 continue
             known = set(previous.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist()) if previous else set()
-        for text, one in zip(texts.to_pylist(), prefix_ids(texts).to_pylist(), strict=True):
-            if one not in known:
-                known.add(one)
-                template = plan.config.prefix
-                origin = "literal" if template == text else "template"
-                rows.append({"prefix_id": one, "text": text, "origin": origin, "template": template, "created_at": now})
+        for row in prefix_rows(texts.to_pylist(), plan.config.prefix, now):
+            if str(row["prefix_id"]) not in known:
+                known.add(str(row["prefix_id"]))
+                rows.append(row)
     if not rows:
         return []
     rows.sort(key=lambda row: str(row["prefix_id"]))

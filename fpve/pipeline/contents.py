@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fpve.engines.work import Outcome
 from fpve.pipeline.moves import count_pairs
-from fpve.pipeline.plan import Changes, CollectionPlan
+from fpve.pipeline.plan import CollectionPlan
 from fpve.pipeline.vectors import Vectors
 from fpve.sources.names import normalise
 from fpve.store import tables
+from fpve.store.runs import Changes
 from fpve.store.snapshot import Snapshot
 
 # A file that changed this shortly before the scan may change again within the same tick of its file system's clock

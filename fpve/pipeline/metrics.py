@@ -11,10 +11,8 @@ from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import write_durably
 from fpve.store.manifest import Manifest
-from fpve.store.runs import last_success
+from fpve.store.runs import CHANGES, last_success
 
-# What became of images, each counted once.
-_CHANGES = ("new", "moved", "changed", "prefix_changed", "metadata_changed", "unchanged", "removed")
 # The collector runs as a user of its own.
 _MODE = 0o644
 
@@ -63,7 +61,7 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
     for stage, seconds in report.seconds.items():
         if stage != "total":
             gauge("run_seconds", "Wall time of a stage of the last run.", seconds, stage=stage)
-    for change in _CHANGES:
+    for change in CHANGES:
         gauge("run_images", "Images that the last run found, by change.", getattr(report, change), change=change)
     gauge("run_encoded", "Pictures that the last run sent through the vision model.", report.encoded)
     gauge("run_fused", "Vectors that the last run made from stored features.", report.fused)

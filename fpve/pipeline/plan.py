@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,31 +22,10 @@ from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import check_root
 from fpve.store.pending import Recipe
+from fpve.store.runs import Changes
 from fpve.store.scanstate import read_scan_state
 from fpve.store.schema import merge
 from fpve.store.snapshot import Snapshot
-
-
-class Changes(NamedTuple):
-    """Images of a collection by what became of them since the last snapshot; each is counted once.
-
-    Attributes:
-        new: under their name, and not moved.
-        moved: new under their name, with the content of an image that is gone.
-        changed: have another content.
-        prefix_changed: have the same content and another prefix.
-        metadata_changed: have only another metadata.
-        unchanged: are as they were.
-        removed: are gone and not moved, or can't be encoded any more.
-    """
-
-    new: int
-    moved: int
-    changed: int
-    prefix_changed: int
-    metadata_changed: int
-    unchanged: int
-    removed: int
 
 
 @dataclass(frozen=True, slots=True)

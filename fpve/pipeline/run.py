@@ -29,7 +29,7 @@ from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
 from fpve.pipeline.journal import Journal, one_line
 from fpve.pipeline.models import open_models, recipe_for, recipe_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
-from fpve.pipeline.plan import Changes, Plan, guard_removals, other_collections, plan_job
+from fpve.pipeline.plan import Plan, guard_removals, other_collections, plan_job
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
@@ -40,6 +40,7 @@ from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef, Manifest
 from fpve.store.pending import Shard, discard, sweep
+from fpve.store.runs import Changes
 from fpve.store.scanstate import write_scan_state
 from fpve.store.snapshot import Snapshot
 

@@ -6,13 +6,39 @@ import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from fpve.store import manifest as manifests
 from fpve.store.files import make_directory, write_durably
 
+
+class Changes(NamedTuple):
+    """Images by what became of them since the last snapshot; each is counted once.
+
+    Reports, manifests' summaries, the history and the metrics have these names; `CHANGES` is a list of them.
+
+    Attributes:
+        new: under their name, and not moved.
+        moved: new under their name, with the content of an image that is gone.
+        changed: have another content.
+        prefix_changed: have the same content and another prefix.
+        metadata_changed: have only another metadata.
+        unchanged: are as they were.
+        removed: are gone and not moved, or can't be encoded any more.
+    """
+
+    new: int
+    moved: int
+    changed: int
+    prefix_changed: int
+    metadata_changed: int
+    unchanged: int
+    removed: int
+
+
+CHANGES = Changes._fields
 SCHEMA = pa.schema(
     [
         pa.field("started_at", pa.timestamp("us", tz="UTC")),
@@ -20,15 +46,9 @@ SCHEMA = pa.schema(
         pa.field("snapshot", pa.int64()),
         pa.field("published", pa.bool_()),
         pa.field("scanned", pa.int64()),
-        pa.field("new", pa.int64()),
-        pa.field("moved", pa.int64()),
-        pa.field("changed", pa.int64()),
-        pa.field("prefix_changed", pa.int64()),
-        pa.field("metadata_changed", pa.int64()),
-        pa.field("unchanged", pa.int64()),
+        *(pa.field(name, pa.int64()) for name in CHANGES),
         pa.field("encoded", pa.int64()),
         pa.field("fused", pa.int64()),
-        pa.field("removed", pa.int64()),
         pa.field("quarantined", pa.int64()),
         pa.field("images_per_second", pa.float64()),
         pa.field("total_seconds", pa.float64()),
