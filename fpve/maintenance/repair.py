@@ -17,6 +17,7 @@ from fpve import images
 from fpve.errors import ImageError, StoreCorrupt
 from fpve.index import build_exact
 from fpve.maintenance.verify import ROW_KEYS, has_vector, verify
+from fpve.prefixes import prefix_rows
 from fpve.progress import Progress
 from fpve.sources.names import raw_paths
 from fpve.store import manifest as manifests
@@ -236,16 +237,8 @@ def _remade_prefixes(snapshot: Snapshot, sound: list[Table], notes: _Notes) -> l
     made: dict[str, dict[str, object]] = {}
     for collection in snapshot.manifest.collections:
         rows = pages.read_columns(snapshot.root, collection.pages, ["prefix_id", "prefix"]).drop_null()
-        rows = rows.filter(pc.invert(pc.is_in(rows["prefix_id"], value_set=known.combine_chunks())))
-        for one in rows.group_by(["prefix_id", "prefix"]).aggregate([]).to_pylist():
-            origin = "literal" if collection.prefix == one["prefix"] else "template"
-            made[one["prefix_id"]] = {
-                "prefix_id": one["prefix_id"],
-                "text": one["prefix"],
-                "origin": origin,
-                "template": collection.prefix,
-                "created_at": now,
-            }
+        texts = rows.filter(pc.invert(pc.is_in(rows["prefix_id"], value_set=known.combine_chunks())))["prefix"].unique()
+        made |= {str(row["prefix_id"]): row for row in prefix_rows(texts.to_pylist(), collection.prefix, now)}
     notes.rebuilt.append(f"prefixes: {len(made):,} texts, from the pages")
     notes.lost.append("prefixes: when the damaged ones were made, and those that no image has any more")
     rows = sorted(made.values(), key=lambda row: str(row["prefix_id"]))
