@@ -16,7 +16,8 @@ from samples import draw, make_job
 
 import fpve
 from fpve.cli import cli
-from fpve.config import CollectionConfig, Job
+from fpve.cli.jobs import _print_report
+from fpve.config import CollectionConfig, Job, Limits
 from fpve.errors import FpveError, GuardError, MetadataError, StoreLocked, StoreNotFound
 from fpve.store import pages
 from fpve.store.lock import writer_lock
@@ -183,6 +184,33 @@ def test_what_the_store_says_already_publishes_nothing(job: Job, labels: Callabl
     assert tree(job.store) == before
     assert fpve.label(job.store, labels("image_id,kind\npets/dog/01.png,dog\n")).published is True
     assert len(fpve.open(job.store).sql("FROM labels")) == 3
+
+
+def test_labels_that_wait_are_counted(
+    job: Job, pictures: Path, labels: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an image that was moved, is gone, or can't be encoded any more: in the report, and in a line on stderr."""
+    job = replace(job, limits=Limits(max_quarantine=0.5))
+    fpve.run(job)
+    fpve.label(job.store, labels("image_id,kind,price\npets/cat/00.png,lynx,9\npets/cat/03.png,puma,\n"))
+    assert fpve.run(job).labels_without_image == 0
+    (pictures / "cat/00.png").rename(pictures / "cat/moved.png")
+    assert fpve.run(job, dry_run=True).labels_without_image == 2
+    report = fpve.run(job)
+    assert (report.moved, report.labels_without_image) == (1, 2)
+    _print_report(report, "json")
+    note = next(line for line in capsys.readouterr().err.splitlines() if "labels" in line)
+    assert note.startswith("note: 2 labels are of images that are gone or have another name now")
+    waiting = fpve.open(job.store).sql(note.split('"')[1]).to_pylist()
+    assert [(row["image_id"], row["column"]) for row in waiting] == [
+        ("pets/cat/00.png", "kind"),
+        ("pets/cat/00.png", "price"),
+    ]
+    (pictures / "cat/03.png").write_bytes(b"no")
+    assert [fpve.run(job).labels_without_image for _ in range(2)] == [3, 3]
+    (pictures / "cat/moved.png").rename(pictures / "cat/00.png")
+    assert fpve.run(job).labels_without_image == 1
+    assert column(job, "kind")["00.png"] == "lynx"
 
 
 def test_labels_of_images_that_are_gone_wait(job: Job, pictures: Path, labels: Callable[[str], Path]) -> None:

@@ -195,6 +195,11 @@ def _print_report(report: RunReport, kind: str) -> int:
         (report.without_metadata, "pictures have no row in their metadata file"),
         (report.unmatched_metadata, "metadata rows name no picture"),
         (report.without_prefix, "pictures have no prefix: a field of it is empty"),
+        (
+            report.labels_without_image,
+            "labels are of images that are gone or have another name now, and wait for them: "
+            'fpve sql STORE "FROM labels ANTI JOIN images USING (image_id)"',
+        ),
         (report.quarantined, 'inputs are in quarantine: fpve sql STORE "SELECT path, reason FROM quarantine"'),
     ):
         if count:

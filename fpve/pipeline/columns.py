@@ -38,6 +38,7 @@ class FileColumns:
         prefix: (n,) prefix texts, null where there is none.
         without_metadata, unmatched_metadata: files and metadata rows without a partner.
         labelled: (n,) by the name of a column that has labels, which of its values are labels.
+        labels_without_file: how many labels there are of images that no file is of.
     """
 
     metadata: pa.Table
@@ -46,6 +47,7 @@ class FileColumns:
     without_metadata: int
     unmatched_metadata: int
     labelled: dict[str, pa.Array] = field(default_factory=dict)
+    labels_without_file: int = 0
 
 
 def read_given(config: CollectionConfig) -> Given:

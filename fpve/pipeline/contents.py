@@ -93,6 +93,13 @@ class Contents:
             pa.table({"content_hash": self.content_hash.filter(new)}), self.plan.before.gone.select(["content_hash"])
         )
 
+    @property
+    def labels_without_image(self) -> int:
+        """How many labels there are of what is no image of the new snapshot."""
+        own = self.plan.own
+        spoilt = [pc.sum(pc.and_not(mask, self.good)).as_py() or 0 for mask in own.labelled.values()]
+        return own.labels_without_file + sum(spoilt)
+
     def changes(self) -> Changes:
         """The images by what became of them."""
         return self.plan.changes(self.content_hash, self.good, self.moved)

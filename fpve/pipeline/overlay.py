@@ -30,6 +30,7 @@ def with_labels(own: FileColumns, files: pa.Table, collection: str, previous: Sn
     labels = labels_in(previous.table(tables.LABELS), collection)
     at = pc.index_in(labels["image_id"].combine_chunks(), files["image_id"].combine_chunks())
     # Of an image that is gone they wait until it comes back.
+    waiting = at.null_count
     labels, at = labels.filter(at.is_valid()), at.drop_null().to_numpy()
     metadata, kinds, labelled = own.metadata, {one.name: one.type for one in own.columns}, dict(own.labelled)
     for name in labels["column"].unique().to_pylist():
@@ -42,7 +43,13 @@ def with_labels(own: FileColumns, files: pa.Table, collection: str, previous: Sn
         column, labelled[name] = lay_over(before, rows, values, len(files))
         where = metadata.schema.get_field_index(name)
         metadata = metadata.append_column(name, column) if where < 0 else metadata.set_column(where, name, column)
-    return replace(own, metadata=metadata, columns=ordered(own.columns, kinds), labelled=labelled)
+    return replace(
+        own,
+        metadata=metadata,
+        columns=ordered(own.columns, kinds),
+        labelled=labelled,
+        labels_without_file=waiting,
+    )
 
 
 def labels_in(labels: pa.Table, collection: str) -> pa.Table:

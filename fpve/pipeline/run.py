@@ -158,6 +158,7 @@ class _Runner:
             without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
+            labels_without_image=sum(one.own.labels_without_file for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
             **_total(one.expected_changes() for one in plan.collections),
         )
@@ -189,6 +190,7 @@ class _Runner:
         self.report = replace(
             self.report,
             quarantined=sum(len(one) for one in quarantines),
+            labels_without_image=sum(one.labels_without_image for one in contents),
             images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
             **changes,
         )
