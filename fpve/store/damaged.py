@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from fpve.store.files import fsync_directory, make_directory
+from fpve.store.files import fsync_directory, make_directory, our_files
 
 _FOLDER = ("state", "damaged")
 
@@ -26,4 +26,5 @@ def set_aside(root: Path, file: str) -> None:
 
 def set_aside_files(root: Path) -> list[Path]:
     """Everything that was set aside."""
-    return sorted(path for path in root.joinpath(*_FOLDER).glob("*") if path.is_file())
+    folder = root.joinpath(*_FOLDER)
+    return [path for path in our_files(root, _FOLDER[0]) if path.parent == folder]

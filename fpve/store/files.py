@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,10 +20,29 @@ from fpve.errors import StoreConflict, StoreCorrupt
 NAME_DIGITS = 16
 # The directories of a store; what each holds is in docs/store.md.
 LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
-# What the files in them are called: nothing else is taken for a part of a store, nor deleted.
+_DIGITS = rf"[0-9a-f]{{{NAME_DIGITS}}}"
+_TEMPORARY = rf"\.{_DIGITS}(?:\.\w+)?\.tmp"
+# What manifests name, and manifests themselves.
+_NAMED = "|".join(
+    (
+        rf"snapshots/(?:\d{{20}}\.json|{_TEMPORARY})",
+        rf"images/[\w.\-]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
+        rf"vectors/(?:{_TEMPORARY}|{_DIGITS}/(?:rows\.parquet|exact\.faiss(?:\.sha256)?|{_TEMPORARY}))",
+        rf"tables/[a-z]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
+    )
+)
+# Files of a store by their path in it: no other is taken for a part of it, nor deleted.
 _OURS = re.compile(
-    r"\.[0-9a-f]{16}(\.\w+)?\.tmp|[0-9a-f]{16}\.parquet|(rows|thumbnails)\.parquet|exact\.faiss(\.sha256)?"
-    r"|shard\.json|writer\.json|lock|\d{20}\.json|\d{8}T\d{6}Z-[0-9a-f]{8}\.json"
+    "|".join(
+        (
+            _NAMED,
+            rf"runs/(?:\d{{8}}T\d{{6}}(?:\.\d{{6}})?Z-[0-9a-f]{{8}}\.json|{_TEMPORARY})",
+            rf"state/(?:lock|writer\.json|{_TEMPORARY}|scan/(?:[\w.\-]+\.parquet|{_TEMPORARY}))",
+            # As `set_aside` calls them: where they were, in one word, and something random.
+            rf"state/damaged/(?:{_NAMED.replace('/', '_')})\.[0-9a-f]{{8}}",
+            rf"pending/(?:{_DIGITS}|\.{_DIGITS}\.tmp)/(?:(?:rows|thumbnails)\.parquet|shard\.json|{_TEMPORARY})",
+        )
+    )
 )
 
 
@@ -138,15 +157,32 @@ def check_root(root: Path) -> None:
     found = sorted(path.name for path in root.iterdir()) if root.exists() else []
     # What a run leaves that was killed before its first snapshot, or whose store was emptied under it: its lock, or
     # at least nothing but files of the kinds that it writes.
-    begun = (root / "state" / "lock").exists() or all(path.is_dir() or is_ours(path) for path in root.rglob("*"))
+    begun = (root / "state" / "lock").exists() or all(path.is_dir() or is_ours(root, path) for path in root.rglob("*"))
     ours = begun and set(found) <= set(LAYOUT)
-    if found and not ours and not any((root / "snapshots").glob("*.json")):
+    published = any(is_ours(root, path) for path in (root / "snapshots").glob("*.json"))
+    if found and not ours and not published:
         raise StoreConflict(f"{root}: no store, and not empty (it holds {found[0]!r}); name a new directory")
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file is called as the files of a store are."""
-    return _OURS.fullmatch(path.name) is not None or path.parent.name == "scan"
+def is_ours(root: Path, path: Path) -> bool:
+    """Whether a file lies where the store at `root` would put one, and is called as it would be."""
+    return _OURS.fullmatch(path.relative_to(root).as_posix()) is not None
+
+
+def our_files(root: Path, folder: str) -> Iterator[Path]:
+    """The store's own files below one of its directories, sorted; no links, and nothing behind them."""
+    top = root / folder
+    if not top.is_symlink():
+        found = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
+        yield from (path for path in sorted(found) if is_ours(root, path) and not path.is_symlink() and path.is_file())
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What the file system says of a file; None if it is gone, as temporary ones of others may be at any time."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fpve.store.files import is_ours
+from fpve.store.files import our_files
 from fpve.store.manifest import Manifest
 
 # Where each file is named by a manifest, or has no business.
 _NAMED = ("images", "vectors", "tables")
-_TEMPORARY = ".*.tmp"
 
 
 def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:
     """Files that none of the manifests names, temporary ones of other directories among them; never in `pending/`.
 
-    Files that are not called as those of a store are somebody else's.
+    Files that a store would not put there, or not call so, are somebody else's.
     """
     named = {root / name for manifest in manifests for name in _names(manifest)}
     for folder in _NAMED:
-        yield from (path for path in _files(root / folder) if path not in named and is_ours(path))
+        yield from (path for path in our_files(root, folder) if path not in named)
     for folder in ("snapshots", "runs", "state"):
-        yield from sorted((root / folder).rglob(_TEMPORARY))
+        yield from (path for path in our_files(root, folder) if is_temporary(path))
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file of the store has not got its name yet."""
+    return path.suffix == ".tmp"
 
 
 def _names(manifest: Manifest) -> Iterator[str]:
@@ -30,7 +34,3 @@ def _names(manifest: Manifest) -> Iterator[str]:
     for segment in manifest.segments:
         folder = segment.file.path.rpartition("/")[0]
         yield from (f"{folder}/{name}" for name in segment.derived)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,21 @@ from pathlib import Path
 import pyarrow as pa
 
 from fpve.store import segments, tables
-from fpve.store.files import NAME_DIGITS, fsync_directory, link_as, make_directory, ref, sha256_of
+from fpve.store.files import (
+    NAME_DIGITS,
+    fsync_directory,
+    link_as,
+    make_directory,
+    our_files,
+    ref,
+    sha256_of,
+    status_of,
+)
 from fpve.store.manifest import Segment, Table
 
 _RECEIPT = "shard.json"
+_NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")
+_TEMPORARY = re.compile(rf"\.[0-9a-f]{{{NAME_DIGITS}}}\.tmp")
 _THUMBNAILS_FILE = "thumbnails.parquet"
 
 
@@ -95,7 +107,7 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
 def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard]:
     """The complete and undamaged shards in `pending/`, by name; those that were found so before are not read again."""
     for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
-        if receipt.parent.name.startswith("."):
+        if not _NAME.fullmatch(receipt.parent.name):
             continue
         if receipt.parent.name in verified:
             yield verified[receipt.parent.name]
@@ -114,13 +126,15 @@ def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard
 def sweep(root: Path) -> None:
     """Remove what killed writers left half-written; only for who holds the writer's lock."""
     for path in (root / "pending").glob(".*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+        if _TEMPORARY.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def files_before(root: Path, time: float) -> list[Path]:
     """Files of shards that were finished, or left half-written, before a time in seconds since the epoch."""
-    folders = [path for path in sorted((root / "pending").glob("*")) if path.stat().st_mtime < time]
-    return [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    folders = {file.parent: status_of(file.parent) for file in our_files(root, "pending")}
+    old = {folder for folder, status in folders.items() if status is not None and status.st_mtime < time}
+    return [file for file in our_files(root, "pending") if file.parent in old]
 
 
 def adopt_rows(root: Path, shard: Shard) -> Segment:
