@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.errors import StoreCorrupt
 from fpve.store import manifest as manifests
 from fpve.store import pending
 from fpve.store.damaged import set_aside_files
-from fpve.store.files import fsync_directory
-from fpve.store.lease import remove_unclaimed
-from fpve.store.leftovers import unnamed_files
+from fpve.store.files import fsync_directory, status_of
+from fpve.store.lease import is_claimed, remove_unclaimed
+from fpve.store.leftovers import is_temporary, unnamed_files
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 
@@ -24,6 +27,9 @@ from fpve.store.manifest import Manifest
 DEFAULT_GRACE = timedelta(hours=1)
 # Finished shards of a run that nobody has repeated for so long are given up.
 _PENDING_DAYS = timedelta(days=7)
+# Reports of runs are written without the writer's lock, so a young temporary file may be somebody's at the moment.
+_REPORT_AGE = timedelta(hours=1)
+_UNLOCKED = ("runs", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def prune(
     """Delete snapshots beyond the newest `keep` that are not `newer_than` so long, and files that no other one names.
 
     Always kept: the newest snapshot, those that a reader has open on this machine, those that were the newest within
-    the grace period, and files that were written within it.
+    the grace period, and files that were written within it. A dry run waits for no writer, and writes nothing.
 
     Raises:
         ValueError: neither `keep` nor `newer_than` says what is to be kept.
@@ -73,8 +79,8 @@ def prune(
         raise ValueError(f"prune: expected to keep at least 1 snapshot, found {keep}")
     root = Path(path)
     if not manifests.numbers(root):
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
-    with writer_lock(root, "fpve prune"):
+        raise manifests.no_store(root)
+    with nullcontext() if dry_run else writer_lock(root, "fpve prune"):
         found, damaged = manifests.load_all(root)
         if damaged:
             raise StoreCorrupt(
@@ -84,7 +90,7 @@ def prune(
         now = datetime.now(UTC)
         chosen = _superseded(found, keep, newer_than, now - grace, now)
         # Manifests first: one that names a missing file would be a torn snapshot.
-        removed = [one for one in chosen if dry_run or remove_unclaimed(manifests.path_of(root, one))]
+        removed = [one for one in chosen if _let_go(manifests.path_of(root, one), dry_run=dry_run)]
         if removed and not dry_run:
             fsync_directory(manifests.path_of(root, removed[0]).parent)
         rest = [manifest for number, manifest in found.items() if number not in removed]
@@ -99,41 +105,58 @@ def prune(
     )
 
 
+def _let_go(manifest: Path, *, dry_run: bool) -> bool:
+    """Delete a manifest unless a reader has it open, or only say whether none has."""
+    return not is_claimed(manifest) if dry_run else remove_unclaimed(manifest)
+
+
 def _superseded(
     found: dict[int, Manifest], keep: int | None, newer_than: timedelta | None, calm: datetime, now: datetime
 ) -> list[int]:
     """Numbers of the snapshots that may go: not among those to be kept, and out of use since `calm`."""
     known = sorted(found)
+    since = _there_since(found)
     kept = set(known[-keep:]) if keep is not None else {known[-1]}
     if newer_than is not None:
-        kept |= {number for number in known if _time(found[number]) > now - newer_than}
-    return [number for number, after in pairwise(known) if number not in kept and _time(found[after]) <= calm]
+        kept |= {number for number in known if since[number] > now - newer_than}
+    return [number for number, after in pairwise(known) if number not in kept and since[after] <= calm]
 
 
-def _time(manifest: Manifest) -> datetime:
-    return datetime.fromisoformat(manifest.created_at)
+def _there_since(found: dict[int, Manifest]) -> dict[int, datetime]:
+    """When each snapshot was published at the latest: before all later ones, should a clock have been ahead."""
+    known = sorted(found, reverse=True)
+    times = (datetime.fromisoformat(found[number].created_at) for number in known)
+    return dict(zip(known, accumulate(times, min), strict=True))
 
 
-def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> list[Path]:
+def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> dict[Path, os.stat_result]:
     """What may be deleted: files that nobody names, damaged ones that were set aside, and shards that were given up."""
-    calm = time.time() - grace.total_seconds()
-    files = [*unnamed_files(root, rest), *set_aside_files(root)]
-    given_up = time.time() - max(grace, _PENDING_DAYS).total_seconds()
-    return [path for path in files if path.lstat().st_mtime <= calm] + pending.files_before(root, given_up)
+    now = time.time()
+    found = {path: now - _least_age(root, path, grace) for path in (*unnamed_files(root, rest), *set_aside_files(root))}
+    given_up = now - max(grace, _PENDING_DAYS).total_seconds()
+    # Of a shard its directory tells the age.
+    found |= dict.fromkeys(pending.files_before(root, given_up), math.inf)
+    known = ((path, calm, status_of(path)) for path, calm in found.items())
+    return {path: status for path, calm, status in known if status is not None and status.st_mtime <= calm}
 
 
-def _delete(root: Path, files: list[Path], *, dry_run: bool) -> tuple[int, int]:
-    size = 0
-    for path in files:
-        status = path.lstat()
-        # A segment can share its bytes with the shard that it was.
-        size += status.st_size if status.st_nlink == 1 else 0
-        if not dry_run:
-            path.unlink()
+def _least_age(root: Path, path: Path, grace: timedelta) -> float:
+    unlocked = is_temporary(path) and path.relative_to(root).parts[0] in _UNLOCKED
+    return (max(grace, _REPORT_AGE) if unlocked else grace).total_seconds()
+
+
+def _delete(root: Path, files: dict[Path, os.stat_result], *, dry_run: bool) -> tuple[int, int]:
+    # A segment can share its bytes with the shard that it was: they are free when the last name goes.
+    names = Counter((status.st_dev, status.st_ino) for status in files.values())
+    sizes = {
+        (one.st_dev, one.st_ino): one.st_size for one in files.values() if names[one.st_dev, one.st_ino] == one.st_nlink
+    }
     if not dry_run:
+        for path in files:
+            path.unlink(missing_ok=True)
         for folder in {path.parent for path in files}:
             _remove_empty(folder, root)
-    return len(files), size
+    return len(files), sum(sizes.values())
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ from samples import draw
 
 import fpve
 from fpve.config import Job
-from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound
+from fpve.maintenance import prune as prune_module
 from fpve.store import manifest as manifests
+from fpve.store.lock import writer_lock
+from fpve.store.manifest import Manifest
 
 NOW = timedelta(0)
 Contents = Callable[[Path], dict[str, object]]
+Tree = Callable[[Path], dict[str, bytes]]
 
 
 def test_only_what_kept_snapshots_need_is_left(store: Path, contents: Contents) -> None:
@@ -34,19 +39,44 @@ def test_only_what_kept_snapshots_need_is_left(store: Path, contents: Contents) 
     assert len(list((store / "vectors").iterdir())) == 1
 
 
-def test_a_dry_run_deletes_nothing(store: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
-    """It says what would be deleted, and how much that is."""
+def test_a_dry_run_deletes_nothing(store: Path, tree: Tree) -> None:
+    """It says what would be deleted, and how much that is; a snapshot that is open counts as it will."""
+    for name in ("vectors", "pending"):
+        # A shard that was published, and whose killed run could not remove it: both names go at once.
+        (store / name / "0123456789abcdef").mkdir(parents=True)
+    shard = store / "pending/0123456789abcdef/rows.parquet"
+    shard.write_bytes(b"x" * 1000)
+    (store / "vectors/0123456789abcdef/rows.parquet").hardlink_to(shard)
+    _age(shard.parent, days=30)
+    reader = fpve.open(store, at=1)
     before = tree(store)
     expected = fpve.prune(store, keep=1, grace=NOW, dry_run=True)
-    assert tree(store).keys() >= before.keys()
+    assert tree(store) == before
     done = fpve.prune(store, keep=1, grace=NOW)
-    assert (done.removed, done.kept, done.files, done.bytes) == (
-        expected.removed,
-        expected.kept,
-        expected.files,
-        expected.bytes,
-    )
-    assert done.files > 0
+    assert (expected.removed, expected.held, expected.kept) == ((2,), (1,), (1, 3))
+    assert done == replace(expected, dry_run=False)
+    assert not shard.exists()
+    gone = before.keys() - tree(store).keys()
+    assert len(gone) == done.files + len(done.removed)
+    two_names = {str(shard.relative_to(store)), "vectors/0123456789abcdef/rows.parquet"}
+    rest = (len(before[name]) for name in gone - two_names if not name.startswith("snapshots"))
+    assert done.bytes == 1000 + sum(rest)
+    reader.close()
+    expected = fpve.prune(store, keep=1, grace=NOW, dry_run=True)
+    assert expected.removed == (1,)
+    assert fpve.prune(store, keep=1, grace=NOW) == replace(expected, dry_run=False)
+
+
+def test_a_dry_run_waits_for_nobody(store: Path, tree: Tree) -> None:
+    """It works during a run, and takes no lock itself: nothing in the store tells of it."""
+    (store / "state/lock").unlink(missing_ok=True)
+    before = tree(store)
+    assert fpve.prune(store, keep=1, grace=NOW, dry_run=True).removed == (1, 2)
+    assert tree(store) == before
+    with writer_lock(store, "another"):
+        assert fpve.prune(store, keep=1, grace=NOW, dry_run=True).removed == (1, 2)
+        with pytest.raises(StoreLocked, match="'another'"):
+            fpve.prune(store, keep=1, grace=NOW)
 
 
 def test_what_was_in_use_lately_stays(store: Path) -> None:
@@ -60,6 +90,22 @@ def test_age_and_number_keep_what_either_keeps(store: Path) -> None:
     assert fpve.prune(store, newer_than=timedelta(days=1), grace=NOW).removed == ()
     assert fpve.prune(store, keep=2, newer_than=NOW, grace=NOW).removed == (1,)
     assert fpve.prune(store, newer_than=NOW, grace=NOW).kept == (3,)
+
+
+def test_a_clock_that_was_ahead_keeps_nothing_for_ever(store: Path) -> None:
+    """A snapshot is at least as old as those after it, and superseded since then: 2099 is over in the next night."""
+    now = datetime.now(UTC)
+    dates = {1: now - timedelta(days=90), 2: datetime(2099, 1, 1, tzinfo=UTC), 3: now - timedelta(days=60)}
+    for number, date in dates.items():
+        _date(store, number, date)
+    assert fpve.prune(store, newer_than=timedelta(days=61), dry_run=True).removed == (1,)
+    assert fpve.prune(store, newer_than=timedelta(days=30)).removed == (1, 2)
+
+
+def test_a_clock_that_is_ahead_deletes_nothing(store: Path) -> None:
+    """As long as the newest snapshot is of the future, the one before it has just been superseded."""
+    _date(store, 3, datetime(2099, 1, 1, tzinfo=UTC))
+    assert fpve.prune(store, keep=1).removed == ()
 
 
 def test_a_reader_keeps_its_snapshot(store: Path, pictures: Path, job: Job) -> None:
@@ -94,16 +140,63 @@ def test_leftovers_are_deleted_when_they_are_old(store: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     assert fpve.prune(store, keep=3).files == 0
-    hours = time.time() - 2 * 3600
     for path in leftovers:
-        os.utime(path, (hours, hours))
+        _age(path, hours=2)
     assert fpve.prune(store, keep=3).files == 3
     assert [path.exists() for path in leftovers] == [False, False, False, True]
     assert not (store / "images/gone").exists()
-    month = time.time() - 30 * 24 * 3600
-    os.utime(leftovers[3].parent, (month, month))
+    _age(leftovers[3].parent, days=30)
     assert fpve.prune(store, keep=3).files == 1
     assert not leftovers[3].parent.exists()
+
+
+def test_files_that_vanish_meanwhile_are_no_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary files of others come and go between listing, looking and deleting."""
+    folder = store / "images/pets"
+    vanishing = [folder / f".{number:016x}.parquet.tmp" for number in range(2)]
+    for path in vanishing:
+        path.write_bytes(b"x")
+    listed = prune_module.unnamed_files
+
+    def gone_before_the_look(root: Path, rest: list[Manifest]) -> list[Path]:
+        found = list(listed(root, rest))
+        vanishing[0].unlink()
+        return found
+
+    def gone_before_the_end(root: Path, files: dict[Path, object], *, dry_run: bool) -> tuple[int, int]:
+        assert vanishing[1] in files
+        vanishing[1].unlink()
+        return delete(root, files, dry_run=dry_run)
+
+    delete = prune_module._delete
+    monkeypatch.setattr(prune_module, "unnamed_files", gone_before_the_look)
+    monkeypatch.setattr(prune_module, "_delete", gone_before_the_end)
+    assert fpve.prune(store, keep=1, grace=NOW).kept == (3,)
+    assert fpve.verify(store).ok
+
+
+def test_a_report_that_is_being_written_is_left_alone(store: Path) -> None:
+    """Temporary files of reports are written without the lock: whatever the grace period, young ones stay."""
+    young = [store / f"{folder}/.0123456789abcdef.json.tmp" for folder in ("runs", "state", "state/scan")]
+    old = [path.with_name(".fedcba9876543210.json.tmp") for path in young]
+    for path in (*young, *old):
+        path.write_bytes(b"x")
+    for path in old:
+        _age(path, hours=2)
+    assert fpve.prune(store, keep=3, grace=NOW).files == 3
+    assert [path.exists() for path in (*young, *old)] == [True] * 3 + [False] * 3
+
+
+def test_what_was_set_aside_is_deleted(store: Path) -> None:
+    """Damaged files that repair took out go when the grace period is over."""
+    (store / manifests.load(store).collections[0].pages[0].file.path).write_bytes(b"x")
+    fpve.repair(store)
+    aside = list((store / "state/damaged").iterdir())
+    assert aside
+    fpve.prune(store, keep=9)
+    assert all(path.exists() for path in aside)
+    fpve.prune(store, keep=9, grace=NOW)
+    assert not any(path.exists() for path in aside)
 
 
 def test_what_is_not_known_is_not_deleted(store: Path) -> None:
@@ -134,12 +227,41 @@ def test_pruning_does_not_hurt_the_next_run(store: Path, job: Job, pictures: Pat
     assert (report.encoded, report.snapshot) == (1, 5)
 
 
-def test_other_peoples_files_are_left_alone(store: Path) -> None:
-    """What is not called as a store's files are is no leftover, wherever it lies and however old it is."""
-    foreign = [store / "images/pets/photo.jpg", store / "images/train-0000.parquet", store / "tables/notes.json"]
+def test_other_peoples_files_are_left_alone(store: Path, job: Job, tmp_path: Path) -> None:
+    """What is not called as a store's files are where it lies is no leftover, however old; nor what a link names."""
+    names = [
+        "images/pets/photo.jpg",
+        "images/train-0000.parquet",
+        "images/scan/NOTES.txt",
+        "tables/notes.json",
+        "state/damaged/README",
+        "pending/mine/holiday.jpg",
+        "pending/mine/shard.json",
+        "pending/.mine.tmp/holiday.jpg",
+        "pending/0123456789abcdef/holiday.jpg",
+    ]
+    elsewhere = tmp_path / "elsewhere/0123456789abcdef"
+    foreign = [*(store / name for name in names), elsewhere / "rows.parquet"]
     for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-        os.utime(path, (0, 0))
+        _age(path, days=999)
+        _age(path.parent, days=999)
+    (store / "pending/link").symlink_to(elsewhere.parent)
+    (store / "pending/fedcba9876543210").symlink_to(elsewhere)
     fpve.prune(store, keep=1, grace=NOW)
-    assert all(path.exists() for path in foreign)
+    fpve.run(job)
+    assert [path for path in foreign if not path.exists()] == []
     assert fpve.verify(store).unnamed_files == 0
+
+
+def _age(path: Path, **ago: float) -> None:
+    """Let a file or folder be old."""
+    then = time.time() - timedelta(**ago).total_seconds()
+    os.utime(path, (then, then))
+
+
+def _date(store: Path, number: int, date: datetime) -> None:
+    """Let a snapshot be of another time."""
+    manifest = replace(manifests.load(store, number), created_at=date.isoformat(timespec="seconds"))
+    manifests.path_of(store, number).write_bytes(manifests.dumps(manifest))
