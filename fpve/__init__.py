@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fpve.maintenance.history import history
     from fpve.maintenance.prune import Pruned, prune
     from fpve.maintenance.repair import Repair, repair
-    from fpve.maintenance.rollback import rollback
+    from fpve.maintenance.rollback import RolledBack, rollback
     from fpve.maintenance.verify import Verification, verify
     from fpve.pipeline.check import check
     from fpve.pipeline.encode import encode
@@ -59,6 +59,7 @@ __all__ = [
     "Status",
     "Verification",
     "Repair",
+    "RolledBack",
     "Compacted",
     "Pruned",
     "FpveError",
@@ -81,7 +82,7 @@ _HOMES = {
     **dict.fromkeys(("compact", "Compacted"), "fpve.maintenance.compact"),
     **dict.fromkeys(("prune", "Pruned"), "fpve.maintenance.prune"),
     "history": "fpve.maintenance.history",
-    "rollback": "fpve.maintenance.rollback",
+    **dict.fromkeys(("rollback", "RolledBack"), "fpve.maintenance.rollback"),
 }
 
 

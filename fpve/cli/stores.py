@@ -113,13 +113,26 @@ def repair(store: Path, kind: str) -> None:
 
 @click.command()
 @store_argument
-@click.option("--to", type=int, metavar="SNAPSHOT", help="Which one to go back to.  [default: the one before the last]")
-def rollback(store: Path, to: int | None) -> None:
-    """Publish an older snapshot of a STORE once more, as its newest. Nothing is deleted."""
+@click.option(
+    "--to", type=int, metavar="SNAPSHOT", help="Which one to go back to.  [default: what was before the last change]"
+)
+@object_output
+def rollback(store: Path, to: int | None, kind: str) -> None:
+    """Publish an older snapshot of a STORE once more, as its newest. Nothing is deleted.
+
+    Labels stay; the next run lays them over.
+    """
     import fpve
 
-    number = fpve.rollback(store, to)
-    output.note(f"published snapshot {number}; the next run of a job brings it up to date with its sources again")
+    done = fpve.rollback(store, to)
+    if kind == "json":
+        output.emit(output.to_json(done.to_dict()))
+        return
+    again = ", and encodes every picture again, for the image encoder was another" if done.encodes_again else ""
+    output.note(
+        f"published snapshot {done.snapshot}, which holds what snapshot {done.to} held; the next run of a job brings "
+        f"it up to date with its sources again{again}"
+    )
 
 
 @click.command()

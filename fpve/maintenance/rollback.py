@@ -3,79 +3,155 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fpve.errors import StoreNotFound
+from fpve.errors import StoreCorrupt, StoreNotFound
 from fpve.store import manifest as manifests
 from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest, Table
-from fpve.store.tables import PREFIXES, THUMBNAILS, read_tables, write_table
+from fpve.store.tables import LABELS, PREFIXES, THUMBNAILS, read_tables, write_table
 
 
-def rollback(path: str | os.PathLike[str], to: int | None = None) -> int:
-    """Publish a new snapshot that holds what snapshot `to` held, by default the last one before the newest.
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback published.
 
-    Nothing is deleted, so a rollback can be rolled back. A damaged newest snapshot is gone back from in the same way.
-    The next run brings the store up to date with its sources again; vectors that were made since snapshot `to` are kept
-    for it.
+    Attributes:
+        snapshot: the new snapshot's number.
+        to: that of the snapshot whose content it holds once more.
+        encodes_again: whether another image encoder made the newest snapshot, so that the next run of a job that names
+            that encoder encodes every picture again.
+    """
 
-    Returns:
-        The new snapshot's number.
+    snapshot: int
+    to: int
+    encodes_again: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON has it."""
+        return asdict(self)
+
+
+def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
+    """Publish a new snapshot that holds what snapshot `to` held, by default what the store held before its last change.
+
+    What `compact` published, be it by a run, is no change; and after a rollback the next one goes further back. Nothing
+    is deleted, so a rollback can be rolled back: name the snapshot. A damaged newest snapshot is gone back from in the
+    same way.
+
+    Labels stay: the table is that of the newest snapshot, and the next run lays it over the metadata, which until then
+    are as they were. `fpve label --undo` takes labels back.
+
+    The next run brings the store up to date with its sources again. Vectors that were made since snapshot `to` are kept
+    for it, unless the encoders or the fusion have changed since: going back beyond a change of the image encoder means
+    that the next run encodes everything again.
 
     Raises:
         StoreNotFound: there is no store, or no whole snapshot to go back to.
         StoreCorrupt: a file of that snapshot is not there any more.
     """
     root = Path(path)
-    known = manifests.numbers(root)
-    if not known:
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+    if not manifests.numbers(root):
+        raise manifests.no_store(root)
     with writer_lock(root, "fpve rollback"):
         found, _ = manifests.load_all(root)
         newest = manifests.numbers(root)[-1]
-        target = max((one for one in found if one < newest), default=None) if to is None else to
-        if target not in found or target == newest:
-            older = ", ".join(str(one) for one in sorted(found) if one != newest) or "none"
-            asked = "an older snapshot" if to is None else f"snapshot {to}"
-            raise StoreNotFound(f"{root}: can't go back to {asked}; the newest is {newest}, before it there is {older}")
+        target = _target(root, found, newest, to)
+        last = found[max(found)]
         manifest = manifests.successor(found[target], newest, operation="rollback", summary={"to": target})
-        if newest in found:
-            manifest = _with_vectors_of(found[newest], manifest, root)
+        if _made_alike(last, manifest):
+            manifest = _with_vectors_of(last, manifest, root)
+        manifest = _with_labels_of(last, manifest, root)
         manifests.publish(root, manifest)
-    return manifest.snapshot
+    encodes_again = last.encoders["image"].fingerprint != manifest.encoders["image"].fingerprint
+    return RolledBack(manifest.snapshot, target, encodes_again)
+
+
+def content_of(found: Mapping[int, Manifest], number: int) -> int:
+    """The number of the snapshot that first held what one holds: compaction and rollback publish nothing new."""
+    while (manifest := found.get(number)) is not None:
+        if manifest.operation == "compact" and manifest.parent is not None:
+            number = manifest.parent
+        elif manifest.operation == "rollback":
+            number = manifest.summary["to"]
+        else:
+            break
+    return number
+
+
+def _target(root: Path, found: Mapping[int, Manifest], newest: int, to: int | None) -> int:
+    """The number of the snapshot to go back to: `to`, or the newest before what the newest one holds."""
+    content = content_of(found, newest)
+    target = max((one for one in found if one < content), default=None) if to is None else to
+    if target is not None and target in found and target != newest:
+        return target
+    older = ", ".join(str(one) for one in sorted(found) if one < (content if to is None else newest)) or "none"
+    asked = "an older snapshot" if to is None else f"snapshot {to}"
+    held = f", which holds what {content} held" if content != newest and to is None else ""
+    raise StoreNotFound(f"{root}: can't go back to {asked}; the newest is {newest}{held}, before it there is {older}")
+
+
+def _made_alike(newer: Manifest, older: Manifest) -> bool:
+    """Whether the vectors of one can be those of the other."""
+    theirs, ours = ([one.fingerprint for one in each.encoders.values()] for each in (newer, older))
+    return theirs == ours and newer.fusion.mode == older.fusion.mode
 
 
 def _with_vectors_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
     """A manifest that also names what a newer one has of vectors, thumbnails and prefixes, as far as it is there."""
-    if [one.fingerprint for one in newer.encoders.values()] != [one.fingerprint for one in manifest.encoders.values()]:
-        return manifest
-    if newer.fusion.mode != manifest.fusion.mode:
-        return manifest
     segments = {one.name: one for one in newer.segments if is_there(root, one.file)}
     # All that the older one needs; `publish` says what of that is gone.
     segments |= {one.name: one for one in manifest.segments}
-    added = [one for one in newer.tables if one.name in (THUMBNAILS, PREFIXES) and is_there(root, one.file)]
-    found = {*manifest.tables, *added}
-    prefixes = sorted((one for one in found if one.name == PREFIXES), key=lambda one: one.file.path)
+    added = [
+        *_only_new(root, newer.tables_named(THUMBNAILS), manifest.tables_named(THUMBNAILS), "content_hash"),
+        *_only_new(root, newer.tables_named(PREFIXES), manifest.tables_named(PREFIXES), "prefix_id"),
+    ]
     return replace(
         manifest,
         segments=tuple(segments[name] for name in sorted(segments)),
-        tables=tuple(
-            sorted(
-                found.difference(prefixes).union(_each_once(root, prefixes)), key=lambda one: (one.name, one.file.path)
-            )
-        ),
+        tables=manifests.sorted_tables((*manifest.tables, *added)),
     )
 
 
-def _each_once(root: Path, files: list[Table]) -> list[Table]:
-    """Files of prefixes that hold each once: one file, where some of them were merged since."""
-    rows = read_tables(root, PREFIXES, files).combine_chunks()
-    codes = rows["prefix_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    first = np.unique(codes, return_index=True)[1]
-    return files if len(first) == len(rows) else [write_table(root, PREFIXES, rows.take(pa.array(first)))]
+def _only_new(root: Path, theirs: Iterable[Table], ours: Iterable[Table], key: str) -> list[Table]:
+    """Files with what a newer snapshot's files of a table have beyond ours, each key once; a damaged one has nothing.
+
+    A file that was merged since holds again what ours hold, and would stay beside them.
+    """
+    known = pa.concat_arrays([pa.array([], pa.string()), *(_keys(root, one, key) for one in ours)])
+    added = []
+    for one in theirs:
+        keys = _keys(root, one, key) if is_there(root, one.file) else known
+        new = pc.invert(pc.is_in(keys, value_set=known))
+        if not pc.any(new).as_py():
+            continue
+        try:
+            whole = pc.all(new).as_py()
+            added.append(one if whole else write_table(root, one.name, read_tables(root, one.name, [one]).filter(new)))
+        except StoreCorrupt:
+            continue
+        known = pa.concat_arrays([known, keys])
+    return added
+
+
+def _keys(root: Path, table: Table, key: str) -> pa.Array:
+    try:
+        return read_tables(root, table.name, [table], [key])[key].combine_chunks()
+    except StoreCorrupt:
+        return pa.array([], pa.string())
+
+
+def _with_labels_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
+    """A manifest with the labels of a newer one, unless these are gone: nobody can make them again."""
+    labels = newer.tables_named(LABELS)
+    if not all(is_there(root, one.file) for one in labels):
+        return manifest
+    others = (one for one in manifest.tables if one.name != LABELS)
+    return replace(manifest, tables=manifests.sorted_tables((*others, *labels)))
