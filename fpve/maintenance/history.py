@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.errors import StoreNotFound
 from fpve.store import manifest as manifests
 from fpve.store.manifest import Manifest
+from fpve.store.runs import CHANGES
 
 # What became of images since the parent, as runs report it.
-_CHANGES = ("new", "moved", "changed", "prefix_changed", "metadata_changed", "removed")
+_CHANGES = tuple(name for name in CHANGES if name != "unchanged")
 SCHEMA = pa.schema(
     [
         pa.field("snapshot", pa.int64(), nullable=False),
@@ -42,7 +42,7 @@ def history(path: str | os.PathLike[str]) -> pa.Table:
     root = Path(path)
     found, damaged = manifests.load_all(root)
     if not found and not damaged:
-        raise StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
+        raise manifests.no_store(root)
     rows = [_row(one) for one in found.values()]
     rows += [{"snapshot": number, "operation": f"damaged: {reason}"} for number, reason in damaged.items()]
     rows.sort(key=lambda row: -int(str(row["snapshot"])))
