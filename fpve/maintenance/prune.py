@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,18 +115,26 @@ def _superseded(
 ) -> list[int]:
     """Numbers of the snapshots that may go: not among those to be kept, and out of use since `calm`."""
     known = sorted(found)
-    since = _there_since(found)
+    since = _there_since(found, now)
     kept = set(known[-keep:]) if keep is not None else {known[-1]}
     if newer_than is not None:
         kept |= {number for number in known if since[number] > now - newer_than}
     return [number for number, after in pairwise(known) if number not in kept and since[after] <= calm]
 
 
-def _there_since(found: dict[int, Manifest]) -> dict[int, datetime]:
-    """When each snapshot was published at the latest: before all later ones, should a clock have been ahead."""
-    known = sorted(found, reverse=True)
-    times = (datetime.fromisoformat(found[number].created_at) for number in known)
-    return dict(zip(known, accumulate(times, min), strict=True))
+def _there_since(found: dict[int, Manifest], now: datetime) -> dict[int, datetime]:
+    """When each snapshot was published, also where a clock was behind (not before an earlier one) or ahead."""
+    since: dict[int, datetime] = {}
+    latest = datetime.min.replace(tzinfo=UTC)
+    for number in sorted(found):
+        since[number] = datetime.fromisoformat(found[number].created_at)
+        if since[number] <= now:
+            since[number] = latest = max(since[number], latest)
+    # What is of the future was there before the one after it, whose time can be believed.
+    for number, after in reversed(list(pairwise(sorted(found)))):
+        if since[number] > now:
+            since[number] = since[after]
+    return since
 
 
 def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> dict[Path, os.stat_result]:

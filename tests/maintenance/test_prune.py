@@ -102,6 +102,12 @@ def test_a_clock_that_was_ahead_keeps_nothing_for_ever(store: Path) -> None:
     assert fpve.prune(store, newer_than=timedelta(days=30)).removed == (1, 2)
 
 
+def test_a_clock_that_was_behind_deletes_nothing(store: Path) -> None:
+    """A snapshot of 1970, of a machine without a battery, is no older than the one before it."""
+    _date(store, 2, datetime(1970, 1, 1, tzinfo=UTC))
+    assert fpve.prune(store, newer_than=timedelta(days=1), grace=NOW).removed == ()
+
+
 def test_a_clock_that_is_ahead_deletes_nothing(store: Path) -> None:
     """As long as the newest snapshot is of the future, the one before it has just been superseded."""
     _date(store, 3, datetime(2099, 1, 1, tzinfo=UTC))
