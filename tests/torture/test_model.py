@@ -40,7 +40,7 @@ _MOVES = st.sampled_from(
     ["add", "change", "rename", "copy", "swap", "delete", "relabel", "recaption", "break_one", "change_template"]
 )
 _SETTINGS = settings(
-    max_examples=_SEQUENCES or 20,
+    max_examples=_SEQUENCES or 14,
     stateful_step_count=20,
     deadline=None,
     derandomize=not _SEQUENCES,
