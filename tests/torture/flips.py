@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from torture.contents import State, named_files, read_state
 from torture.kills import flip, wrong
-from torture.world import State, World, named_files, read_state, use_small_files
+from torture.world import World, use_small_files
 
 import fpve
 from fpve.maintenance.repair import Repair

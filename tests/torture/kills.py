@@ -13,18 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from torture.children import Kill, Operation, Outcome, in_child
-from torture.world import (
-    State,
-    Torn,
-    World,
-    copy_of,
-    damage,
-    in_index,
-    labelled,
-    named_files,
-    read_state,
-    use_small_files,
-)
+from torture.contents import State, Torn, damage, in_index, labelled, named_files, read_state
+from torture.world import World, copy_of, use_small_files
 
 import fpve
 from fpve.store import manifest as manifests

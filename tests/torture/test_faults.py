@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import pytest
 from torture.children import Kill, Operation, in_child
+from torture.contents import read_state
 from torture.kills import wrong
-from torture.world import CAPTIONS, World, read_state
+from torture.world import CAPTIONS, World
 
 import fpve
 from fpve.cli import main

@@ -27,8 +27,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from torture.children import Kill, Operation, in_child
+from torture.contents import State, labelled, read_state
 from torture.kills import wrong
-from torture.world import State, World, labelled, read_state
+from torture.world import World
 
 import fpve
 from fpve.store import manifest as manifests

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from samples import make_job
 from torture.children import server
+from torture.contents import read_state
 from torture.kills import wrong
 from torture.readers import Source, count_of, read_until
-from torture.world import read_state
 
 import fpve
 from fpve.config import Job

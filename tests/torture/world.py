@@ -1,33 +1,25 @@
-"""A collection that changes at random, a plain-dict model of what a store of it must hold, and what a store does hold.
+"""A collection that changes at random, and a plain-dict model of what a store of it must hold.
 
 The model knows nothing of stores: it keeps pictures and metadata in dictionaries and computes every vector anew.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
 import random
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from samples import FAKE, KINDS, draw
+from torture.contents import LABELS, Row, State, Vector, without_null
 
 from fpve import images
 from fpve.config import CollectionConfig, FusionConfig, Job, Limits
 from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.fusion import Fusion
-from fpve.index import EXACT_FILE
 from fpve.prefixes import prefix_id
-from fpve.store.snapshot import Snapshot
 
 # So that some 40 pictures make several shards and pages.
 SHARD_ROWS = 6
@@ -35,16 +27,8 @@ PAGE_ROWS = 9
 FUSION = Fusion(24, 16)
 CAPTIONS = ("{caption}", "a {kind}", "{kind}, {caption}")
 BROKEN = "not a picture of any known format"
-# A feature that is recovered from a vector and fused again loses a unit in the last place each time.
-TOLERANCE = 1e-5
 # Long ago, so that a file's time proves that it did not change, and runs take it from the scan state.
 _OLD = 1_600_000_000_000_000_000
-
-# Columns that are labelled, and the type of their values; the first is one that no job has.
-_LABELS: dict[str, Callable[[str], object]] = {"quality": str, "kind": str, "price": float}
-
-Row = dict[str, Any]
-Vector = NDArray[np.float32]
 
 
 def use_small_files() -> None:
@@ -55,47 +39,6 @@ def use_small_files() -> None:
 
     fpve.engines.shards.SHARD_ROWS = SHARD_ROWS
     fpve.store.pages.PAGE_ROWS = PAGE_ROWS
-
-
-@dataclass
-class State:
-    """What one snapshot says: image rows, the vector of each, quarantine, prefixes and thumbnails in use.
-
-    Attributes:
-        images: rows without what is null, for a column that is not there says the same.
-        labels: by image_id and column.
-        doubled: how many vectors are there once more. That wastes space until `compact`, and is no difference: a shard
-            that a killed run published, but did not discard, is taken up again if one of its rows is needed.
-    """
-
-    images: dict[str, Row] = field(default_factory=dict)
-    vectors: dict[str, Vector] = field(default_factory=dict)
-    quarantine: dict[str, Row] = field(default_factory=dict)
-    prefixes: dict[str, str] = field(default_factory=dict)
-    thumbnails: dict[str, bytes] = field(default_factory=dict)
-    labels: dict[tuple[str, str], str] = field(default_factory=dict)
-    doubled: int = 0
-
-    def differences(self, other: State) -> list[str]:
-        """What is not the same in another state, a line for each thing; empty if nothing is."""
-        found = []
-        for name in ("images", "quarantine", "prefixes", "thumbnails", "labels"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            found += [
-                f"{name} {key}: {_short(mine.get(key))} is not {_short(theirs.get(key))}"
-                for key in sorted(mine.keys() | theirs.keys())
-                if mine.get(key) != theirs.get(key)
-            ]
-        for key in sorted(self.vectors.keys() & other.vectors.keys()):
-            off = float(np.abs(self.vectors[key] - other.vectors[key]).max())
-            if not off <= TOLERANCE:
-                found.append(f"vector of {key}: off by {off:g}")
-        return found
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and not self.differences(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -283,7 +226,7 @@ class World:
             known = self.metadata.get(path, {}) if collection == "pets" else {}
             metadata = {name: known.get(name) for name in ("caption", "kind", "price")}
             prefix = self._prefix(metadata) if collection == "pets" else None
-            labels = {name: _LABELS[name](value) for (one, name), value in self.labels.items() if one == image_id}
+            labels = {name: LABELS[name](value) for (one, name), value in self.labels.items() if one == image_id}
             row = {
                 "image_id": image_id,
                 "collection": collection,
@@ -297,7 +240,7 @@ class World:
                 **metadata,
                 **labels,
             }
-            state.images[image_id] = _without_null(row)
+            state.images[image_id] = without_null(row)
             state.vectors[image_id] = vector_of(picture.content_hash, prefix)
             state.thumbnails[picture.content_hash] = _CONTENT[picture.content_hash].thumbnail
             if prefix is not None:
@@ -387,143 +330,9 @@ def vector_of(content_hash: str, prefix: str | None) -> Vector:
     return FUSION.fuse(_CONTENT[content_hash].feature, embedding).vectors[0]
 
 
-class Torn(Exception):
-    """A store contradicts itself."""
-
-
-def read_state(store: Path, at: int | None = None) -> State:
-    """Everything that a snapshot says, with each vector taken from where its image row says it is.
-
-    Raises:
-        Torn: rows are there twice, or point to the vectors of others.
-    """
-    snapshot = Snapshot.open(store, at)
-    state = State()
-    segments = {one.name: pq.read_table(store / one.file.path) for one in snapshot.manifest.segments}
-    keys = {name: table.select(["content_hash", "prefix_id"]).to_pylist() for name, table in segments.items()}
-    vectors = {name: np.array(table["vector"].to_pylist(), np.float32) for name, table in segments.items()}
-    for collection in snapshot.manifest.collections:
-        for row in snapshot.read_collection(collection).to_pylist():
-            image_id, segment, at_row = row["image_id"], row.pop("segment"), row.pop("row")
-            if image_id in state.images:
-                raise Torn(f"{image_id} is there twice")
-            if keys[segment][at_row] != {"content_hash": row["content_hash"], "prefix_id": row["prefix_id"]}:
-                raise Torn(f"{image_id} points to the vector of another")
-            state.images[image_id] = _without_null(row)
-            state.vectors[image_id] = vectors[segment][at_row]
-    for row in snapshot.table("quarantine").to_pylist():
-        if row["image_id"] in state.quarantine:
-            raise Torn(f"{row['image_id']} is in quarantine twice")
-        state.quarantine[row["image_id"]] = {name: row[name] for name in ("path", "content_hash", "reason")}
-    for row in snapshot.table("labels").to_pylist():
-        state.labels[row["image_id"], row["column"]] = row["value"]
-    _read_in_use(snapshot, state)
-    every = [(one["content_hash"], one["prefix_id"]) for table in keys.values() for one in table]
-    state.doubled = len(every) - len(set(every))
-    return state
-
-
-def labelled(before: State, file: Path, *, undo: bool) -> State:
-    """What a state becomes by a file of labels; a cell that is taken back is empty until the next run."""
-    after = replace(before, images={name: dict(row) for name, row in before.images.items()}, labels={**before.labels})
-    with file.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            image_id = row.pop("image_id")
-            for name, value in row.items():
-                known = before.labels.get((image_id, name))
-                # A label that is there already is not given again, even where a rollback has left an image without it.
-                if not value or (known is None if undo else known == value):
-                    continue
-                if undo:
-                    del after.labels[image_id, name]
-                    after.images[image_id].pop(name, None)
-                else:
-                    after.labels[image_id, name] = value
-                    after.images[image_id][name] = _LABELS[name](value)
-    return after
-
-
-def _read_in_use(snapshot: Snapshot, state: State) -> None:
-    """Add the prefixes and thumbnails that images name; a store may hold others of images that are gone."""
-    prefixes = [(row["prefix_id"], row["text"]) for row in snapshot.table("prefixes").to_pylist()]
-    if len(prefixes) != len(dict(prefixes)):
-        raise Torn("a prefix is there twice")
-    used = {row.get("prefix_id") for row in state.images.values()}
-    state.prefixes = {name: text for name, text in prefixes if name in used}
-    used = {row["content_hash"] for row in state.images.values()}
-    thumbnails = snapshot.table("thumbnails").to_pylist()
-    state.thumbnails = {row["content_hash"]: row["jpeg"] for row in thumbnails if row["content_hash"] in used}
-
-
-def damage(store: Path) -> list[str]:
-    """What is wrong with the files of any snapshot, found without the library; empty if nothing is."""
-    found = []
-    digests: dict[str, str | None] = {}
-    for path in sorted((store / "snapshots").glob("*.json")):
-        try:
-            manifest = json.loads(path.read_bytes())
-        except ValueError as error:
-            found.append(f"{path.name}: {error}")
-            continue
-        pages = [page for one in manifest["collections"] for page in one["pages"]]
-        for entry in [*pages, *manifest["segments"], *manifest["tables"]]:
-            name = entry["file"]["path"]
-            if name not in digests:
-                file = store / name
-                digests[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
-            if digests[name] != entry["file"]["sha256"]:
-                found.append(f"{path.name}: {name} is {'damaged' if digests[name] else 'missing'}")
-        for segment in manifest["segments"]:
-            folder = (store / segment["file"]["path"]).parent
-            found += [
-                f"{path.name}: {segment['name']}/{name} is missing"
-                for name in segment["derived"]
-                if not (folder / name).exists()
-            ]
-    return found
-
-
-def in_index(store: Path) -> list[str]:
-    """Where a segment's FAISS file does not hold the vectors of its Parquet file."""
-    import faiss
-
-    found = []
-    for segment in Snapshot.open(store).manifest.segments:
-        folder = (store / segment.file.path).parent
-        if EXACT_FILE in segment.derived:
-            index = faiss.read_index(str(folder / EXACT_FILE))
-            vectors = np.array(pq.read_table(store / segment.file.path)["vector"].to_pylist(), np.float32)
-            if not np.array_equal(index.reconstruct_n(0, index.ntotal), vectors):
-                found.append(f"{segment.name}: its index is not of its vectors")
-    return found
-
-
-def named_files(store: Path) -> set[str]:
-    """Paths of all files that the snapshots name, themselves included, relative to the store."""
-    found = set()
-    for path in (store / "snapshots").glob("*.json"):
-        found.add(path.relative_to(store).as_posix())
-        manifest = json.loads(path.read_bytes())
-        pages = [page for one in manifest["collections"] for page in one["pages"]]
-        found |= {one["file"]["path"] for one in [*pages, *manifest["segments"], *manifest["tables"]]}
-        for segment in manifest["segments"]:
-            folder = Path(segment["file"]["path"]).parent
-            found |= {(folder / name).as_posix() for name in segment["derived"]}
-    return found
-
-
 def copy_of(world: World, store: Path) -> Path:
     """A copy of the world's store, to try something on; nothing in it shares an inode with the original."""
     shutil.rmtree(store, ignore_errors=True)
     if world.store.exists():
         shutil.copytree(world.store, store)
     return store
-
-
-def _without_null(row: Row) -> Row:
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 300 else f"{text[:297]}..."
