@@ -258,13 +258,15 @@ class Store:
 
         Text only, and what needs it, is left out where no image has a prefix.
         """
+        # One for all: another thread may refresh meanwhile.
+        searcher = self._open.searcher
         variants: dict[str, dict[str, Any]] = {"image only": {"mode": "balanced", "image_weight": 1.0}}
-        if self._open.searcher.snapshot.has_prefixes:
+        if searcher.snapshot.has_prefixes:
             variants["prefix only"] = {"mode": "balanced", "image_weight": 0.0}
             variants["balanced"] = {"mode": "balanced", "image_weight": 0.5}
             variants["concat"] = {"mode": "concat", "image_weight": 0.5}
         return {
-            name: self.evaluate(label=label, k=k, temperature=temperature, where=where, **variant)
+            name: evaluate_rows(searcher, label=label, k=k, temperature=temperature, where=where, **variant)
             for name, variant in variants.items()
         }
 

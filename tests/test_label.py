@@ -397,3 +397,15 @@ def test_the_command(job: Job, labels: Callable[[str], Path]) -> None:
         "snapshot": 3,
         "published": True,
     }
+
+
+def test_a_label_given_again_after_a_rollback_counts_at_once(job: Job, labels: Callable[[str], Path]) -> None:
+    """A rollback keeps labels for the next run to lay over; who does not wait for it gives them again."""
+    fpve.run(job)
+    file = labels("image_id,kind\npets/cat/00.png,lynx\n")
+    fpve.label(job.store, file)
+    fpve.rollback(job.store, 1)
+    assert column(job, "kind")["00.png"] == "cat"
+    assert fpve.label(job.store, file).changed == 1
+    assert column(job, "kind")["00.png"] == "lynx"
+    assert fpve.label(job.store, file).published is False

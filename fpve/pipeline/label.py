@@ -89,7 +89,9 @@ def label(
         cells = _cells(path, given, _known_types(snapshot.manifest, old), undo=undo)
         touched = _touched(snapshot, given[_KEY].unique())
         _check_known(path, root, given[_KEY], touched, old)
-        changed = _dropped(cells, old) if undo else _new(cells, old)
+        # After these the table may hold labels that no run has laid over the pages yet.
+        pages_lag = snapshot.manifest.operation in ("rollback", "repair")
+        changed = _dropped(cells, old) if undo else cells if pages_lag else _new(cells, old)
         report = LabelReport(
             named=len(cells),
             changed=len(changed),
@@ -298,12 +300,7 @@ def _publish(
         collections=tuple(
             replace(one, columns=columns[one.name], pages=tuple(pages[one.name])) for one in last.collections
         ),
-        tables=tuple(
-            sorted(
-                (*(one for one in last.tables if one.name != tables.LABELS), *labels),
-                key=lambda one: (one.name, one.file.path),
-            )
-        ),
+        tables=manifests.sorted_tables((*(one for one in last.tables if one.name != tables.LABELS), *labels)),
     )
     manifest = replace(manifest, summary={"metadata_changed": len(changed[_KEY].unique())})
     manifests.publish(root, manifest)

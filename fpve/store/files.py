@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -220,8 +221,18 @@ def read_named(root: Path, file: FileRef, *, columns: list[str] | None = None) -
 
 
 def write_parquet(rows: pa.Table, path: Path, **options: Any) -> None:
-    """Write a Parquet file of the store: with checksums, which `read_parquet` compares where it reads a part only."""
-    pq.write_table(rows, path, write_page_checksum=True, **options)
+    """Write a Parquet file of the store: with checksums, which `read_parquet` compares where it reads a part only.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    try:
+        pq.write_table(rows, path, write_page_checksum=True, **options)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # Arrow says the reason, and not the file.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def ref(root: Path, path: Path, sha256: str | None = None) -> FileRef:
@@ -256,6 +267,7 @@ def _fill_temporary(folder: Path, suffix: str, write: Callable[[Path], object]) 
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     return temporary

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -363,9 +364,15 @@ def loads(data: bytes, number: int) -> Manifest:
     try:
         if version != FORMAT_VERSION:
             raise StoreVersion(f"expected a store of format version {FORMAT_VERSION}, found {version!r}{remedy}")
-        return TypeAdapter(Manifest).validate_json(json.dumps(content))
+        return _reader().validate_json(json.dumps(content))
     except ValidationError as error:
         raise StoreVersion(f"a manifest has {error.error_count()} fields that are not known here{remedy}") from error
+
+
+@cache
+def _reader() -> TypeAdapter[Manifest]:
+    """What checks the types of a manifest; making it takes longer than reading one."""
+    return TypeAdapter(Manifest)
 
 
 def _canonical(content: dict[str, Any]) -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fpve
 from fpve.config import Job
 from fpve.errors import StoreConflict
 from fpve.store import manifest as manifests
-from fpve.store.files import LAYOUT, check_root, is_ours, our_files
+from fpve.store.files import LAYOUT, check_root, is_ours, our_files, write_parquet
 
 FOREIGN = [
     "holiday.jpg",
@@ -99,3 +102,14 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (root / "images/pets").mkdir(parents=True)
     (root / "images/pets/0123456789abcdef.parquet").symlink_to(elsewhere / "rows.parquet")
     assert [list(our_files(root, name)) for name in ("pending", "vectors", "images")] == [[], [], []]
+
+
+def test_a_full_disk_is_told_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow says the reason, in its own words; the error names the file too, as the system's own do."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*rows\.parquet'"):
+        write_parquet(pa.table({"a": [1]}), tmp_path / "rows.parquet")
