@@ -22,7 +22,7 @@ from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page
-from fpve.store.pages import read_columns, read_pages, write_pages
+from fpve.store.pages import read_columns, read_page, read_pages, write_pages
 from fpve.store.schema import Column, arrow_type, check_names, merge, type_name
 from fpve.store.snapshot import Snapshot
 
@@ -89,9 +89,7 @@ def label(
         cells = _cells(path, given, _known_types(snapshot.manifest, old), undo=undo)
         touched = _touched(snapshot, given[_KEY].unique())
         _check_known(path, root, given[_KEY], touched, old)
-        # After these the table may hold labels that no run has laid over the pages yet.
-        pages_lag = snapshot.manifest.operation in ("rollback", "repair")
-        changed = _dropped(cells, old) if undo else cells if pages_lag else _new(cells, old)
+        changed = _dropped(cells, old) if undo else _new(cells, old, snapshot, touched)
         report = LabelReport(
             named=len(cells),
             changed=len(changed),
@@ -254,14 +252,33 @@ def _keys(cells: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(cells[_KEY], cells["column"], "\0").combine_chunks()
 
 
-def _new(cells: pa.Table, old: pa.Table) -> pa.Table:
-    """The cells whose label is new or another than before."""
+def _new(cells: pa.Table, old: pa.Table, snapshot: Snapshot, touched: list[_TouchedPage]) -> pa.Table:
+    """The cells whose label is new or another than before, or not on its image: after a rollback it waits for a run."""
     at = pc.index_in(_keys(cells), _keys(old))
-    same = pa.repeat(True, len(cells))
+    same = _shown(cells, snapshot, touched)
     for name in ("type", "value"):
         then = old[name].combine_chunks().take(at)
         same = pc.and_(same, pc.fill_null(pc.equal(cells[name].combine_chunks(), then), False))
     return cells.filter(pc.invert(same))
+
+
+def _shown(cells: pa.Table, snapshot: Snapshot, touched: list[_TouchedPage]) -> pa.Array:
+    """(n,) which cells have the value that their image has in its page, if there is such an image."""
+    shown = np.ones(len(cells), bool)
+    names = cells["column"].unique().to_pylist()
+    for one in touched:
+        rows = read_page(snapshot.root, one.page, [_KEY, *names])
+        here = pc.is_in(cells[_KEY], value_set=one.ids)
+        for name in names:
+            at = np.flatnonzero(pc.and_(here, pc.equal(cells["column"], name)).to_numpy())
+            mine = cells.take(pa.array(at))
+            if name not in rows.schema.names:
+                shown[at] = False
+            elif len(mine) and rows[name].type.equals(arrow_type(mine["type"][0].as_py())):
+                values = to_text(rows[name]).take(pc.index_in(mine[_KEY].combine_chunks(), rows[_KEY]))
+                same = pc.fill_null(pc.equal(values, mine["value"].combine_chunks()), False)
+                shown[at] = same.to_numpy(zero_copy_only=False)
+    return pa.array(shown)
 
 
 def _dropped(cells: pa.Table, old: pa.Table) -> pa.Table:

@@ -112,8 +112,7 @@ def labelled(before: State, file: Path, *, undo: bool) -> State:
             image_id = row.pop("image_id")
             for name, value in row.items():
                 known = before.labels.get((image_id, name))
-                # A label that is there already is not given again, even where a rollback has left an image without it.
-                if not value or (known is None if undo else known == value):
+                if not value or (undo and known is None):
                     continue
                 if undo:
                     del after.labels[image_id, name]
