@@ -56,7 +56,7 @@ class LocalEngine:
         batch: list[_Waiting] = []
         pictures = 0
         with (
-            progress.stage("encode", len(work.files)) as stage,
+            progress.stage("encode", len(work.inputs)) as stage,
             images.without_warnings(),
             closing(self._load(work, models)) as files,
         ):
@@ -81,8 +81,8 @@ class LocalEngine:
         # No context: leaving it would wait for threads that a slow disk holds, and Ctrl-C with it.
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fpve-decode")
         try:
-            for number in range(len(work.files)):
-                running.append(pool.submit(loader.load, work.files[number]))
+            for number in range(len(work.inputs)):
+                running.append(pool.submit(loader.load, number))
                 if len(running) >= ahead:
                     yield running.popleft().result()
             while running:
@@ -95,20 +95,19 @@ class _Loader:
     """Reads files, and decodes each content once."""
 
     def __init__(self, work: Work, models: Models) -> None:
+        self._inputs = work.inputs
         self._known = work.known
         self._prepare = models.image.prepare
         self._claimed: set[str] = set()
         self._lock = Lock()
 
-    def load(self, file: bytes) -> _Loaded:
+    def load(self, number: int) -> _Loaded:
         try:
-            with open(file, "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
-                status = os.fstat(handle.fileno())
-                data = handle.read()
+            data, size, mtime_ns = self._inputs.read(number)
         except OSError as error:
             return _Loaded(Outcome(None, -1, -1, f"can't be read: {error.strerror}"))
         content_hash = hashlib.sha256(data).hexdigest()
-        outcome = Outcome(content_hash, status.st_size, status.st_mtime_ns)
+        outcome = Outcome(content_hash, size, mtime_ns)
         if not self._claim(content_hash):
             return _Loaded(outcome)
         try:
@@ -116,7 +115,7 @@ class _Loader:
             thumbnail = Thumbnail(*picture.size, images.thumbnail(picture))
             return _Loaded(outcome, self._prepare(picture), thumbnail)
         except ImageError as error:
-            return _Loaded(Outcome(content_hash, status.st_size, status.st_mtime_ns, str(error)))
+            return _Loaded(Outcome(content_hash, size, mtime_ns, str(error)))
 
     def _claim(self, content_hash: str) -> bool:
         """Whether this thread is the first that met this content, and the store does not have it."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from fpve.encoders import ImageEncoder, TextEncoder
 from fpve.fusion import Fusion
 from fpve.progress import Progress
+from fpve.sources.inputs import Inputs
 from fpve.store.pending import Recipe
 
 
@@ -32,15 +33,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Files to encode.
+    """Inputs to encode.
 
     Attributes:
-        files: full paths, as the operating system has them.
-        prefixes: the prefix text of each file, or None.
-        known: content hashes whose features are in the store: such files are hashed, not encoded.
+        inputs: where the bytes of each picture are read.
+        prefixes: the prefix text of each, or None.
+        known: content hashes whose features are in the store: such inputs are hashed, not encoded.
     """
 
-    files: list[bytes]
+    inputs: Inputs
     prefixes: list[str | None]
     known: AbstractSet[str]
 

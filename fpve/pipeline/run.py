@@ -36,6 +36,7 @@ from fpve.pipeline.vectors import Vectors
 from fpve.pipeline.written import bytes_written
 from fpve.progress import Progress, SilentProgress
 from fpve.sources.folder import has_vanished
+from fpve.sources.inputs import Files
 from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef, Manifest
@@ -283,7 +284,7 @@ class _Runner:
             prefixes += one.own.prefix.take(pa.array(rows)).to_pylist()
         outcomes: list[Outcome] = []
         if files:
-            work = Work(files, prefixes, vectors.encoded_hashes())
+            work = Work(Files(files), prefixes, vectors.encoded_hashes())
             encoded = self.engine.encode(work, self.models, target, self.progress)
             outcomes = encoded.outcomes
             vectors.changed()
