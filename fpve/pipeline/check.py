@@ -96,7 +96,7 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
         without_prefix=plan.own.prefix.null_count,
         without_metadata=plan.own.without_metadata,
         unmatched_metadata=plan.own.unmatched_metadata,
-        skipped=len(plan.skipped),
+        skipped=len(plan.scan.skipped),
     )
 
 

@@ -50,7 +50,7 @@ class Contents:
     def learn(
         cls, plan: CollectionPlan, read: NDArray[np.int64], outcomes: Sequence[Outcome], vectors: Vectors
     ) -> Contents:
-        """Add what the engine found in the files of the row numbers `read`, ascending, to what was known.
+        """Add what the engine found in the files of the row numbers `read`, in any order, to what was known.
 
         An image of the last snapshot whose file can't be read at the moment keeps its content: that is no deletion.
         """
@@ -58,6 +58,8 @@ class Contents:
         if not len(read):
             count = len(plan.files)
             return cls(plan, **known, reason=pa.nulls(count, pa.string()), kept=pa.repeat(False, count), read=0)
+        order = np.argsort(read)
+        outcomes = [outcomes[at] for at in order.tolist()]
         mask = np.zeros(len(plan.files), bool)
         mask[read] = True
 
@@ -119,7 +121,7 @@ class Contents:
         ]
         rows += [
             {"image_id": f"{name}/{normalise(one.path)}", "path": one.path, "reason": one.reason}
-            for one in self.plan.skipped
+            for one in self.plan.scan.skipped
         ]
         fresh = pa.Table.from_pylist([{**row, "collection": name, "at": now} for row in rows], schema)
         if previous is None:

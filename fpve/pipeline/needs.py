@@ -13,7 +13,10 @@ from fpve.prefixes import prefix_ids
 
 
 def files_to_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
-    """Row numbers of the files that have to be read: those that changed, and those whose content is not encoded."""
+    """Row numbers of the files that have to be read: those that changed, and those whose content is not encoded.
+
+    In the order of the source, which is the one in which an archive or a table is read fast.
+    """
     content_hash = plan.files["content_hash"].combine_chunks()
     asked = pc.invert(plan.known_bad)
     if vectors.keeps_features:
@@ -22,7 +25,8 @@ def files_to_read(plan: CollectionPlan, vectors: Vectors) -> NDArray[np.int64]:
     rows = np.flatnonzero(asked.to_numpy(zero_copy_only=False))
     unencoded = vectors.unencoded(content_hash.take(pa.array(rows)))
     chosen: NDArray[np.int64] = rows[unencoded.to_numpy(zero_copy_only=False)]
-    return chosen
+    numbers = plan.files["number"].take(pa.array(chosen)).to_numpy()
+    return chosen[np.argsort(numbers, kind="stable")]
 
 
 def settled_images(plan: CollectionPlan, same: pa.Array, vectors: Vectors) -> pa.Array:

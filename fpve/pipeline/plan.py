@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
@@ -17,7 +16,8 @@ from fpve.pipeline.models import recipe_of
 from fpve.pipeline.moves import guess_moves
 from fpve.pipeline.overlay import with_labels
 from fpve.progress import Progress
-from fpve.sources.folder import Skipped, scan_folder
+from fpve.sources.scan import Scan
+from fpve.sources.source import scan_source
 from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import check_root
@@ -34,22 +34,20 @@ class CollectionPlan:
 
     Attributes:
         config: the collection as the job has it.
-        folder: its source without links, as the operating system has it.
-        files: the scan's columns, and `content_hash`, null where the file must be read.
+        scan: what its source holds.
+        files: what the scan found, sorted by image_id, and `content_hash`, null where the file must be read.
         own: metadata and prefixes, in the order of `files`.
         known_bad: (n,) whether a file is in quarantine and has not changed since.
-        skipped: inputs that can't be images.
         before: what the last snapshot says of them.
         guessed_moves: how many new files are likely to be images that are gone, by their size and time.
         remembered: whether the scan state has these very files, with the size and the time that they have.
     """
 
     config: CollectionConfig
-    folder: bytes
+    scan: Scan
     files: pa.Table
     own: FileColumns
     known_bad: pa.Array
-    skipped: tuple[Skipped, ...]
     before: Before
     guessed_moves: int
     remembered: bool
@@ -157,14 +155,13 @@ def plan_collection(
         )
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)
-    folder = os.fsencode(os.path.realpath(config.source))
-    scan = scan_folder(config.source, collection=config.name, include=config.include, exclude=config.exclude)
+    scan = scan_source(config)
     own = file_columns(config, given, scan.files, entry.columns if entry else ())
     own = with_labels(own, scan.files, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
     del given
     before = Before.read(job.store, entry, scan.files, own)
-    state = read_scan_state(job.store, config.name, folder)
+    state = read_scan_state(job.store, config.name, scan.identity)
     new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
     moves = guess_moves(new, before.gone, state)
     files = _with_known_hashes(scan.files, state)
@@ -175,7 +172,7 @@ def plan_collection(
         retried = pc.if_else(known_bad, pa.scalar(None, pa.string()), files["content_hash"].combine_chunks())
         files = files.set_column(files.schema.get_field_index("content_hash"), "content_hash", retried)
         known_bad = pa.repeat(False, len(files))
-    return CollectionPlan(config, folder, files, own, known_bad, scan.skipped, before, moves, remembered)
+    return CollectionPlan(config, scan, files, own, known_bad, before, moves, remembered)
 
 
 def guard_removals(plan: CollectionPlan, removed: int, max_removed: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,8 +34,7 @@ from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
 from fpve.pipeline.written import bytes_written
 from fpve.progress import Progress, SilentProgress
-from fpve.sources.folder import has_vanished
-from fpve.sources.inputs import Files
+from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef, Manifest
@@ -155,7 +153,7 @@ class _Runner:
             )
         self.report = replace(
             self.report,
-            scanned=sum(len(one.files) + len(one.skipped) for one in plan.collections),
+            scanned=sum(len(one.files) + len(one.scan.skipped) for one in plan.collections),
             without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
@@ -238,7 +236,7 @@ class _Runner:
         """Write what was learnt of the files into the scan state, where that says something else; the bytes of it."""
         states = [(one.plan, one.scan_state(scanned_at)) for one in contents]
         return sum(
-            write_scan_state(self.job.store, plan.name, plan.folder, state)
+            write_scan_state(self.job.store, plan.name, plan.scan.identity, state)
             for plan, state in states
             if state is not None
         )
@@ -276,15 +274,14 @@ class _Runner:
     def _encode(self, plan: Plan, vectors: Vectors, target: Target) -> list[Contents]:
         """Read the files that must be read, and encode those whose content is new."""
         reads = [files_to_read(one, vectors) for one in plan.collections]
-        files: list[bytes] = []
+        inputs: list[Inputs] = []
         prefixes: list[str | None] = []
         for one, rows in zip(plan.collections, reads, strict=True):
-            base = os.fsencode(one.config.source) + b"/"
-            files += [base + path for path in one.files["raw_path"].take(pa.array(rows)).to_pylist()]
+            inputs.append(one.scan.inputs(one.files["number"].take(pa.array(rows)).to_numpy()))
             prefixes += one.own.prefix.take(pa.array(rows)).to_pylist()
         outcomes: list[Outcome] = []
-        if files:
-            work = Work(Files(files), prefixes, vectors.encoded_hashes())
+        if prefixes:
+            work = Work(Joined(inputs), prefixes, vectors.encoded_hashes())
             encoded = self.engine.encode(work, self.models, target, self.progress)
             outcomes = encoded.outcomes
             vectors.changed()
@@ -293,7 +290,7 @@ class _Runner:
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):
             mine, outcomes = outcomes[: len(rows)], outcomes[len(rows) :]
-            if any(outcome.content_hash is None for outcome in mine) and has_vanished(one.config.source):
+            if any(outcome.content_hash is None for outcome in mine) and one.scan.has_vanished():
                 raise SourceNotFound(
                     f"{one.config.source}: vanished while it was being read; nothing was published, and what was "
                     "encoded is kept for the next run; is its disk mounted?"
@@ -328,7 +325,7 @@ class _Runner:
 
 
 def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -> None:
-    inputs = len(content.plan.files) + len(content.plan.skipped)
+    inputs = len(content.plan.files) + len(content.plan.scan.skipped)
     first = f"{quarantine['path'][0]}: {quarantine['reason'][0]}" if len(quarantine) else ""
     if not pc.any(content.good).as_py():
         raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fpve.errors import SourceError, SourceNotFound
-from fpve.sources.names import normalise, normalised, text_path, text_paths
-from fpve.sources.walk import Found, walk
-
-SCHEMA = pa.schema(
-    [
-        pa.field("image_id", pa.string(), nullable=False),
-        # Relative to the source, as the operating system has it; what is not UTF-8 is percent-escaped.
-        pa.field("path", pa.string(), nullable=False),
-        # The same byte for byte.
-        pa.field("raw_path", pa.binary(), nullable=False),
-        pa.field("size", pa.int64(), nullable=False),
-        pa.field("mtime_ns", pa.int64(), nullable=False),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An input that was found but can't be an image of the collection."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a folder holds.
-
-    Attributes:
-        files: pictures, sorted by image_id, with the columns of SCHEMA.
-        skipped: files whose names clash, and pictures that are no regular files.
-    """
-
-    files: pa.Table
-    skipped: tuple[Skipped, ...]
+from fpve.sources.inputs import Files, PathsBelow
+from fpve.sources.names import normalised, text_path, text_paths
+from fpve.sources.scan import Globs, Scan, Skipped, each_once, tabulate
+from fpve.sources.walk import PICTURES, Found, walk
 
 
 def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Scan:
@@ -60,96 +26,92 @@ def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), e
         SourceNotFound: there is no such folder.
         SourceError: it is a file, it or a folder in it can't be read, or it holds no picture.
     """
-    _check_folder(folder)
-    try:
-        # The manifest names it.
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise SourceError(
-            f"{str(folder)!a}: expected a path in UTF-8; rename the folder, or make a link to it"
-        ) from None
-    wanted, unwanted = _patterns(include), _patterns(exclude)
-    found = _walk(folder, wanted, unwanted)
-    files, clashes = _table(found, collection)
-    skipped = (*(Skipped(text_path(path), reason) for path, reason in found.odd), *clashes)
-    if not len(files):
-        raise SourceError(_nothing(folder, seen_any=found.any_file, filtered=bool(wanted or unwanted), skipped=skipped))
-    return Scan(files, skipped)
+    globs = Globs.of(include, exclude)
+    return scan_found(folder, find_files(folder, globs), collection=collection, globs=globs)
 
 
-def has_vanished(folder: Path) -> bool:
-    """Whether a folder that was scanned is gone by now: removed, unreadable, or an empty mount point."""
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return True
+def find_files(folder: Path, globs: Globs, suffixes: frozenset[bytes] = PICTURES) -> Found:
+    """Walk a folder for files with these extensions, as far as the globs take them.
 
-
-def _check_folder(folder: Path) -> None:
-    if not folder.exists():
-        raise SourceNotFound(f"{folder}: no such folder; is its disk mounted?")
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: expected a folder of pictures, found a file")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise SourceError(f"{folder}: can't be read: permission denied")
-
-
-def _walk(folder: Path, wanted: re.Pattern[str] | None, unwanted: re.Pattern[str] | None) -> Found:
-    """The pictures that the patterns leave."""
+    Raises:
+        SourceNotFound, SourceError: there is no such folder, or it or a folder in it can't be read.
+    """
+    check_folder(folder)
     root = os.fsencode(folder)
 
     def chosen(path: bytes) -> bool:
-        return _selected(text_path(path), wanted, unwanted)
+        return globs.take(text_path(path))
 
     def unreadable(relative: bytes, error: OSError) -> None:
         base = text_path(relative) + "/" if relative else ""
-        if unwanted is None or not unwanted.match(base):
+        if not globs.exclude(base):
             # Passed over, its pictures would count as deleted.
             raise SourceError(
                 f"{os.fsdecode(root + b'/' * bool(relative) + relative)}: can't be read: {error.strerror}; "
                 f'if its pictures are not wanted, exclude = ["{base}*"]'
             ) from error
 
-    return walk(root, chosen=chosen if wanted or unwanted else None, unreadable=unreadable)
+    return walk(root, chosen=chosen if globs else None, unreadable=unreadable, suffixes=suffixes)
 
 
-def _table(found: Found, collection: str) -> tuple[pa.Table, list[Skipped]]:
-    """Files with the columns of SCHEMA, sorted by image_id, each id once; and those that were left out for that."""
+def scan_found(folder: Path, found: Found, *, collection: str, globs: Globs) -> Scan:
+    """Make a scan of the pictures that were found below a folder.
+
+    Raises:
+        SourceError: there are none.
+    """
     # Sorted before the columns are made of it, so that they are made once.
-    order = pc.sort_indices(normalised(text_paths(found.raw_path)))
+    order, clashes = each_once(text_paths(found.raw_path))
     raw = found.raw_path.take(order)
     # Without a copy of its own, where all names are UTF-8.
     path = text_paths(raw)
-    name = normalised(path)
-    columns = [name, path, raw, found.size.take(order), found.mtime_ns.take(order)]
-    # Arrow's sort is stable: of several spellings of a name the one that was found first comes first.
-    again = pc.equal(name.slice(1), name.slice(0, max(len(name) - 1, 0)))
-    clashes: list[Skipped] = []
-    if pc.any(again).as_py():
-        once = pa.array(np.r_[True, ~again.to_numpy(zero_copy_only=False)])
-        clashes = _clashes(name, path, once)
-        columns = [column.filter(once) for column in columns]
-    prefixed = pc.binary_join_element_wise(pa.scalar(collection), columns[0], "/")
-    return pa.table([prefixed, *columns[1:]], schema=SCHEMA), clashes
+    files = tabulate(
+        collection,
+        normalised(path),
+        path=path,
+        inside=path,
+        number=pa.array(np.arange(len(order))),
+        size=found.size.take(order),
+        mtime_ns=found.mtime_ns.take(order),
+        origin=pa.nulls(len(order), pa.string()),
+    )
+    skipped = (*(Skipped(text_path(path), reason) for path, reason in found.odd), *clashes)
+    if not len(order):
+        raise SourceError(_nothing(folder, seen_any=found.any_file, filtered=bool(globs), skipped=skipped))
+
+    def inputs(numbers: NDArray[np.int64]) -> Files:
+        return Files(PathsBelow(os.fsencode(folder), raw.take(pa.array(numbers))))
+
+    return Scan(files, skipped, inputs, os.fsencode(os.path.realpath(folder)), folder, (folder,))
 
 
-def _clashes(name: pa.Array, path: pa.Array, once: pa.Array) -> list[Skipped]:
-    """The files that are not taken, each with the one that is."""
-    others = path.filter(pc.invert(once)).to_pylist()
-    theirs = path.filter(pc.and_(once, pc.is_in(name, value_set=name.filter(pc.invert(once)))))
-    taken = {normalise(one): one for one in theirs.to_pylist()}
-    return [Skipped(one, f"its name is another spelling of {taken[normalise(one)]!r}") for one in others]
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder that can be read.
+
+    Raises:
+        SourceNotFound, SourceError: it is not there, is a file, can't be read, or has a name that is no text.
+    """
+    if not folder.exists():
+        raise SourceNotFound(f"{folder}: no such folder; is its disk mounted?")
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: expected a folder of pictures, found a file")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise SourceError(f"{folder}: can't be read: permission denied")
+    check_name(folder)
 
 
-def _patterns(globs: Iterable[str]) -> re.Pattern[str] | None:
-    """One pattern for several globs over relative paths; `*` crosses folders, `**/` is any folders or none."""
-    parts = ["(?:.*/)?".join(fnmatch.translate(part)[:-2] for part in glob.split("**/")) + r"\Z" for glob in globs]
-    return re.compile("|".join(parts), re.DOTALL) if parts else None
+def check_name(path: Path) -> None:
+    """Refuse a path that is not UTF-8: the manifest names it.
 
-
-def _selected(path: str, wanted: re.Pattern[str] | None, unwanted: re.Pattern[str] | None) -> bool:
-    return (wanted is None or bool(wanted.match(path))) and not (unwanted is not None and unwanted.match(path))
+    Raises:
+        SourceError: naming the remedy.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"{str(path)!a}: expected a path in UTF-8; rename what is not, or make a link to it"
+        ) from None
 
 
 def _nothing(folder: Path, *, seen_any: bool, filtered: bool, skipped: tuple[Skipped, ...]) -> str:

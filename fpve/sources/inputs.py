@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import accumulate
+from typing import NamedTuple, Protocol, overload
+
+import pyarrow as pa
 
 
 class Reading(NamedTuple):
@@ -51,3 +55,44 @@ class Files:
         with open(self.paths[number], "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
             status = os.fstat(handle.fileno())
             return Reading(handle.read(), status.st_size, status.st_mtime_ns)
+
+
+class PathsBelow(Sequence[bytes]):
+    """Full paths of files, made when they are asked for: a million of them are no million objects.
+
+    Args:
+        folder: what the relative ones begin at.
+        paths: (n,) binary or string; what is absolute stays.
+    """
+
+    def __init__(self, folder: bytes, paths: pa.Array) -> None:
+        self._folder = folder
+        self._paths = paths.cast(pa.binary())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> PathsBelow: ...
+    def __getitem__(self, index: int | slice) -> bytes | PathsBelow:
+        if isinstance(index, slice):
+            return PathsBelow(self._folder, self._paths[index])
+        return os.path.join(self._folder, self._paths[index].as_py())  # noqa: PTH118 (bytes)
+
+
+class Joined:
+    """The inputs of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Inputs]) -> None:
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, number: int) -> Reading:
+        """Read the input of this number, from the source that it is of."""
+        at = bisect_right(self._ends, number)
+        return self._parts[at].read(number - (self._ends[at - 1] if at else 0))

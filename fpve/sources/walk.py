@@ -1,4 +1,4 @@
-"""Walking a folder: the pictures below it, as columns, with no Python object kept for any of them."""
+"""Walking a folder: the files below it, as columns, with no Python object kept for any of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fpve.images import EXTENSIONS
 # into columns cheap.
 _AT_ONCE = 65_536
 _DOT = ord(".")
+PICTURES = frozenset(one.encode() for one in EXTENSIONS)
 
 
 @dataclass
@@ -24,9 +25,9 @@ class Found:
     """What a walk found, in no order.
 
     Attributes:
-        raw_path: (n,) binary relative paths of pictures.
+        raw_path: (n,) binary relative paths of files.
         size, mtime_ns: (n,) int64.
-        odd: relative paths that have a picture's name and can't be one, with the reason.
+        odd: relative paths that have such a file's name and can't be one, with the reason.
         any_file: whether there was any file at all, hidden ones apart.
     """
 
@@ -42,20 +43,21 @@ def walk(
     *,
     chosen: Callable[[bytes], bool] | None,
     unreadable: Callable[[bytes, OSError], None],
+    suffixes: frozenset[bytes] = PICTURES,
 ) -> Found:
-    """Find the files below a folder that have a picture's extension; depth first, without recursion.
+    """Find the files below a folder that have one of these extensions; depth first, without recursion.
 
     Hidden files and folders are left out, links to folders are not followed.
 
     Args:
         folder: where to begin.
-        chosen: which pictures are wanted, by relative path; the others are not even looked at.
+        chosen: which files are wanted, by relative path; the others are not even looked at.
         unreadable: told of a folder that can't be read, by its relative path; raises if it is not to be left out.
+        suffixes: extensions in lower case, those of pictures unless others are asked for.
     """
     columns = _Columns()
     odd: list[tuple[bytes, str]] = []
     any_file = False
-    suffixes = {one.encode() for one in EXTENSIONS}
     # Per file this loop costs hardly more than listing it and asking for its status, and is to stay so.
     names, sizes, times, is_regular = columns.names, columns.sizes, columns.times, stat.S_ISREG
     stack = [b""]
