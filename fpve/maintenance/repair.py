@@ -254,7 +254,8 @@ def _remade_thumbnails(snapshot: Snapshot, sound: list[Table], notes: _Notes) ->
         rows = pages.read_columns(snapshot.root, collection.pages, ["path", "content_hash"])
         rows = rows.filter(pc.invert(pc.is_in(rows["content_hash"], value_set=known.combine_chunks())))
         for path, content_hash in zip(rows["path"].to_pylist(), rows["content_hash"].to_pylist(), strict=True):
-            files = (os.fsencode(collection.source) + b"/" + one for one in raw_paths(path))
+            folder = os.fsencode(collection.folder or collection.source)
+            files = (os.path.join(folder, one) for one in raw_paths(path))  # noqa: PTH118 (bytes)
             missing.setdefault(content_hash, []).extend(files)
     written: list[Table] = []
     made: list[dict[str, object]] = []

@@ -40,7 +40,7 @@ class Before:
     emptied: int
 
     @classmethod
-    def read(cls, root: Path, entry: Collection | None, files: pa.Table, own: FileColumns) -> Before:
+    def read(cls, root: Path, entry: Collection | None, files: pa.Table, own: FileColumns, *, source: str) -> Before:
         """Compare files with the pages of their collection, a page at a time, so that none of it stays in memory.
 
         Args:
@@ -48,6 +48,7 @@ class Before:
             entry: the collection in the last snapshot.
             files: what was found, sorted by image_id.
             own: their metadata and prefixes.
+            source: what they were found in.
         """
         ids = files["image_id"].combine_chunks()
         pages = entry.pages if entry else ()
@@ -63,6 +64,8 @@ class Before:
                 own.prefix.slice(start, end - start),
                 {name: metadata[name].slice(start, end - start) if name in metadata else None for name in names},
                 {name: mask.slice(start, end - start) for name, mask in own.labelled.items()},
+                # The pages of another source may have other paths.
+                named_after=entry.name if entry and entry.source == source else None,
             )
             for page, (start, end) in zip(pages, pairwise(bounds), strict=True)
         ]
@@ -79,6 +82,13 @@ class Before:
         )
 
 
+def _say_paths(ids: pa.Array, collection: str, paths: pa.ChunkedArray) -> bool:
+    """Whether all ids are made of the paths, which have no other spelling then."""
+    if not pc.all(pc.string_is_ascii(ids)).as_py():
+        return False
+    return bool(pc.utf8_slice_codeunits(ids, len(collection) + 1).equals(paths.combine_chunks()))
+
+
 def _nothing(count: int) -> Before:
     no = pa.repeat(False, count)
     return Before(0, no, pa.nulls(count, pa.string()), no, no, GONE.empty_table(), 0)
@@ -91,12 +101,14 @@ def _compare(
     prefix: pa.Array,
     metadata: dict[str, pa.Array | None],
     labelled: dict[str, pa.Array],
+    *,
+    named_after: str | None,
 ) -> Before:
-    """Compare one page with the files whose ids would lie in it."""
+    """Compare one page with the files whose ids would lie in it, which may have been made of this name and the path."""
     ids = files["image_id"].combine_chunks()
-    # A path has another spelling than its id only where that is not ASCII.
-    ascii_only = pc.all(pc.string_is_ascii(ids)).as_py()
-    columns = ["image_id", "content_hash", "prefix", *([] if ascii_only else ["path"]), *metadata]
+    # What an id says a path need not be read for.
+    plain = named_after is not None and _say_paths(ids, named_after, files["path"])
+    columns = ["image_id", "content_hash", "prefix", *([] if plain else ["path"]), *metadata]
     rows = read_page(root, page, columns)
     theirs = rows["image_id"]
     if ids.equals(theirs):
@@ -110,7 +122,7 @@ def _compare(
     for name, values in metadata.items():
         then = rows[name] if name in rows.schema.names else None
         same_metadata = pc.and_(same_metadata, _equal(values, then, len(ids)))
-    if not ascii_only:
+    if not plain:
         same_metadata = pc.and_(
             same_metadata, pc.fill_null(pc.equal(rows["path"], files["path"].combine_chunks()), False)
         )

@@ -146,6 +146,7 @@ def _collection(
         prefix=plan.config.prefix,
         columns=plan.own.columns,
         pages=update_pages(root, plan.name, rows.image_ids, rows.slice, old=old, untouched=untouched),
+        folder=str(plan.scan.folder) if plan.scan.folder != plan.config.source else None,
     )
 
 

@@ -147,6 +147,7 @@ class Contents:
                 "size": self.size,
                 "mtime_ns": self.mtime_ns,
                 "content_hash": self.content_hash,
+                "origin": self.plan.files["origin"],
             }
         )
         return rows.filter(pc.and_(settled, pc.is_valid(self.content_hash)))

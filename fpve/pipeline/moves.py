@@ -16,16 +16,21 @@ def count_pairs(new: pa.Table, gone: pa.Table) -> int:
     return int(pc.sum(pc.min_element_wise(both["count_all"], both["count_all gone"])).as_py() or 0)
 
 
-def guess_moves(new: pa.Table, gone: pa.Table, seen: pa.Table) -> int:
+def guess_moves(new: pa.Table, gone: pa.Table, seen: pa.Table, *, shared_times: bool = False) -> int:
     """How many files are likely to be gone images under another name, before any of them is opened.
 
     Args:
         new: `size` and `mtime_ns` of the files whose names are new.
         gone: `image_id` and `bytes` of the images that are gone.
         seen: `image_id`, `size` and `mtime_ns` of files that earlier runs saw.
+        shared_times: whether the times are those of what holds the files, so that all of them have changed; a size
+            that only reading tells may then be that of any image. What is guessed wrong is found out by reading.
     """
     if not len(new) or not len(gone):
         return 0
+    if shared_times:
+        pairs = count_pairs(new.select(["size"]), pa.table({"size": gone["bytes"]}))
+        return min(len(new), len(gone), pairs + new["size"].null_count)
     at = pc.index_in(gone["image_id"], seen["image_id"].combine_chunks())
     times = seen.select(["size", "mtime_ns"]).take(at.drop_null())
     pairs = count_pairs(new, times)

@@ -160,10 +160,10 @@ def plan_collection(
     own = with_labels(own, scan.files, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
     del given
-    before = Before.read(job.store, entry, scan.files, own)
+    before = Before.read(job.store, entry, scan.files, own, source=str(config.source))
     state = read_scan_state(job.store, config.name, scan.identity)
     new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
-    moves = guess_moves(new, before.gone, state)
+    moves = guess_moves(new, before.gone, state, shared_times=scan.shared_times)
     files = _with_known_hashes(scan.files, state)
     remembered = len(files) == len(state) and not files["content_hash"].null_count
     known_bad = _known_bad(files, previous)
@@ -209,7 +209,16 @@ def _with_known_hashes(files: pa.Table, state: pa.Table) -> pa.Table:
     state = state.combine_chunks()
     if not files["image_id"].equals(state["image_id"]):
         state = state.take(pc.index_in(files["image_id"].combine_chunks(), state["image_id"].combine_chunks()))
-    same = pc.and_(pc.equal(state["size"], files["size"]), pc.equal(state["mtime_ns"], files["mtime_ns"]))
+    same = pc.equal(state["mtime_ns"], files["mtime_ns"])
+    size = files["size"]
+    if size.null_count:
+        size = pc.if_else(pc.fill_null(same, False), pc.coalesce(size, state["size"]), size)
+        files = files.set_column(files.schema.get_field_index("size"), "size", size)
+    same = pc.and_(same, pc.equal(state["size"], size))
+    for origins in (files["origin"], state["origin"]):
+        if origins.null_count < len(origins):
+            same = pc.and_(same, pc.equal(pc.fill_null(files["origin"], ""), pc.fill_null(state["origin"], "")))
+            break
     known = state["content_hash"]
     if not pc.all(same, skip_nulls=False).as_py():
         known = pc.if_else(pc.fill_null(same, False), known, pa.scalar(None, pa.string()))

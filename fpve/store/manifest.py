@@ -89,11 +89,12 @@ class Collection:
     """A collection's share of a snapshot.
 
     Attributes:
-        source: absolute path of the folder it was read from.
+        source: absolute path of the folder, table or archive that it was read from.
         job: name of the job that owns it.
         prefix: its prefix template, if it has one.
         columns: its metadata columns.
         pages: its image rows, in order.
+        folder: what the relative paths in its pages begin at, where that is not `source`.
     """
 
     __pydantic_config__ = _STRICT
@@ -104,6 +105,7 @@ class Collection:
     prefix: str | None
     columns: tuple[Column, ...]
     pages: tuple[Page, ...]
+    folder: str | None = None
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from fpve.store.files import make_directory, write_durably
 
 _FOLDER = ("state", "scan")
-# In the file's own metadata: which folder the names are relative to.
+# In the file's own metadata: which source it is of.
 _SOURCE = b"fpve.source"
 SCHEMA = pa.schema(
     [
@@ -18,15 +18,17 @@ SCHEMA = pa.schema(
         pa.field("size", pa.int64(), nullable=False),
         pa.field("mtime_ns", pa.int64(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        # What else must be as it was: the path of a file whose image_id is not its path, the size of an archive.
+        pa.field("origin", pa.string()),
     ]
 )
 
 
 def read_scan_state(root: Path, collection: str, source: bytes) -> pa.Table:
-    """What is known of the files of a collection in the folder `source`, which is a path without links.
+    """What is known of the files of a collection in `source`: a folder, a table or archives, by a path without links.
 
-    Empty where nothing is, where the cache can't be read, and where it is of another folder: sizes and times of an
-    archive can be those of its copy, whatever the files hold.
+    Empty where nothing is, where the cache can't be read, and where it is of another source: sizes and times of a
+    folder can be those of its copy, whatever the files hold.
     """
     try:
         with pq.ParquetFile(root.joinpath(*_FOLDER, f"{collection}.parquet")) as file:
@@ -39,7 +41,7 @@ def read_scan_state(root: Path, collection: str, source: bytes) -> pa.Table:
 
 
 def write_scan_state(root: Path, collection: str, source: bytes, rows: pa.Table) -> int:
-    """Remember what a run saw of a collection's files in the folder `source`; the size of the file, rewritten whole."""
+    """Remember what a run saw of a collection's files in `source`; the size of the file, rewritten whole."""
     path = make_directory(root, *_FOLDER) / f"{collection}.parquet"
     rows = rows.select(SCHEMA.names).cast(SCHEMA.with_metadata({_SOURCE: source}))
     write_durably(path, lambda out: pq.write_table(rows, out, compression="zstd"))

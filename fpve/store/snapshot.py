@@ -82,7 +82,7 @@ class Snapshot:
         return rows.set_column(schema.get_field_index("path"), schema.field("path"), self._full_paths(rows))
 
     def read_collection(self, collection: Collection) -> pa.Table:
-        """Image rows of one collection as they are stored, sorted by image_id: `path` is relative to its source."""
+        """Image rows of one collection as they are stored, sorted by image_id: `path` is as its source has it."""
         return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -120,10 +120,14 @@ class Snapshot:
         )
 
     def _full_paths(self, rows: pa.Table) -> pa.Array:
-        roots = {one.name: one.source for one in self.manifest.collections}
+        roots = {one.name: one.folder or one.source for one in self.manifest.collections}
         names = pc.dictionary_encode(rows["collection"]).combine_chunks()
         sources = pa.array([roots[name] for name in names.dictionary.to_pylist()], pa.string())
-        return pc.binary_join_element_wise(sources.take(names.indices), rows["path"].combine_chunks(), "/")
+        path = rows["path"].combine_chunks()
+        full = pc.binary_join_element_wise(sources.take(names.indices), path, "/")
+        # A table may name files by absolute paths.
+        absolute = pc.starts_with(path, "/")
+        return pc.if_else(absolute, path, full) if pc.any(absolute).as_py() else full
 
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
         """JPEGs of pictures by the hash of their content, as far as there are any."""

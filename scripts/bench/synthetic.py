@@ -136,6 +136,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
             "size": pa.repeat(0, count),
             "mtime_ns": pa.array(times, pa.int64()),
             "content_hash": hashes,
+            "origin": pa.nulls(count, pa.string()),
         }
     )
     write_scan_state(root, "c", os.fsencode(os.path.realpath(job.collections[0].source)), state)
