@@ -18,9 +18,12 @@ from fpve.fusion import DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
 
 Resize = Literal["squash", "pad", "crop"]
 Pooling = Literal["gem", "mean"]
+Precision = Literal["fp32", "bf16", "int8"]
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
 NO_ENCODER = "none"
+# Families that take a model's directory for its name.
+_DIRECTORIES = ("st", "open_clip")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -42,8 +45,11 @@ class EncoderConfig:
         weights: a local file of weights, instead of those that the name stands for.
         resize: how a picture becomes the square that a vision model takes; None is the encoder's default.
         pooling: how a feature map becomes one vector; None is the encoder's default.
+        precision: of the vision model's arithmetic: `fp32`, the default, gives the same vectors on every machine.
         batch_size: pictures or texts in one call of the model; None is the encoder's default.
         device: a torch device, such as `cpu` or `cuda:1`; None takes a GPU where there is one.
+        path: of `python:MODULE:CLASS`, a folder in which the module is looked for besides Python's path; in a job file
+            it is the file's own folder unless the job says otherwise.
     """
 
     __pydantic_config__ = _STRICT
@@ -52,8 +58,10 @@ class EncoderConfig:
     weights: Path | None = None
     resize: Resize | None = None
     pooling: Pooling | None = None
+    precision: Precision | None = None
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
     device: str | None = None
+    path: Path | None = None
 
     @property
     def is_none(self) -> bool:
@@ -125,12 +133,17 @@ class CollectionConfig:
 
     Attributes:
         name: first part of every image_id; a directory in the store.
-        source: a folder of pictures.
-        metadata: a CSV, TSV, Parquet, JSON or JSONL table with one row an image.
+        source: a folder of pictures; a CSV, TSV, Parquet, JSON or JSONL table with their paths, or in Parquet with the
+            pictures themselves; a `.tar` archive, a folder of such archives, or a glob of them (`shards/*.tar`).
+        source_key: the source table's column of paths or of pictures; None takes the first of path, file_name,
+            filename, file, image, or the one that holds pictures.
+        id: what images are called instead of by their paths: a column, or a template of columns such as `{sku}-{view}`.
+        metadata: a CSV, TSV, Parquet, JSON or JSONL table with one row an image; a source that is a table is its own.
         metadata_key: its column of paths; None takes the first of path, file_name, filename, file, image.
+        columns: the metadata columns that are wanted; empty takes all.
         prefix: text with `{column}` fields to be filled in from each image's metadata.
         label_from: `folder` makes a column `label` from each picture's folder; another name copies that column.
-        include: glob patterns of relative paths; empty takes every picture.
+        include: glob patterns of relative paths, for archives `archive.tar/member`; empty takes every picture.
         exclude: glob patterns of relative paths to leave out.
         types: types of metadata columns, where they should not be those of the file.
     """
@@ -139,8 +152,11 @@ class CollectionConfig:
 
     name: str
     source: Path
+    source_key: str | None = None
+    id: str | None = None
     metadata: Path | None = None
     metadata_key: str | None = None
+    columns: tuple[str, ...] = ()
     prefix: str | None = None
     label_from: str | None = None
     include: tuple[str, ...] = ()
@@ -148,11 +164,20 @@ class CollectionConfig:
     types: dict[str, ColumnTypeName] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the name, which is a directory in the store and the first part of every image_id."""
+        """Check the name, which is a directory in the store and the first part of every image_id, and what is needless.
+
+        Raises:
+            JobError: naming the key and what to do.
+        """
         if not re.fullmatch(r"\w[\w.\-]{0,99}", self.name):
             raise JobError(
                 "collection name: expected up to 100 letters, digits, '.', '_' or '-', starting with a letter "
                 f"or digit, found {self.name!r}"
+            )
+        if self.metadata_key is not None and self.metadata is None:
+            raise JobError(
+                f"collection {self.name!r}: metadata_key names a column of a metadata file, and there is none; "
+                "add metadata, or name the column of a source table with source_key"
             )
 
 
@@ -227,8 +252,13 @@ def resolve_paths(job: Job, base: Path) -> Job:
     def resolve(encoder: EncoderConfig) -> EncoderConfig:
         family, _, argument = encoder.name.partition(":")
         # A model's directory, unless it is the name of one on a hub.
-        name = f"{family}:{base / argument}" if family == "st" and (base / argument).is_dir() else encoder.name
-        return replace(encoder, name=name, weights=encoder.weights and base / encoder.weights.expanduser())
+        is_directory = family in _DIRECTORIES and argument and (base / argument).is_dir()
+        return replace(
+            encoder,
+            name=f"{family}:{base / argument}" if is_directory else encoder.name,
+            weights=encoder.weights and base / encoder.weights.expanduser(),
+            path=base / (encoder.path or Path()).expanduser() if family == "python" else encoder.path,
+        )
 
     return replace(
         job,

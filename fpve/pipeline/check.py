@@ -89,7 +89,7 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
         name=plan.name,
         source=str(plan.config.source),
         pictures=len(plan.files),
-        bytes=pc.sum(plan.files["size"]).as_py() or 0,
+        bytes=plan.bytes_of(),
         columns={column.name: column.type for column in plan.own.columns},
         prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
         distinct_prefixes=len(prefixes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,22 +10,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig
-from fpve.errors import MetadataError, PrefixError
+from fpve.errors import JobError, MetadataError, PrefixError
+from fpve.pipeline.fields import built_in
+from fpve.pipeline.identity import image_ids, parse_id
 from fpve.prefixes import Template
-from fpve.sources.metadata import Metadata, convert, match, read_metadata
-from fpve.store.schema import Column, arrow_type, check_names, type_name
+from fpve.sources.metadata import Metadata, choose, convert, match, read_metadata
+from fpve.sources.names import normalised
+from fpve.sources.scan import Scan
+from fpve.store.schema import Column, arrow_type, check_names, is_free, type_name
 
-# Of a relative path with an extension, as all pictures have one: the name without it, and the last folder's name.
-_STEM = r"(?s)^(?:.*/)?([^/]*)\.[^./]*$"
-_FOLDER = r"(?s)^(?:.*/)?([^/]*)/[^/]*$"
+_CHOOSE = 'name those that you want: columns = ["…"]'
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a collection's rules refer to, read and checked before its folder is walked."""
+    """What a collection's rules refer to, read and checked before its source is scanned.
+
+    Attributes:
+        metadata: the metadata file; None if there is none beside the source.
+        template: of prefixes.
+        id: template of image_ids.
+    """
 
     metadata: Metadata | None
     template: Template | None
+    id: Template | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +60,42 @@ class FileColumns:
 
 
 def read_given(config: CollectionConfig) -> Given:
-    """Read a collection's metadata file, and parse its prefix template.
+    """Read a collection's metadata file, and parse its templates.
 
     Raises:
-        MetadataError, PrefixError: one of them is wrong.
+        JobError, MetadataError, PrefixError: one of them is wrong.
     """
     return Given(
-        read_metadata(config.metadata, key=config.metadata_key) if config.metadata else None,
+        read_metadata(config.metadata, key=config.metadata_key, columns=config.columns) if config.metadata else None,
         Template.parse(config.prefix) if config.prefix else None,
+        parse_id(config),
     )
 
 
-def file_columns(config: CollectionConfig, given: Given, files: pa.Table, before: tuple[Column, ...]) -> FileColumns:
+def file_columns(
+    config: CollectionConfig, given: Given, scan: Scan, before: tuple[Column, ...]
+) -> tuple[pa.Table, FileColumns]:
     """Match metadata with files, type it (as the columns were `before`, if there were any), and fill in prefixes.
 
+    Returns:
+        The files under the ids that the job gives them, sorted by image_id, and their columns.
+
     Raises:
-        MetadataError, PrefixError: they don't fit the files, one another, or the types.
+        JobError, MetadataError, PrefixError: they don't fit the files, one another, or the types.
     """
-    aligned = _align(config, given.metadata, files)
+    files, aligned = _align(config, given, scan)
     where = str(config.metadata or config.source)
-    check_names(aligned.columns.column_names, where)
+    check_names(aligned.columns.column_names, where, remedy=f"rename it in the file, or {_CHOOSE}")
     metadata, columns = _typed(config, aligned, before, where)
     prefix = _render(given.template, config, aligned, metadata, files)
-    return FileColumns(
+    own = FileColumns(
         metadata=metadata,
         columns=columns,
         prefix=prefix,
         without_metadata=len(files) - aligned.partners if given.metadata else 0,
         unmatched_metadata=len(given.metadata.paths) - aligned.partners if given.metadata else 0,
     )
+    return files, own
 
 
 class _Aligned(NamedTuple):
@@ -103,16 +119,54 @@ class _Aligned(NamedTuple):
         return typed if pa.types.is_string(typed.type) else _take(self.written[name], self.at)
 
 
-def _align(config: CollectionConfig, given: Metadata | None, files: pa.Table) -> _Aligned:
-    if given is None:
-        nothing = files.select([])
-        return _with_label(config, _Aligned(nothing, nothing, None, 0), files)
-    names = pc.utf8_slice_codeunits(files["image_id"].combine_chunks(), len(config.name) + 1)
-    at = match(given, names, config.source)
+def _align(config: CollectionConfig, given: Given, scan: Scan) -> tuple[pa.Table, _Aligned]:
+    """The files in the order of their ids, and the metadata in that order."""
+    files, metadata = scan.files, given.metadata or scan.metadata
+    if metadata is None:
+        if config.columns:
+            raise JobError(f"collection {config.name!r}: columns chooses among those of its metadata, but it has none")
+        nothing = Metadata(config.source, files["path"].combine_chunks(), files.select([]), files.select([]))
+        at = pa.array(np.arange(len(files)))
+        files, at = _identified(config, given, nothing, files, at, rows=False)
+        return files, _with_label(config, _Aligned(nothing.columns, nothing.texts, None, 0), files)
+    if scan.sidecars and metadata is scan.metadata:
+        metadata = _storable(metadata, config.columns)
+    at = _match(config, metadata, scan) if given.metadata else files["number"].combine_chunks()
     partners = len(at) - at.null_count
-    if len(at) == len(given.paths) and at.equals(pa.array(np.arange(len(at)), at.type)):
+    files, at = _identified(config, given, metadata, files, at, rows=not given.metadata and not scan.sidecars)
+    if len(at) == len(metadata.paths) and at.equals(pa.array(np.arange(len(at)), at.type)):
         at = None
-    return _with_label(config, _Aligned(_take(given.columns, at), given.texts, at, partners), files)
+    return files, _with_label(config, _Aligned(_take(metadata.columns, at), metadata.texts, at, partners), files)
+
+
+def _match(config: CollectionConfig, metadata: Metadata, scan: Scan) -> pa.Array:
+    """In which row of a metadata file each picture is: by its path, or in an archive by its name there."""
+    names = pc.utf8_slice_codeunits(scan.files["image_id"].combine_chunks(), len(config.name) + 1)
+    if scan.folder == config.source:
+        return match(metadata, names, scan.folder)
+    inside = normalised(scan.files["inside"].combine_chunks())
+    found = pc.index_in(inside, metadata.paths)
+    return found if found.null_count < len(found) else match(metadata, names, scan.folder)
+
+
+def _identified(
+    config: CollectionConfig, given: Given, metadata: Metadata, files: pa.Table, at: pa.Array, *, rows: bool
+) -> tuple[pa.Table, pa.Array]:
+    """The files under the ids that the job gives them, sorted by these, and their rows in the metadata."""
+    if given.id is None:
+        return files, at
+    names = [name for name in given.id.fields if name in metadata.columns.column_names]
+    columns, written = (_take(table.select(names), at) for table in (metadata.columns, metadata.texts))
+    ids = image_ids(config, given.id, columns, written, files, rows=rows)
+    order = pc.sort_indices(ids)
+    return files.set_column(0, files.schema.field(0), ids).take(order), at.take(order)
+
+
+def _storable(metadata: Metadata, columns: tuple[str, ...]) -> Metadata:
+    """What sidecars say under names that a store has not itself: nobody chose them for one."""
+    chosen = choose(metadata.file, metadata.columns, columns).column_names
+    names = list({name.casefold(): name for name in reversed(chosen) if is_free(name)}.values())
+    return replace(metadata, columns=metadata.columns.select(names), texts=metadata.texts.select(names))
 
 
 def _take(values: pa.Table | pa.ChunkedArray, at: pa.Array | None) -> pa.Table | pa.ChunkedArray:
@@ -125,9 +179,9 @@ def _with_label(config: CollectionConfig, aligned: _Aligned, files: pa.Table) ->
         return aligned
     columns, written = aligned.columns, aligned.written
     if "label" in columns.column_names:
-        raise MetadataError(f"{config.metadata}: has a column 'label' already; leave label_from out")
+        raise MetadataError(f"{config.metadata or config.source}: has a column 'label' already; leave label_from out")
     if config.label_from == "folder":
-        return aligned._replace(columns=columns.append_column("label", _built_in("folder", config, files)))
+        return aligned._replace(columns=columns.append_column("label", built_in("folder", config.name, files)))
     if config.label_from in columns.column_names:
         return aligned._replace(
             columns=columns.append_column("label", columns[config.label_from]),
@@ -153,7 +207,8 @@ def _typed(
         kind = config.types.get(name) or had.get(name) or type_name(found.type)
         if kind is None:
             raise MetadataError(
-                f"{where}: column {name!r} is {found.type}, which a store can't hold; drop it from the file"
+                f"{where}: column {name!r} is {found.type}, which a store can't hold; drop it from the file, "
+                f"or {_CHOOSE}"
             )
         # From what is written: 19.90 as a text is not 19.9.
         given = found if type_name(found.type) == kind else aligned.texts(name)
@@ -174,7 +229,7 @@ def _render(
     values = files.select([])
     for name in template.fields:
         if name not in metadata.column_names:
-            column = _built_in(name, config, files)
+            column = built_in(name, config.name, files)
         elif name in template.formatted:
             column = metadata[name]
         else:
@@ -185,16 +240,3 @@ def _render(
     if rendered.null_count == len(rendered):
         raise PrefixError(f"collection {config.name!r}: prefix {template.text!r} is empty for every image")
     return rendered
-
-
-def _built_in(name: str, config: CollectionConfig, files: pa.Table) -> pa.Array:
-    """A field that every image has; null where a picture lies in no folder."""
-    if name == "collection":
-        return pa.repeat(config.name, len(files))
-    path = files["path"].combine_chunks()
-    if name == "path":
-        return path
-    if name == "stem":
-        return pc.replace_substring_regex(path, _STEM, r"\1")
-    folder = pc.replace_substring_regex(path, _FOLDER, r"\1")
-    return pc.if_else(pc.match_substring(path, "/"), folder, pa.scalar(None, pa.string()))

@@ -62,10 +62,10 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
     for one in plan.collections:
         content_hash = one.files["content_hash"].combine_chunks()
         if vectors is None:
-            encoded, read = encoded + len(one.files), read + int(pc.sum(one.files["size"]).as_py() or 0)
+            encoded, read = encoded + len(one.files), read + one.bytes_of()
             continue
         rows = files_to_read(one, vectors)
-        read += int(pc.sum(one.files["size"].take(pa.array(rows))).as_py() or 0)
+        read += one.bytes_of(pa.array(rows))
         # Moved pictures are read, and found to be encoded.
         encoded += max(len(rows) - one.guessed_moves, 0)
         settled = settled_images(one, one.same_content(content_hash), vectors)

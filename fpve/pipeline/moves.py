@@ -30,7 +30,7 @@ def guess_moves(new: pa.Table, gone: pa.Table, seen: pa.Table, *, shared_times: 
         return 0
     if shared_times:
         pairs = count_pairs(new.select(["size"]), pa.table({"size": gone["bytes"]}))
-        return min(len(new), len(gone), pairs + new["size"].null_count)
+        return min(len(new), len(gone), pairs + int(new["size"].null_count))
     at = pc.index_in(gone["image_id"], seen["image_id"].combine_chunks())
     times = seen.select(["size", "mtime_ns"]).take(at.drop_null())
     pairs = count_pairs(new, times)

@@ -57,6 +57,11 @@ class CollectionPlan:
         """The collection's name."""
         return self.config.name
 
+    def bytes_of(self, rows: pa.Array | None = None) -> int:
+        """Bytes of the pictures in these rows of `files`, or of all; where only reading tells, an estimate."""
+        size = self.files["size"] if rows is None else self.files["size"].take(rows)
+        return int(pc.sum(size).as_py() or 0) + size.null_count * self.scan.typical_size
+
     def same_content(self, content_hash: pa.Array) -> pa.Array:
         """(n,) which files are images of the last snapshot with the content that they had, given that of now."""
         return pc.fill_null(pc.equal(content_hash, self.before.content_hash), False)
@@ -156,15 +161,15 @@ def plan_collection(
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)
     scan = scan_source(config)
-    own = file_columns(config, given, scan.files, entry.columns if entry else ())
-    own = with_labels(own, scan.files, config.name, previous)
+    found, own = file_columns(config, given, scan, entry.columns if entry else ())
+    own = with_labels(own, found, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
     del given
-    before = Before.read(job.store, entry, scan.files, own, source=str(config.source))
+    before = Before.read(job.store, entry, found, own, source=str(config.source))
     state = read_scan_state(job.store, config.name, scan.identity)
-    new = scan.files.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
+    new = found.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
     moves = guess_moves(new, before.gone, state, shared_times=scan.shared_times)
-    files = _with_known_hashes(scan.files, state)
+    files = _with_known_hashes(found.drop_columns(["inside"]), state)
     remembered = len(files) == len(state) and not files["content_hash"].null_count
     known_bad = _known_bad(files, previous)
     if retry_quarantined:

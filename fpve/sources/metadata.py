@@ -20,6 +20,8 @@ from fpve.sources.names import normalised
 # What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
 KEY_NAMES = ("path", "file_name", "filename", "file", "image")
 _TEXT_SUFFIXES = (".csv", ".tsv")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+TABLE_SUFFIXES = (*_TEXT_SUFFIXES, *PARQUET_SUFFIXES, ".jsonl", ".ndjson", ".json")
 # A decimal number that float64 gives back digit for digit.
 _MAX_DIGITS = 15
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -43,23 +45,45 @@ class Metadata:
     texts: pa.Table
 
 
-def read_metadata(file: Path, *, key: str | None = None) -> Metadata:
+def read_metadata(file: Path, *, key: str | None = None, columns: tuple[str, ...] = ()) -> Metadata:
     """Read a CSV, TSV, Parquet, JSON (one array of objects) or JSONL table.
+
+    Args:
+        file: the table.
+        key: its column of paths; None takes the first of KEY_NAMES.
+        columns: the other columns that are wanted; all if there are none.
 
     Raises:
         MetadataError: the file is missing, broken, or has no column of paths; or one path stands in two rows.
     """
     texts = _read(file)
-    name = _key_column(file, texts, key)
-    if pa.types.is_nested(texts[name].type) or pa.types.is_binary(texts[name].type):
-        raise MetadataError(f"{file}: expected texts in its column of paths {name!r}, found {texts[name].type}")
-    paths = _normalise(texts[name].cast(pa.string()).combine_chunks())
-    _check_unique(file, name, paths)
-    texts = texts.drop_columns([name])
+    name = key_column(file, texts.column_names, key, option="metadata_key")
+    paths = normalised(paths_in(file, texts, name))
+    check_unique(file, name, paths)
+    return typed(file, paths, choose(file, texts.drop_columns([name]), columns))
+
+
+def typed(file: Path, paths: pa.Array, texts: pa.Table) -> Metadata:
+    """The metadata of images at these paths, from its columns as they are written in the file."""
     columns = texts
     for at, column in enumerate(texts.column_names):
         columns = columns.set_column(at, column, lossless(file, texts[column]))
     return Metadata(file, paths, columns, texts)
+
+
+def choose(file: Path, table: pa.Table, columns: tuple[str, ...]) -> pa.Table:
+    """The columns that are wanted, all if none is named.
+
+    Raises:
+        MetadataError: one of them is not there.
+    """
+    for name in columns:
+        if name not in table.column_names:
+            raise MetadataError(
+                f"{file}: no column {name!r} (columns){nearest(name, table.column_names)}; "
+                f"it has {', '.join(table.column_names)}"
+            )
+    return table.select(list(columns)) if columns else table
 
 
 def read_table(file: Path) -> pa.Table:
@@ -127,7 +151,7 @@ def _read(file: Path) -> pa.Table:
     try:
         if suffix in _TEXT_SUFFIXES:
             return _read_csv(file, "\t" if suffix == ".tsv" else ",")
-        if suffix in (".parquet", ".pq"):
+        if suffix in PARQUET_SUFFIXES:
             return pq.read_table(file)
         if suffix in (".jsonl", ".ndjson", ".json"):
             return _read_json(file, lines=suffix != ".json")
@@ -214,24 +238,31 @@ def _json_column(name: str, values: list[Any]) -> pa.Array:
         raise ValueError(f"column {name!r} mixes {' and '.join(kinds)}") from None
 
 
-def _key_column(file: Path, table: pa.Table, key: str | None) -> str:
+def key_column(file: Path, names: list[str], key: str | None, *, option: str) -> str:
+    """The column of a table that has the paths: `key`, which the job's `option` gives, or the first of KEY_NAMES.
+
+    Raises:
+        MetadataError: there is none.
+    """
     if key is not None:
-        if key in table.column_names:
+        if key in names:
             return key
-        raise MetadataError(
-            f"{file}: no column {key!r} (metadata_key){nearest(key, table.column_names)}; "
-            f"it has {', '.join(table.column_names)}"
-        )
+        raise MetadataError(f"{file}: no column {key!r} ({option}){nearest(key, names)}; it has {', '.join(names)}")
     for name in KEY_NAMES:
-        if name in table.column_names:
+        if name in names:
             return name
     raise MetadataError(
-        f"{file}: expected a column of paths named {', '.join(KEY_NAMES)}, found {', '.join(table.column_names)}; "
-        'name it with metadata_key = "…"'
+        f"{file}: expected a column of paths named {', '.join(KEY_NAMES)}, found {', '.join(names)}; "
+        f'name it with {option} = "…"'
     )
 
 
-def _check_unique(file: Path, name: str, paths: pa.Array) -> None:
+def check_unique(file: Path, name: str, paths: pa.Array) -> None:
+    """Refuse a path that stands in two rows; `name` is that of its column.
+
+    Raises:
+        MetadataError: naming the rows.
+    """
     if len(paths.unique()) == len(paths):
         return
     counts = pc.value_counts(paths.drop_null())
@@ -242,13 +273,21 @@ def _check_unique(file: Path, name: str, paths: pa.Array) -> None:
         raise MetadataError(f"{file}: {name} {path!r} stands in rows {rows[0] + 1} and {rows[1] + 1}; keep one of them")
 
 
-def _normalise(paths: pa.Array) -> pa.Array:
-    """Paths without blanks around them, with `/`, without `./`, in NFC."""
+def paths_in(file: Path, table: pa.Table, name: str) -> pa.Array:
+    """A column of paths, without blanks around them, with `/`, without `./`.
+
+    Raises:
+        MetadataError: it holds no texts.
+    """
+    column = table[name]
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        raise MetadataError(f"{file}: expected texts in its column of paths {name!r}, found {column.type}")
+    paths = column.cast(pa.string()).combine_chunks()
     paths = pc.replace_substring(pc.utf8_trim_whitespace(paths), "\\", "/")
     dotted = pc.fill_null(pc.starts_with(paths, "./"), False)
     if pc.any(dotted).as_py():
         paths = pc.if_else(dotted, pc.utf8_slice_codeunits(paths, 2), paths)
-    return normalised(paths)
+    return paths
 
 
 def _readings(paths: pa.Array, base: Path, source: Path) -> Iterator[pa.Array]:

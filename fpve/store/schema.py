@@ -95,8 +95,13 @@ def arrow_type(name: str) -> pa.DataType:
     return _TYPES[name]
 
 
-def check_names(names: Iterable[str], where: str) -> None:
-    """Refuse metadata columns that are reserved, empty, or differ only in case.
+def is_free(name: str) -> bool:
+    """Whether a metadata column can be called so."""
+    return bool(name.strip()) and name.casefold() not in RESERVED and not name.startswith("__")
+
+
+def check_names(names: Iterable[str], where: str, *, remedy: str = "rename it in the file") -> None:
+    """Refuse metadata columns that are reserved, empty, or differ only in case; `remedy` says what to do.
 
     Raises:
         MetadataError: naming the file `where` and the column.
@@ -105,8 +110,8 @@ def check_names(names: Iterable[str], where: str) -> None:
     for name in names:
         if not name.strip():
             raise MetadataError(f"{where}: expected a name for every column, found an empty one")
-        if name.casefold() in RESERVED or name.startswith("__"):
-            raise MetadataError(f"{where}: column {name!r} is reserved by fpve; rename it in the file")
+        if not is_free(name):
+            raise MetadataError(f"{where}: column {name!r} is reserved by fpve; {remedy}")
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise MetadataError(f"{where}: columns {other!r} and {name!r} differ only in case; rename one in the file")
