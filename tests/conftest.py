@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from samples import KINDS, draw, make_job
 
 from fpve.config import Job
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache() -> Iterator[Path]:
+    """A folder for converted models, empty at first and shared by all tests, so that the user's own is not touched."""
+    with tempfile.TemporaryDirectory(prefix="fpve-cache-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "FPVE_CACHE", folder)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from fpve.config import EncoderConfig
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
+from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
 from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
 from fpve.encoders.sentence_transformers import SentenceTransformerEncoder
@@ -39,22 +40,27 @@ class _Family(Generic[E]):
     argument: str = ""
 
 
+_OWN_OPTIONS = ("weights", "resize", "pooling", "precision", "batch_size", "device", "path")
 _IMAGE: Mapping[str, _Family[ImageEncoder]] = {
     "efficientnet-lite0": _Family(
-        lambda config, _: EfficientNetLite0(config), ("resize", "pooling", "batch_size", "device")
+        lambda config, _: EfficientNetLite0(config), ("resize", "pooling", "precision", "batch_size", "device")
     ),
-    "torchvision": _Family(TorchvisionEncoder, ("weights", "resize", "pooling", "batch_size", "device"), "NAME"),
+    "torchvision": _Family(
+        TorchvisionEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"
+    ),
+    "python": _Family(OwnImageEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeImageEncoder, ("resize", "batch_size"), "[DIM]"),
 }
 _TEXT: Mapping[str, _Family[TextEncoder]] = {
     "minilm": _Family(lambda config, _: open_minilm(config), ("batch_size", "device")),
     "st": _Family(SentenceTransformerEncoder, ("batch_size", "device"), "NAME-OR-PATH"),
+    "python": _Family(OwnTextEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeTextEncoder, ("batch_size",), "[DIM]"),
 }
 
 
 def open_image_encoder(config: EncoderConfig) -> ImageEncoder:
-    """Open the vision model that a configuration names: `efficientnet-lite0`, `torchvision:NAME` or `fake[:DIM]`.
+    """Open the vision model that a configuration names, such as `efficientnet-lite0` or `torchvision:NAME`.
 
     Raises:
         EncoderNotFound: there is no such encoder, or a file that it needs is not there. What takes torch to find out,
@@ -65,7 +71,7 @@ def open_image_encoder(config: EncoderConfig) -> ImageEncoder:
 
 
 def open_text_encoder(config: EncoderConfig) -> TextEncoder:
-    """Open the text model that a configuration names: `minilm`, `st:NAME-OR-PATH` or `fake[:DIM]`.
+    """Open the text model that a configuration names, such as `minilm` or `st:NAME-OR-PATH`.
 
     Raises:
         EncoderNotFound: there is no such encoder, or a directory that it needs is not there. A name on a model hub is

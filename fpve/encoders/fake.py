@@ -46,6 +46,9 @@ class FakeImageEncoder:
         EncoderError: `dim` is no such number.
     """
 
+    # Its pictures and its texts have nothing in common.
+    space = None
+
     def __init__(self, config: EncoderConfig, dim: str = "") -> None:
         self.name = config.name
         self.resize: Resize = config.resize or "squash"
@@ -56,6 +59,11 @@ class FakeImageEncoder:
     def batch_size(self) -> int:
         """How many pictures one call should get."""
         return self._batch_size
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls of `encode` at once pay."""
+        return 1
 
     @property
     def available(self) -> bool:
@@ -111,6 +119,9 @@ class FakeTextEncoder:
     Raises:
         EncoderError: `dim` is no such number.
     """
+
+    # Its pictures and its texts have nothing in common.
+    space = None
 
     def __init__(self, config: EncoderConfig, dim: str = "") -> None:
         self.name = config.name

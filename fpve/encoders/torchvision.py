@@ -7,20 +7,20 @@ import http.client
 import re
 import urllib.parse
 import urllib.request
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fpve.encoders import weights
-from fpve.encoders.fingerprint import fingerprint
-from fpve.encoders.torch_runtime import InputSpec, Once, TorchImageEncoder, place, pool
+from fpve.encoders.once import Once
+from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.errors import EncoderError, EncoderNotFound, nearest
 
 if TYPE_CHECKING:
     import torch
 
     from fpve.config import EncoderConfig
-    from fpve.encoders.torch_runtime import Compute
 
 DOWNLOAD_TIMEOUT_SECONDS = 10
 
@@ -33,7 +33,7 @@ _BUILD_OPTIONS: dict[str, dict[str, Any]] = {
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
-class TorchvisionEncoder(TorchImageEncoder):
+class TorchvisionEncoder(VisionEncoder):
     """A classification model of torchvision without its last layer: the features are what that layer is given.
 
     Pictures are sized and normalised as the model's published weights want them. With pooling `gem`, GeM takes the
@@ -54,7 +54,7 @@ class TorchvisionEncoder(TorchImageEncoder):
         self._pooling = config.pooling
         self._weights = config.weights and weights.local_file(config.weights, encoder=config.name)
         self._published = Once(self._find)
-        self._loaded = Once(self._load)
+        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
     def available(self) -> bool:
@@ -64,22 +64,23 @@ class TorchvisionEncoder(TorchImageEncoder):
     @property
     def dim(self) -> int:
         """Length of an encoded row. Loads the model."""
-        return self._loaded()[1]
+        return self._dim()
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of weights, preprocessing, pooling and precision. Without a local file of weights it needs torch."""
-        settings = {
+    def settings(self) -> dict[str, Any]:
+        """What decides the output beside weights, resize and precision."""
+        return {
             "architecture": f"torchvision:{self.model}",
             "input": "torchvision",
-            "resize": self.resize,
             "pooling": self._pooling or "mean",
-            "precision": "float32",
         }
-        return fingerprint(settings, self._weights_file())
 
-    def _weights_file(self) -> Path:
+    def weights_file(self) -> Path:
+        """Where the weights are; they are fetched if that is possible. Without a local file it needs torch."""
         return self._weights or _published_file(self._published()[0], encoder=self.name)
+
+    def input(self) -> InputSpec:
+        """What the model wants to see. Needs torch."""
+        return self._published()[1]
 
     def _find(self) -> tuple[str, InputSpec]:
         """Address of the model's published weights, and the input that they want."""
@@ -93,25 +94,20 @@ class TorchvisionEncoder(TorchImageEncoder):
             )
         published = torchvision.models.get_model_weights(self.model).DEFAULT
         transforms = published.transforms()
-        spec = InputSpec(transforms.crop_size[0], _of_pixels(transforms.mean), _of_pixels(transforms.std))
+        spec = InputSpec.of_unit_scale(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
         return published.url, spec
 
-    def _input(self) -> InputSpec:
-        return self._published()[1]
-
-    def _features(self) -> Compute:
-        return self._loaded()[0]
-
-    def _load(self) -> tuple[Compute, int]:
+    def network(self) -> torch.nn.Module:
+        """Make the model without its last layer: normalised pictures (n, 3, side, side) to features (n, dim)."""
         import torch
         import torchvision.models
 
-        spec = self._input()
+        spec = self.input()
         options = dict(_BUILD_OPTIONS.get(self.model, {}))
         if self.model.startswith("vit_"):
             options["image_size"] = spec.side
         model: torch.nn.Module = torchvision.models.get_model(self.model, weights=None, **options)
-        _load_strictly(model, self._weights_file())
+        _load_strictly(model, self.weights_file())
         if self._pooling is not None:
             site = _pooling_site(model)
             if site is None:
@@ -122,20 +118,11 @@ class TorchvisionEncoder(TorchImageEncoder):
             if self._pooling == "gem":
                 site.register_forward_hook(_gem)
         # The layer that torchvision registers last is the one that knows the classes: in all of its models.
-        name, head = [
-            (name, layer)
-            for name, layer in model.named_modules()
-            if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
-        ][-1]
-        dim = head.in_features if isinstance(head, torch.nn.Linear) else head.in_channels
+        name = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)][
+            -1
+        ]
         model.set_submodule(name, torch.nn.Identity())
-        return place(model, self._device()), dim
-
-
-def _of_pixels(values: list[float]) -> tuple[float, float, float]:
-    """From the scale of 0 to 1 to that of pixel values."""
-    red, green, blue = (255 * value for value in values)
-    return red, green, blue
+        return model
 
 
 def _cached_file(url: str) -> Path:
@@ -226,6 +213,8 @@ def _pooling_site(model: torch.nn.Module) -> torch.nn.Module | None:
 def _gem(site: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     """Forward hook that pools by GeM at `_pooling_site`; averaging the one position that is left changes nothing."""
     import torch
+
+    from fpve.encoders.networks import pool
 
     feature_map = inputs[0] if isinstance(site, torch.nn.AdaptiveAvgPool2d) else output
     return pool(feature_map, "gem")[:, :, None, None]

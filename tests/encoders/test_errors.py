@@ -93,7 +93,7 @@ def test_fake_dim_out_of_range(open_encoder: Callable[[EncoderConfig], Any], dim
         (open_image_encoder, "fake", "weights", Path("x"), "resize, batch_size"),
         (open_image_encoder, "fake", "pooling", "gem", "resize, batch_size"),
         (open_image_encoder, "fake", "device", "cpu", "resize, batch_size"),
-        (open_image_encoder, "efficientnet-lite0", "weights", Path("x"), "resize, pooling, batch_size, device"),
+        (open_image_encoder, "efficientnet-lite0", "weights", Path("x"), "resize, pooling, precision, batch_size, device"),
         (open_text_encoder, "minilm", "resize", "pad", "batch_size, device"),
         (open_text_encoder, "st:x", "weights", Path("x"), "batch_size, device"),
         (open_text_encoder, "st:x", "pooling", "mean", "batch_size, device"),

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
+import torch
 from PIL import Image
 
 from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.encoders.networks import FromPixels
 from fpve.encoders.packaged import EfficientNetLite0
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
@@ -33,7 +35,9 @@ def lite0() -> EfficientNetLite0:
 def test_lite0_recognises_photographs(lite0: EfficientNetLite0, name: str) -> None:
     """The top class of a photograph names its subject: weights, architecture and preprocessing belong together."""
     with Image.open(PHOTOGRAPHS / name) as picture:
-        logits = lite0.classify_logits(lite0.prepare(picture.convert("RGB"))[None])
+        pixels = torch.from_numpy(np.array(lite0.prepare(picture.convert("RGB"))[None]))
+    with torch.inference_mode():
+        logits = FromPixels(lite0.classifier(), lite0.SPEC.mean, lite0.SPEC.std)(pixels)
     assert logits.shape == (1, 1000)
     assert int(logits.argmax()) in SUBJECTS[name]
 

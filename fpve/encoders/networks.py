@@ -1,0 +1,61 @@
+"""Parts of networks, in torch. Imported inside functions only, for it imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from fpve.config import Pooling
+
+# The exponent of GeM that Radenović et al. start from, and close to what they learn.
+GEM_POWER = 3.0
+# Their clamp: 0 has no gradient under a root, and less than 0 has no real cube root in general.
+GEM_FLOOR = 1e-6
+
+
+def pool(feature_map: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Pool a feature map (n, c, h, w) to (n, c), by the mean or by the generalised mean.
+
+    GeM is (mean over positions of max(x, GEM_FLOOR)^p)^(1/p) with p = GEM_POWER: Radenović, Tolias and Chum,
+    *Fine-tuning CNN image retrieval with no human annotation*, TPAMI 2018 (arXiv:1711.02512), section 3.2.
+    """
+    if pooling == "mean":
+        return feature_map.mean((2, 3))
+    return feature_map.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean((2, 3)).pow(1 / GEM_POWER)
+
+
+class Pooled(torch.nn.Module):
+    """The last feature map of a timm model, pooled: normalised pictures (n, 3, side, side) to features (n, c)."""
+
+    def __init__(self, model: torch.nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.model = model
+        self.pooling: Pooling = pooling
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        return pool(self.model.forward_features(pictures), self.pooling)  # type: ignore[operator]
+
+
+class FromPixels(torch.nn.Module):
+    """A network with its normalisation before it: pictures (n, side, side, 3) uint8 to features (n, dim).
+
+    `(x - mean) / std` of each channel, with pixel values of 0 to 255.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: torch.nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features. Seen as NCHW without copying, the NHWC pixels are in channels_last order already."""
+        pictures = (pixels.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
+        features: torch.Tensor = self.network(pictures)
+        return features

@@ -1,0 +1,38 @@
+"""Runtimes: what runs a vision model, chosen by measuring it on the machine at hand."""
+
+from __future__ import annotations
+
+from fpve.encoders.runtimes.choice import open_on_cpu
+from fpve.encoders.runtimes.machine import may_have_gpu, pick_device
+from fpve.encoders.runtimes.protocol import Runtime, Subject
+from fpve.errors import EncoderError
+
+__all__ = ["Runtime", "Subject", "open_runtime"]
+
+
+def open_runtime(subject: Subject, *, device: str | None) -> Runtime:
+    """Open the fastest runtime that this machine has for a model.
+
+    Without a GPU, and where it is known already which one that is, nothing of this imports torch.
+
+    Args:
+        subject: the model.
+        device: a torch device; None takes a GPU where there is one.
+
+    Raises:
+        EncoderError: there is no such device, it can't compute in the model's precision, or the model can't be loaded.
+        EncoderNotFound: the weights are not on this machine and can't be fetched.
+    """
+    if device == "cpu" or (device is None and not may_have_gpu()):
+        return open_on_cpu(subject)
+    chosen = pick_device(device)
+    if chosen.type == "cpu":
+        return open_on_cpu(subject)
+    if subject.precision == "int8":
+        raise EncoderError(
+            f"encoder {subject.name!r}: precision = 'int8' runs on a CPU only, found device {str(chosen)!r}; "
+            "set device = 'cpu', or precision = 'bf16'"
+        )
+    from fpve.encoders.runtimes.eager import EagerRuntime
+
+    return EagerRuntime(subject.pixel_network(), chosen, subject.precision)

@@ -1,0 +1,109 @@
+"""Where converted networks and what was measured of them are kept: a cache, of which everything can be deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fpve.encoders.runtimes.machine import cpu_name
+from fpve.encoders.runtimes.protocol import Subject
+
+# Counts up when networks are converted, or runtimes chosen, in another way.
+_VERSION = 1
+# What decides how a network is converted, beside its weights.
+_LIBRARIES = ("torch", "timm", "torchvision", "openvino")
+_DIGITS = 24
+
+
+def cache_folder() -> Path:
+    """The folder of all caches of this user: `$FPVE_CACHE`, else `fpve` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("FPVE_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fpve"
+
+
+class Entry:
+    """What is kept of one encoder: its converted network, and for each kind of machine the runtime that was chosen."""
+
+    def __init__(self, subject: Subject) -> None:
+        versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
+        key = _digest(f"{_VERSION}", subject.fingerprint, *versions)
+        self._folder = cache_folder() / "models" / key
+        self._choice = self._folder / f"{_digest(cpu_name(), os.environ.get('FPVE_RUNTIME', ''))}.json"
+
+    @property
+    def network(self) -> Path:
+        """Where the converted network is, if there is one."""
+        return self._folder / "network" / "model.xml"
+
+    def choice(self) -> dict[str, Any] | None:
+        """What was chosen on a machine like this one; None if nothing was, or the network is gone."""
+        try:
+            found = json.loads(self._choice.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        usable = isinstance(found, dict) and (found.get("runtime") != "openvino" or self.network.is_file())
+        return found if usable else None
+
+    def keep_choice(self, choice: dict[str, Any]) -> None:
+        """Remember what was chosen; a cache that can't be written is done without."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False, encoding="utf-8") as file:
+                json.dump(choice, file, indent=1)
+            Path(file.name).replace(self._choice)
+        except OSError:
+            return
+
+    def make_network(self, make: Callable[[Path], None]) -> Path:
+        """Let `make` write a network to a path of its own, and put it where it is looked for; the path of it.
+
+        Where the cache can't be written, it stays in a temporary folder until the process ends.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+        except OSError:
+            return _temporary_network(make)
+        try:
+            make(folder / self.network.name)
+            try:
+                folder.rename(self.network.parent)
+            except OSError:
+                # Another process was first: its network is the same.
+                if not self.network.is_file():
+                    raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self.network
+
+
+def _temporary_network(make: Callable[[Path], None]) -> Path:
+    holder = tempfile.TemporaryDirectory(prefix="fpve-")
+    _holders.append(holder)
+    path = Path(holder.name) / "model.xml"
+    make(path)
+    return path
+
+
+# Their folders are deleted when the process ends.
+_holders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,118 @@
+"""Networks as OpenVINO runs them: several times faster than torch on a CPU, also in bf16 and in 8-bit integers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fpve.encoders.runtimes.machine import cores
+from fpve.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fpve.config import Precision
+    from fpve.encoders.protocol import Floats
+    from fpve.encoders.runtimes.protocol import Pixels
+
+# EfficientNet-Lite0 and ResNet-18 are within a few percent of their best in batches of 4 to 8; larger ones miss the
+# cache, and cost EfficientNet-Lite0 a third.
+BATCH = 8
+_ARITHMETIC = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_CAPABILITY = {"bf16": "BF16", "int8": "INT8"}
+
+
+class OpenVinoRuntime:
+    """A converted network on the CPU: as many calls as there are cores run at once, each in one thread.
+
+    Args:
+        file: what `convert` wrote.
+        precision: of its arithmetic; the file of an `int8` network is quantised.
+
+    Raises:
+        EncoderError: the CPU has no fast arithmetic of this precision.
+    """
+
+    def __init__(self, file: Path, precision: Precision) -> None:
+        core = _core()
+        check_precision(precision)
+        self.name = f"openvino {precision}"
+        self.batch_size = BATCH
+        self.concurrency = cores()
+        self._model = core.compile_model(
+            core.read_model(file),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _ARITHMETIC[precision],
+                "NUM_STREAMS": self.concurrency,
+                "INFERENCE_NUM_THREADS": self.concurrency,
+            },
+        )
+        self._local = threading.local()
+
+    def encode(self, batch: Pixels) -> Floats:
+        """Encode pictures (n, side, side, 3) uint8 into features (n, dim) float32."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._model.create_infer_request()
+        found = self._local.request.infer([np.ascontiguousarray(batch)], share_inputs=True)[0]
+        # The request writes its next answer to where this one is.
+        return np.array(found, np.float32)
+
+
+def check_precision(precision: Precision) -> None:
+    """Refuse a precision that the CPU would emulate, a hundred times slower than it computes in float32.
+
+    Raises:
+        EncoderError: naming the precision.
+    """
+    wanted = _CAPABILITY.get(precision)
+    if wanted is not None and wanted not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise EncoderError(
+            f"precision = {precision!r} needs a CPU that computes in it, which this one does not: leave it out, or "
+            "encode on another machine; a store of one precision can't be queried with pictures in another"
+        )
+
+
+def convert(network: torch.nn.Module, side: int, file: Path) -> None:
+    """Write a network that takes pictures (n, side, side, 3) uint8 as OpenVINO's .xml and .bin, in float32.
+
+    Raises:
+        Exception: whatever the conversion raises for a network that it can't follow.
+    """
+    import torch
+
+    with quiet():
+        import openvino
+
+        pixels = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+        shape = openvino.PartialShape([-1, side, side, 3])
+        model = openvino.convert_model(network, example_input=pixels, input=[(shape, openvino.Type.u8)])
+        # Compressed, as is its default, weights would be stored in half precision.
+        openvino.save_model(model, file, compress_to_fp16=False)
+
+
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what tracing says of Python code that it can't see, and of its own deprecation."""
+    log = logging.getLogger("torch.utils.cpp_extension")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
