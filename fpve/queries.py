@@ -70,15 +70,15 @@ def _check_fingerprint(encoder: Encoder, ref: EncoderRef) -> None:
 def _decode(picture: Picture) -> Image:
     """A query's picture, upright and in RGB."""
     if isinstance(picture, bytes):
-        return images.decode(picture)
+        return images.decode(picture).image
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
         try:
-            return images.decode(path.read_bytes())
+            return images.decode(path.read_bytes()).image
         except FileNotFoundError:
             raise ImageError(f"{path}: no such file") from None
         except OSError as error:
             raise ImageError(f"{path}: can't be read: {error.strerror}") from None
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from None
-    return images.to_rgb(picture)
+    return images.from_picture(picture).image

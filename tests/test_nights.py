@@ -150,7 +150,7 @@ def test_a_folder_is_told_to_be_renamed_without_its_times(job: Job, pictures: Pa
 def test_moves_that_were_guessed_wrong_are_removals(job: Job, pictures: Path, tree: Tree) -> None:
     """Files that only look like the ones that are gone are found out when they are read, and publish nothing."""
     for path in pictures.rglob("*.png"):
-        images_of = images.decode(path.read_bytes())
+        images_of = images.decode(path.read_bytes()).image
         path.unlink()
         images_of.save(path.with_suffix(".bmp"))
     (pictures / "metadata.csv").write_text((pictures / "metadata.csv").read_text().replace(".png", ".bmp"))

@@ -38,7 +38,7 @@ def test_a_run_stores_the_formula_of_every_picture(job: Job, pictures: Path) -> 
     fused = snapshot.segment_rows(snapshot.manifest.segments[0])
     image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
     for row in rows:
-        picture = images.decode((pictures / row["path"]).read_bytes())
+        picture = images.decode((pictures / row["path"]).read_bytes()).image
         feature = image.encode(image.prepare(picture)[None])
         prefix = None if row["prefix"] is None else text.encode([row["prefix"]])
         expected = Fusion(24, 16).fuse(feature, prefix)
@@ -278,7 +278,7 @@ def test_thumbnails_are_kept_once_and_found_by_id(job: Job, pictures: Path) -> N
     store = fpve.open(job.store)
     found = store.thumbnails(["pets/cat/00.png", "pets/dog/01.png"])
     assert sorted(found) == ["pets/cat/00.png", "pets/dog/01.png"]
-    assert images.decode(found["pets/cat/00.png"]).size == (40, 30)
+    assert images.decode(found["pets/cat/00.png"]).image.size == (40, 30)
     assert store.thumbnail("pets/dog/01.png") == found["pets/dog/01.png"]
 
 

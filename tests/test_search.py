@@ -59,7 +59,7 @@ class Reference:
         self.rows = fpve.open(job.store).images.to_pylist()
         self.ids = [row["image_id"] for row in self.rows]
         image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
-        pictures = [images.decode(Path(row["path"]).read_bytes()) for row in self.rows]
+        pictures = [images.decode(Path(row["path"]).read_bytes()).image for row in self.rows]
         self.image = _unit(image.encode(np.stack([image.prepare(picture) for picture in pictures])))
         self.prefix = np.stack(
             [

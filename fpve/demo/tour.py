@@ -177,7 +177,7 @@ class _Guide:
         if image_id is not None:
             query = store.thumbnail(image_id)
         elif picture is not None:
-            query = thumbnail(decode(picture.read_bytes()))
+            query = thumbnail(decode(picture.read_bytes()).image)
         label = f"the query, with the text “{query_text}”" if query_text and query else "the query"
         address = data_uri(query) if query else None
         shown = Section(title, text, (command,), query=address, query_label=label, hits=_shown(store, hits))

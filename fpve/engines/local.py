@@ -111,9 +111,9 @@ class _Loader:
         if not self._claim(content_hash):
             return _Loaded(outcome)
         try:
-            picture = images.decode(data)
-            thumbnail = Thumbnail(*picture.size, images.thumbnail(picture))
-            return _Loaded(outcome, self._prepare(picture), thumbnail)
+            decoded = images.decode(data)
+            thumbnail = Thumbnail(decoded.width, decoded.height, images.thumbnail(decoded.image))
+            return _Loaded(outcome, self._prepare(decoded.image), thumbnail)
         except ImageError as error:
             return _Loaded(Outcome(content_hash, size, mtime_ns, str(error)))
 

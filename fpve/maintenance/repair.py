@@ -285,13 +285,12 @@ def _thumbnail(file: bytes) -> dict[str, object] | None:
     try:
         with open(file, "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
             data = handle.read()
-        picture = images.decode(data)
+        decoded = images.decode(data)
     except (OSError, ImageError):
         return None
-    width, height = picture.size
     return {
         "content_hash": hashlib.sha256(data).hexdigest(),
-        "width": width,
-        "height": height,
-        "jpeg": images.thumbnail(picture),
+        "width": decoded.width,
+        "height": decoded.height,
+        "jpeg": images.thumbnail(decoded.image),
     }

@@ -59,7 +59,7 @@ class Source:
             if not path.exists():
                 draw(path, number)
             if number < _ALWAYS:
-                self.thumbnails[f"pets/{name}"] = images.thumbnail(images.decode(path.read_bytes()))
+                self.thumbnails[f"pets/{name}"] = images.thumbnail(images.decode(path.read_bytes()).image)
             # So that some vectors are new each time, and others come back.
             caption = f"{KINDS[number % 3]} {(number + generation) % 7}"
             lines.append(f"{name},{caption},{generation}")

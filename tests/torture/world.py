@@ -312,7 +312,7 @@ class _Content:
 
     @classmethod
     def of(cls, data: bytes) -> _Content:
-        picture = images.decode(data)
+        picture = images.decode(data).image
         feature = _IMAGE.encode(_IMAGE.prepare(picture)[None])
         return cls(feature, images.thumbnail(picture))
 

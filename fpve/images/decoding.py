@@ -1,0 +1,162 @@
+"""Decoding: the bytes of a file into an upright RGB picture, no larger than is needed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from fpve.errors import ImageError
+from fpve.images import formats, headers, reasons
+from fpve.images.colours import bytes_per_pixel, to_rgb
+from fpve.images.headers import Metered, Opening
+from fpve.images.room import ROOM
+
+# Version of the rules by which bytes become a model's square. Other pixels are other features: it is a part of what
+# the fingerprints of encoders cover.
+DECODING = 2
+# Twice the side of a thumbnail, and more than twice that of most models.
+ENOUGH = 512
+# Of a picture that is too narrow to be reduced: 800 x 40,000, a comic to be scrolled through.
+_KEPT_MEGAPIXELS = 32
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture that was decoded.
+
+    Attributes:
+        image: RGB and upright; reduced by a whole number, if it was much larger than is needed.
+        width, height: pixels of the picture itself, upright.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence Pillow, which warns of large pictures and odd tags: what can't be decoded raises, the rest is fine.
+
+    For all threads at once, so it is to be entered by one of them, around the others.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def decode(data: bytes, *, enough: int = ENOUGH) -> Decoded:
+    """Decode a file's bytes into an upright RGB picture.
+
+    Transparency is composited on white; of an animation the first frame is taken, of several pages the first.
+
+    Args:
+        data: the whole file.
+        enough: pixels, below which neither side of a picture is reduced. Twice the side of a model's square is enough:
+            what it sees is hardly changed then.
+
+    Raises:
+        ImageError: the bytes are empty, of no known format, broken, or would take too much time or memory.
+    """
+    if not data:
+        raise ImageError("empty file")
+    found = formats.sniff(data)
+    if found is None:
+        raise ImageError(reasons.foreign(data))
+    try:
+        return _decode(headers.examine(found, data), enough)
+    except ImageError:
+        raise
+    # Pillow's plugins raise anything on broken files: struct.error, SyntaxError, ZeroDivisionError.
+    except Exception as error:
+        # What may be a TGA may be anything.
+        raise ImageError(reasons.UNKNOWN if found is formats.TGA else reasons.damaged(found, error)) from error
+
+
+def from_picture(picture: Image.Image, *, enough: int = ENOUGH) -> Decoded:
+    """Treat a picture of Pillow's like that of a file.
+
+    Raises:
+        ImageError: its file is broken.
+    """
+    try:
+        picture.load()
+        return _finish(picture, picture.size, enough)
+    except Exception as error:
+        raise ImageError("a picture that can't be decoded") from error
+
+
+def _decode(opening: Opening, enough: int) -> Decoded:
+    file = Metered(opening.data)
+    image = formats.open_as(opening.format, file)
+    size = image.size
+    headers.check_size(opening.format, *size)
+    _decode_less(image, opening, enough)
+    pixels = image.width * image.height
+    kept = pixels // _factor(image.size, enough) ** 2
+    if kept > _KEPT_MEGAPIXELS * 10**6:
+        raise ImageError(
+            f"{size[0]} x {size[1]} pixels can't be reduced to less than {kept / 1e6:,.0f} megapixels without "
+            f"becoming too narrow, and {_KEPT_MEGAPIXELS} is the most that is kept"
+        )
+    # A TIFF is turned by Pillow, which makes a second one of it.
+    copies = 2 if opening.format is formats.TIFF and _orientation(image) != 1 else 1
+    decoding = pixels * (copies * bytes_per_pixel(image.mode) + opening.format.overhead) + opening.overhead
+    with ROOM.hold(decoding + kept * bytes_per_pixel("RGB")):
+        file.left = Metered.LOADING
+        image.load()
+        return _finish(image, size, enough)
+
+
+def _decode_less(image: ImageFile, opening: Opening, enough: int) -> None:
+    """Have only as much decoded as is enough, in the formats that can."""
+    if opening.format is formats.JPEG:
+        image.draft(None, (enough, enough))
+    elif opening.format is formats.JPEG2000:
+        levels = min(opening.levels, max(_factor(image.size, enough).bit_length() - 1, 0))
+        # Not by Pillow's own attribute: its rounding and that of the decoder differ, and most sizes fail.
+        width, height = (-(-side >> levels) for side in image.size)
+        image._size = (width, height)
+        image.tile = [
+            tile._replace(extents=(0, 0, width, height), args=(tile.args[0], levels, *tile.args[2:]))
+            for tile in image.tile
+            if isinstance(tile.args, tuple)
+        ]
+
+
+def _finish(image: Image.Image, size: tuple[int, int], enough: int) -> Decoded:
+    """Reduce a loaded picture, make it RGB and turn it upright."""
+    orientation = _orientation(image)
+    rgb = to_rgb(image, _factor(image.size, enough))
+    if orientation in _TURNS:
+        rgb = rgb.transpose(_TURNS[orientation])
+    width, height = size[::-1] if orientation in _ON_THEIR_SIDE else size
+    return Decoded(rgb, width, height)
+
+
+def _factor(size: tuple[int, int], enough: int) -> int:
+    return max(min(size) // enough, 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a picture is to be turned; 1 where its metadata are broken, which its pixels need not be."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 (whatever broken metadata raise)
+        return 1
