@@ -18,14 +18,14 @@ from fpve.classify import classify as classify_blocks
 from fpve.config import Job
 from fpve.errors import QueryError
 from fpve.evaluate import evaluate as evaluate_rows
-from fpve.fusion import Blocks, Floats, Mode
+from fpve.fusion import Floats, Mode
 from fpve.pipeline.journal import load_journaled
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
-from fpve.queries import Picture, QueryEncoders
+from fpve.queries import Picture, Queries, QueryEncoders, ask, check_weight, encode_texts
 from fpve.records import Evaluation, Hits, Predictions
-from fpve.search import DEFAULT_K, Rows, Searcher
+from fpve.search import DEFAULT_K, Searcher
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
 from fpve.store.manifest import Manifest
@@ -136,10 +136,14 @@ class Store:
         The score is A cos_image + (1 - A) cos_prefix. Without a text A is 1, without a picture 0, and with both, or by
         id, it is `image_weight`, by default the store's own.
 
+        In a store whose encoders embed pictures and texts into one space, such as CLIP's, a text alone is compared with
+        the pictures as well: cos_image is then that of text and picture, which hits show as `cross_score`. A is the
+        store's own there, and 1 where no image has a prefix.
+
         Args:
             image: a file, its bytes, or a Pillow image.
             id: an image_id; the image itself is not among its hits.
-            text: compared with the prefixes.
+            text: compared with the prefixes, and with the pictures where they share its space.
             vector: a fused vector (dim,), or an image block (image_dim,).
             images: several queries at once, one Hits for each; they pair up with `texts` if both are given.
             ids: several queries at once.
@@ -173,16 +177,16 @@ class Store:
             vectors = None if vector is None else np.asarray(vector, np.float32)[None]
         if k < 1:
             raise QueryError(f"k: expected at least 1, found {k}")
-        _check_weight(image_weight, given={*one, *many})
         opened = self._open
         searcher = opened.searcher
+        check_weight(image_weight, given={*one, *many}, snapshot=searcher.snapshot)
         # The condition first: a mistake in it is found before a model is loaded.
         allowed = None if where is None else searcher.matching(where)
-        blocks, exclude = self._blocks(opened, images, ids, texts, vectors)
-        weights = searcher.weights(blocks, image_weight)
-        found = searcher.nearest(blocks, image_weight=weights, k=k, allowed=allowed, exclude=exclude)
-        table = searcher.hits(found)
-        bounds = np.searchsorted(found.query, np.arange(len(blocks.image) + 1))
+        asked = ask(Queries(images, texts, ids, vectors), searcher, opened.encoders)
+        weights = searcher.weights(asked.blocks, image_weight)
+        found = searcher.nearest(asked.blocks, image_weight=weights, k=k, allowed=allowed, exclude=asked.exclude)
+        table = searcher.hits(found, across=asked.across)
+        bounds = np.searchsorted(found.query, np.arange(len(asked.blocks.image) + 1))
         hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]
         return hits[0] if one else hits
 
@@ -208,11 +212,12 @@ class Store:
         if isinstance(images, str | bytes | os.PathLike):
             raise QueryError(f"images: expected a list of pictures, found {images!r}")
         opened = self._open
-        blocks, _ = self._blocks(opened, images, None, None if text is None else [text] * len(images), None)
+        texts = None if text is None else [text] * len(images)
+        asked = ask(Queries(images, texts), opened.searcher, opened.encoders)
         return Predictions(
             classify_blocks(
                 opened.searcher,
-                blocks,
+                asked.blocks,
                 label=label,
                 image_weight=image_weight,
                 k=k,
@@ -312,57 +317,10 @@ class Store:
         """Embeddings (n, prefix_dim) of texts, from the store's own text model.
 
         Raises:
-            QueryError: a text is empty, or no image of the store has a prefix that it could be compared with.
+            QueryError: a text is empty, or the store holds nothing that it could be compared with.
         """
-        return self._encode_texts(self._open, texts)
-
-    def _encode_texts(self, opened: _Open, texts: Sequence[str]) -> Floats:
-        if not opened.searcher.snapshot.has_prefixes:
-            raise QueryError(
-                f"{self.path}: no image has a prefix that a text could be compared with; "
-                'give the collections a prefix such as "{caption}", or search by picture'
-            )
-        if not all(text.strip() for text in texts):
-            raise QueryError("text: expected words, found an empty text")
-        return opened.encoders.encode_texts(texts)
-
-    def _blocks(
-        self,
-        opened: _Open,
-        pictures: Sequence[Picture] | None,
-        ids: Sequence[str] | None,
-        texts: Sequence[str] | None,
-        vectors: Floats | None,
-    ) -> tuple[Blocks, Rows | None]:
-        """The blocks of m queries, and the row that each must not find."""
-        given = {"ids": ids, "vectors": vectors, "images": pictures, "texts": texts}
-        kinds = [name for name, value in given.items() if value is not None]
-        if not kinds or (len(kinds) > 1 and kinds != ["images", "texts"]):
-            found = " and ".join(kinds) or "none"
-            raise QueryError(f"expected a picture, a text, both, an id or a vector, found {found}")
-        for name, value in given.items():
-            if isinstance(value, str | bytes | os.PathLike):
-                raise QueryError(f"{name}: expected a list, found {value!r}")
-        searcher = opened.searcher
-        if ids is not None:
-            rows = np.array([searcher.row_of(one) for one in ids], np.int64)
-            return searcher.blocks_of(rows), rows
-        if vectors is not None:
-            return searcher.split(np.asarray(vectors, np.float32)), None
-        if pictures is not None and texts is not None and len(pictures) != len(texts):
-            raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
-        # Texts first: a store without prefixes is found out before a model is loaded.
-        prefix = None if texts is None else self._encode_texts(opened, texts)
-        image = None if pictures is None else opened.encoders.encode_images(pictures)
-        return searcher.fusion.blocks(image, prefix), None
-
-
-def _check_weight(image_weight: float | None, given: set[str]) -> None:
-    """Refuse a weight that leaves nothing of what a person asked for: a text alone at 1, a picture alone at 0."""
-    if image_weight == 1 and given in ({"text"}, {"texts"}):
-        raise QueryError("image weight 1 ranks by the picture alone, but the query has no picture")
-    if image_weight == 0 and given in ({"image"}, {"images"}):
-        raise QueryError("image weight 0 ranks by the text alone, but the query has no text")
+        opened = self._open
+        return encode_texts(texts, opened.searcher.snapshot, opened.encoders)
 
 
 def open(path: str | os.PathLike[str], at: int | None = None) -> Store:  # noqa: A001 (as in gzip.open)

@@ -1,20 +1,25 @@
-"""Queries' pictures and texts, encoded with a store's own encoders."""
+"""Queries: pictures, texts, images of the store and vectors, as the blocks that a search compares."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from PIL.Image import Image
 
 from fpve import images
 from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder, open_text_encoder
-from fpve.errors import EncoderMismatch, ImageError
-from fpve.fusion import Floats
+from fpve.errors import EncoderMismatch, ImageError, QueryError
+from fpve.fusion import Blocks, Floats
+from fpve.search import Rows, Searcher
 from fpve.store.manifest import EncoderRef, Manifest
+from fpve.store.snapshot import Snapshot
 
 Picture = str | os.PathLike[str] | bytes | Image
 
@@ -57,6 +62,104 @@ class QueryEncoders:
                 _check_fingerprint(encoder, ref)
                 self._text = encoder
             return self._text
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What a person asks for, m queries at once: pictures, texts, both in pairs, image_ids, or vectors."""
+
+    images: Sequence[Picture] | None = None
+    texts: Sequence[str] | None = None
+    ids: Sequence[str] | None = None
+    vectors: Floats | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which of them are given."""
+        named = {"ids": self.ids, "vectors": self.vectors, "images": self.images, "texts": self.texts}
+        return [name for name, value in named.items() if value is not None]
+
+
+class Asked(NamedTuple):
+    """Queries as a search takes them.
+
+    Attributes:
+        blocks: image blocks (m, image_dim) and prefix blocks (m, prefix_dim); a zero row is a missing block.
+        exclude: (m,) the image row that each must not find, or None.
+        across: whether the image blocks are embeddings of texts, so that their cosines are cross_scores.
+    """
+
+    blocks: Blocks
+    exclude: Rows | None = None
+    across: bool = False
+
+
+def ask(queries: Queries, searcher: Searcher, encoders: QueryEncoders) -> Asked:
+    """Encode queries.
+
+    Where pictures and texts share a space, a text without a picture is compared with both: it is the query's image
+    block as well as its prefix block.
+
+    Raises:
+        QueryError: they name nothing, or too much, or a text is empty or has nothing to be compared with.
+        ImageNotFound: no image has one of the ids.
+        ImageError: a picture can't be decoded.
+    """
+    kinds = queries.kinds
+    if not kinds or (len(kinds) > 1 and kinds != ["images", "texts"]):
+        found = " and ".join(kinds) or "none"
+        raise QueryError(f"expected a picture, a text, both, an id or a vector, found {found}")
+    for name in kinds:
+        if isinstance(value := getattr(queries, name), str | bytes | os.PathLike):
+            raise QueryError(f"{name}: expected a list, found {value!r}")
+    pictures, texts = queries.images, queries.texts
+    if queries.ids is not None:
+        rows = np.array([searcher.row_of(one) for one in queries.ids], np.int64)
+        return Asked(searcher.blocks_of(rows), rows)
+    if queries.vectors is not None:
+        return Asked(searcher.split(np.asarray(queries.vectors, np.float32)))
+    if pictures is not None and texts is not None and len(pictures) != len(texts):
+        raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
+    # Texts first: a store in which nothing can be compared with them is found out before a model is loaded.
+    embedded = None if texts is None else encode_texts(texts, searcher.snapshot, encoders)
+    prefix = embedded if searcher.snapshot.has_prefixes else None
+    if pictures is not None:
+        return Asked(searcher.fusion.blocks(encoders.encode_images(pictures), prefix))
+    across = searcher.snapshot.shares_space
+    return Asked(searcher.fusion.blocks(embedded if across else None, prefix), across=across)
+
+
+def encode_texts(texts: Sequence[str], snapshot: Snapshot, encoders: QueryEncoders) -> Floats:
+    """Embeddings (n, prefix_dim) of texts that are to be compared with the rows of a snapshot.
+
+    Raises:
+        QueryError: a text is empty, or there is nothing that it could be compared with.
+    """
+    if not snapshot.has_prefixes and not snapshot.shares_space:
+        raise QueryError(
+            f"{snapshot.root}: no image has a prefix that a text could be compared with; give the collections a prefix "
+            'such as "{caption}", use encoders that embed pictures and texts into one space (CLIP, such as image = '
+            'text = "st:clip-ViT-B-32"), or search by picture'
+        )
+    if not all(text.strip() for text in texts):
+        raise QueryError("text: expected words, found an empty text")
+    return encoders.encode_texts(texts)
+
+
+def check_weight(image_weight: float | None, *, given: AbstractSet[str], snapshot: Snapshot) -> None:
+    """Refuse a weight that leaves nothing of what a person asked for.
+
+    Raises:
+        QueryError: `given` is a picture alone at 0, or a text alone at a weight at which it is compared with nothing.
+    """
+    if image_weight == 0 and given in ({"image"}, {"images"}):
+        raise QueryError("image weight 0 ranks by the text alone, but the query has no text")
+    if given not in ({"text"}, {"texts"}):
+        return
+    if image_weight == 1 and not snapshot.shares_space:
+        raise QueryError("image weight 1 ranks by the picture alone, but the query has no picture")
+    if image_weight == 0 and snapshot.shares_space and not snapshot.has_prefixes:
+        raise QueryError("image weight 0 ranks by prefixes alone, but no image has one")
 
 
 def _check_fingerprint(encoder: Encoder, ref: EncoderRef) -> None:

@@ -81,7 +81,9 @@ class Records(Sequence[Record]):
 class Hits(Records):
     """Images found, best first: image_id, collection, path, score, image_score, prefix_score, prefix, and the metadata.
 
-    `image_score` and `prefix_score` are cosines of the blocks, null where the query or the row lacks the block.
+    `image_score` and `prefix_score` are cosines of the blocks, null where the query or the row lacks the block. Where
+    one space holds pictures and texts there is `cross_score`, the cosine of the query's text with the picture, null
+    where the query has a picture of its own.
     """
 
 

@@ -239,12 +239,20 @@ class Searcher:
         joined = Neighbours._make(np.concatenate(columns) for columns in zip(*found, strict=True))
         return joined.taken(np.argsort(joined.query, kind="stable"))
 
-    def hits(self, found: Neighbours) -> pa.Table:
-        """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata."""
+    def hits(self, found: Neighbours, *, across: bool = False) -> pa.Table:
+        """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata.
+
+        Where pictures and texts share a space there is a column `cross_score`. It takes the place of `image_score`
+        where the queries' image blocks were embeddings of texts (`across`), and is null otherwise.
+        """
         images = self.snapshot.images.take(pa.array(found.row))
         scores = {
             name: pa.array(getattr(found, name), from_pandas=True) for name in ("score", "image_score", "prefix_score")
         }
+        if self.snapshot.shares_space:
+            scores["cross_score"] = pa.nulls(len(images), pa.float32())
+        if across:
+            scores["cross_score"], scores["image_score"] = scores["image_score"], scores["cross_score"]
         first = {name: images[name] for name in ("image_id", "collection", "path")}
         rest = {name: images[name] for name in ("prefix", *(column.name for column in self.snapshot.manifest.columns))}
         return pa.table({**first, **scores, **rest})

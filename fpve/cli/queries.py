@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @store_argument
 @click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
 @click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
-@click.option("--text", metavar="TEXT", help="Find images whose prefix is close to this text.")
+@click.option("--text", metavar="TEXT", help="Find images whose prefix, or picture, is close to this text.")
 @image_weight
 @click.option("-k", "k", type=int, metavar="N", help="How many hits.  [default: 10]")
 @click.option("--where", metavar="SQL", help="Only images for which this condition holds.")
@@ -39,7 +39,9 @@ def search(
 ) -> None:
     """Find the images of a STORE most like a picture, a text, both, or one of its own images.
 
-    The score is A * image_score + (1 - A) * prefix_score, where both are cosines and A is the image weight.
+    The score is A * image_score + (1 - A) * prefix_score, where both are cosines and A is the image weight. Where
+    pictures and texts are encoded into one space, as CLIP does it, a text alone is compared with the pictures too:
+    cross_score then stands for image_score.
     """
     import fpve
 

@@ -14,7 +14,7 @@ from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
 from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
 from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
-from fpve.encoders.sentence_transformers import SentenceTransformerEncoder
+from fpve.encoders.sentence_transformers import SentenceTransformerEncoder, SentenceTransformerImageEncoder
 from fpve.encoders.torchvision import TorchvisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT
 from fpve.errors import EncoderError, EncoderNotFound, nearest
@@ -48,6 +48,7 @@ _IMAGE: Mapping[str, _Family[ImageEncoder]] = {
     "torchvision": _Family(
         TorchvisionEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"
     ),
+    "st": _Family(SentenceTransformerImageEncoder, ("resize", "precision", "batch_size", "device"), "NAME-OR-PATH"),
     "python": _Family(OwnImageEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeImageEncoder, ("resize", "batch_size"), "[DIM]"),
 }

@@ -59,3 +59,16 @@ class FromPixels(torch.nn.Module):
         pictures = (pixels.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
         features: torch.Tensor = self.network(pictures)
         return features
+
+
+class SentencePictures(torch.nn.Module):
+    """The picture side of a sentence-transformers model: normalised pictures (n, 3, side, side) to embeddings."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (n, dim)."""
+        found: torch.Tensor = self.model({"pixel_values": pictures, "modality": "image"})["sentence_embedding"]
+        return found

@@ -1,42 +1,41 @@
-"""Text encoders of the sentence-transformers library: `st:NAME-OR-PATH`."""
+"""Encoders of the sentence-transformers library: `st:NAME-OR-PATH`, for texts and, of some models, for pictures."""
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpve.encoders.fingerprint import fingerprint
-from fpve.encoders.torch_runtime import Once, pick_device
-from fpve.encoders.weights import OFFLINE_TEXT, first_line
-from fpve.errors import EncoderError, EncoderNotFound
+from fpve.encoders.once import Once
+from fpve.encoders.runtimes.machine import pick_device
+from fpve.encoders.sentence_model import NOT_THE_MODEL, SentenceModel
+from fpve.encoders.vision import InputSpec, VisionEncoder
+from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT, first_line
+from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
     from fpve.config import EncoderConfig
     from fpve.encoders.protocol import Floats
 
 # MiniLM on captions, 2 cores: 785 texts/s in batches of 64, 755 in those of 32, 826 of 128, which pad long texts more.
 TEXT_BATCH = 64
-# Where names without an owner live on the hub.
-DEFAULT_OWNER = "sentence-transformers"
-HUB_TIMEOUT_SECONDS = 10
-
-# Files of a model's directory that torch does not load: texts about it, and its weights for other runtimes.
-NOT_THE_MODEL = (
-    *(".*", "*/.*", "*.md", "LICENSE*", "*.py", "data_config.json"),
-    *("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel"),
-)
+# Of the pictures by which a model is asked what it makes of pixel values; any size will do.
+_PROBE_SIDE = 64
+_GREY = 51
+# What float32 rounding leaves of the straight line from black to white.
+_LINEAR = 1e-3
 
 
 class SentenceTransformerEncoder:
-    """A frozen sentence-transformers model; its embeddings are unit rows only where the model itself ends in that.
+    """A frozen text model; its embeddings are unit rows only where the model itself ends in that.
 
     Args:
         config: with the options batch_size and device.
@@ -52,12 +51,8 @@ class SentenceTransformerEncoder:
         self._batch_size = config.batch_size or TEXT_BATCH
         self._device = config.device
         self._dim = dim
-        path = Path(source).expanduser()
-        self._source = source
-        if not path.is_dir() and _looks_like_path(source):
-            raise EncoderNotFound(f"encoder {self.name!r}: no directory of a model at {path}; {OFFLINE_TEXT}")
-        self._directory = Once(lambda: path if path.is_dir() else _from_hub(source, self.name))
-        self._model = Once(self._load)
+        self._files = SentenceModel(config.name, source, offline=OFFLINE_TEXT)
+        self._model = Once(lambda: self._files.load(pick_device(self._device)))
         self._encoding = threading.Lock()
 
     @property
@@ -68,7 +63,12 @@ class SentenceTransformerEncoder:
     @property
     def available(self) -> bool:
         """Whether its files are on this machine; asks no hub."""
-        return Path(self._source).expanduser().is_dir() or _cached(_repository(self._source)) is not None
+        return self._files.available
+
+    @property
+    def space(self) -> str | None:
+        """Name of the space in which the same model embeds pictures, if it takes any."""
+        return self._files.space
 
     @property
     def dim(self) -> int:
@@ -81,14 +81,14 @@ class SentenceTransformerEncoder:
     def fingerprint(self) -> str:
         """Digest of the model's files and the precision. Needs no torch, but fetches a model that is not here yet."""
         settings = {"architecture": "sentence-transformers", "precision": "float32"}
-        return fingerprint(settings, self._directory(), ignore=NOT_THE_MODEL)
+        return fingerprint(settings, self._files.directory(), ignore=NOT_THE_MODEL)
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """Encode n texts into embeddings (n, dim) float32, as the model gives them.
 
         Raises:
             EncoderNotFound: the model is not on this machine and can't be fetched.
-            EncoderError: its files can't be loaded.
+            EncoderError: its files can't be loaded, or it takes no texts.
         """
         if not len(texts):
             return np.empty((0, self.dim), np.float32)
@@ -96,107 +96,108 @@ class SentenceTransformerEncoder:
 
     def _rows(self, texts: list[str]) -> Floats:
         model = self._model()
+        takes = _modalities(model)
+        if "text" not in takes:
+            raise EncoderError(f"encoder {self.name!r}: its model takes no texts; {OFFLINE_TEXT}")
+        # A model that takes pictures too would open a text that is the path or the address of one.
+        inputs = [{"text": text} for text in texts] if len(takes) > 1 else texts
         # A fast tokenizer holds padding and truncation as its state, and fails in two threads with "Already borrowed".
         with self._encoding:
-            rows = model.encode(texts, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True)
+            rows = model.encode(inputs, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True)
         return np.ascontiguousarray(rows, dtype=np.float32)
 
-    def _load(self) -> Any:
-        directory, device = self._directory(), pick_device(self._device)
-        with _quiet():
-            from sentence_transformers import SentenceTransformer
 
-            try:
-                model = SentenceTransformer(str(directory), device=str(device), local_files_only=True)
-            except Exception as error:  # a directory can hold anything, and each module reads its own files
-                raise EncoderError(
-                    f"encoder {self.name!r}: {directory} can't be loaded by sentence-transformers: "
-                    f"{first_line(error)}; {OFFLINE_TEXT}"
-                ) from error
-        # Models are also published in half precision, which is slow on a CPU and differs between devices.
-        return model.eval().float()
+class SentenceTransformerImageEncoder(VisionEncoder):
+    """A frozen model that takes pictures, such as CLIP or SigLIP, with the projection into the space of its texts.
 
+    The side of its pictures, and the mean and deviation of their normalisation, are what its own processor makes of
+    black, grey and white ones; how a picture becomes a square is the option `resize`.
 
-def _looks_like_path(source: str) -> bool:
-    # A name on the hub is NAME or OWNER/NAME.
-    return not source or source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).is_file()
-
-
-def _repository(source: str) -> str:
-    return source if "/" in source else f"{DEFAULT_OWNER}/{source}"
-
-
-def _snapshot(repository: str, *, local: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    # sentence-transformers' own setting, so that what it has fetched is found.
-    cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
-    found = snapshot_download(repository, cache_dir=cache, ignore_patterns=list(NOT_THE_MODEL), local_files_only=local)
-    return Path(found)
-
-
-def _cached(repository: str) -> Path | None:
-    """Directory of a model in the hub's cache, if all of it is there."""
-    try:
-        found = _snapshot(repository, local=True)
-    except (OSError, ValueError):
-        return None
-    # A snapshot can hold no more than the one file that something asked for.
-    return found if any(found.rglob(pattern) for pattern in ("*.safetensors", "*.bin")) else None
-
-
-def _from_hub(source: str, encoder: str) -> Path:
-    """Directory of a model in the hub's cache, where it is put if it is not there.
+    Args:
+        config: with the options resize, precision, batch_size and device.
+        source: a model's directory, or a name on the Hugging Face hub (`NAME` stands for `sentence-transformers/NAME`).
 
     Raises:
-        EncoderNotFound: it is not there and can't be fetched.
+        EncoderNotFound: the source is a path, and there is no such directory.
     """
-    from huggingface_hub import HfApi
 
-    repository = _repository(source)
-    cached = _cached(repository)
-    if cached is not None:
-        return cached
-    try:
-        # Asked first because the download itself has no time limit for connecting, and would hang without a network.
-        HfApi().model_info(repository, timeout=HUB_TIMEOUT_SECONDS)
-        with _quiet_downloads():
-            return _snapshot(repository, local=False)
-    except Exception as error:  # the client lets through its HTTP library's, which is another one in each version
-        raise EncoderNotFound(
-            f"encoder {encoder!r}: {repository} is not on this machine and can't be fetched from the Hugging Face hub "
-            f"({first_line(error)}); give a directory as st:PATH; {OFFLINE_TEXT}"
-        ) from error
+    def __init__(self, config: EncoderConfig, source: str) -> None:
+        super().__init__(config)
+        self._files = SentenceModel(config.name, source, offline=OFFLINE_IMAGE)
+        # From the first question about its input until it is run: what runs it may have a copy of its own.
+        self._held: Any = None
+        self._spec = Once(self._ask)
+        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
+    @property
+    def available(self) -> bool:
+        """Whether its files are on this machine; asks no hub."""
+        return self._files.available
 
-@contextmanager
-def _quiet_downloads() -> Iterator[None]:
-    """Leave out the hub's progress bars."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    @property
+    def space(self) -> str | None:
+        """Name of the space in which the same model embeds texts."""
+        return self._files.space
 
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
+    @property
+    def dim(self) -> int:
+        """Length of an encoded row. Loads the model."""
+        return self._dim()
 
+    def settings(self) -> dict[str, Any]:
+        """What decides the output beside the model's files, resize and precision."""
+        return {"architecture": "sentence-transformers", "input": "image"}
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out the progress bars and the remarks with which transformers loads a model."""
-    from transformers.utils import logging as remarks
+    def weights_file(self) -> Path:
+        """The model's directory; it is fetched if that is possible."""
+        return self._files.directory()
 
-    bars, verbosity = remarks.is_progress_bar_enabled(), remarks.get_verbosity()
-    remarks.set_verbosity(logging.ERROR)
-    with _quiet_downloads():
-        if bars:
-            remarks.disable_progress_bar()  # type: ignore[no-untyped-call]
+    def input(self) -> InputSpec:
+        """What the model wants to see. Loads the model."""
+        return self._spec()
+
+    def network(self) -> torch.nn.Module:
+        """Make the model: normalised pictures (n, 3, side, side) to embeddings (n, dim)."""
+        from fpve.encoders.networks import SentencePictures
+
+        self.input()
+        model, self._held = self._held or self._files.load("cpu"), None
+        return SentencePictures(model)
+
+    def _ask(self) -> InputSpec:
+        """What the model's processor makes of pixel values: a square of one side, and a line for each channel."""
+        from PIL import Image
+
+        model = self._held = self._files.load("cpu")
+        if "image" not in _modalities(model):
+            raise EncoderError(
+                f"encoder {self.name!r}: its model takes no pictures, as CLIP and SigLIP do; {OFFLINE_IMAGE}"
+            )
+        colours = [Image.new("RGB", (_PROBE_SIDE, _PROBE_SIDE), (value,) * 3) for value in (0, _GREY, 255)]
         try:
-            yield
-        finally:
-            remarks.set_verbosity(verbosity)
-            if bars:
-                remarks.enable_progress_bar()  # type: ignore[no-untyped-call]
+            made = model.preprocess(colours)
+            black, grey, white = made["pixel_values"].double().numpy()
+        except Exception as error:  # each model has a processor of its own
+            raise self._unfit(first_line(error)) from error
+        first, last = black.reshape(3, -1)[:, 0], white.reshape(3, -1)[:, 0]
+        slope = (last - first) / 255
+        line = black.reshape(3, -1) + slope[:, None] * _GREY
+        is_square = black.ndim == 3 and black.shape[1] == black.shape[2]
+        if not is_square or not (slope > 0).all() or np.abs(grey.reshape(3, -1) - line).max() > _LINEAR:
+            raise self._unfit(f"of pictures it makes {tuple(made['pixel_values'].shape)}")
+        others = set(made) - {"pixel_values", "modality"}
+        if others:
+            raise self._unfit(f"it also wants {', '.join(sorted(others))}")
+        red, green, blue = zip((-first / slope).tolist(), (1 / slope).tolist(), strict=True)
+        return InputSpec(black.shape[1], (red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
+
+    def _unfit(self, why: str) -> EncoderError:
+        return EncoderError(
+            f"encoder {self.name!r}: expected a model of square pictures of one size, normalised by channel ({why}); "
+            "wrap it in a class of your own as python:MODULE:CLASS"
+        )
+
+
+def _modalities(model: Any) -> list[Any]:
+    """What a model takes: `text`, `image`, and others."""
+    return list(getattr(model, "modalities", None) or ["text"])

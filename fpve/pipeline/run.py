@@ -29,6 +29,7 @@ from fpve.pipeline.journal import Journal, one_line
 from fpve.pipeline.models import open_models, recipe_for, recipe_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.plan import Plan, guard_removals, other_collections, plan_job
+from fpve.pipeline.remember import remember
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
@@ -40,7 +41,6 @@ from fpve.store.lock import writer_lock
 from fpve.store.manifest import EncoderRef, FusionRef, Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
-from fpve.store.scanstate import write_scan_state
 from fpve.store.snapshot import Snapshot
 
 
@@ -211,7 +211,7 @@ class _Runner:
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
             manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
-            cached = self._remember(contents, plan.scanned_at)
+            cached = remember(self.job.store, contents, plan.scanned_at)
             for shard in sources:
                 if isinstance(shard, Shard):
                     discard(shard)
@@ -232,15 +232,6 @@ class _Runner:
                 self.report = replace(self.report, compact_error=one_line(error))
                 self.journal.compact_failed(error)
 
-    def _remember(self, contents: list[Contents], scanned_at: int) -> int:
-        """Write what was learnt of the files into the scan state, where that says something else; the bytes of it."""
-        states = [(one.plan, one.scan_state(scanned_at)) for one in contents]
-        return sum(
-            write_scan_state(self.job.store, plan.name, plan.scan.identity, state)
-            for plan, state in states
-            if state is not None
-        )
-
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""
         done = compact_if_due(self.job.store, progress=self.progress)
@@ -253,7 +244,7 @@ class _Runner:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""
         models, fusion = self.models, self.job.fusion
         recipe = recipe_for(self.job, models)
-        known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
+        known = {one.fingerprint: one for one in base.manifest.encoders.values()} if base else {}
         encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
         if models.text is not None:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
@@ -341,15 +332,18 @@ def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
     return vectors.locate(named["content_hash"], named["prefix_id"])
 
 
-def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int]) -> EncoderRef:
-    """What a manifest says of an encoder; the dimension is taken from the last one where it can, to load no model."""
+def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, EncoderRef]) -> EncoderRef:
+    """What a manifest says of an encoder; dimension and space are the last one's where they can, to load no model."""
     settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in _SETTINGS}
     fingerprint = encoder.fingerprint
-    return EncoderRef(settings, fingerprint, known.get(fingerprint) or encoder.dim)
+    last = known.get(fingerprint)
+    # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
+    space = (last and last.space) or encoder.space
+    return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
 
 
 # What decides the vectors; batch size and device are the machine's business.
-_SETTINGS = ("name", "weights", "resize", "pooling")
+_SETTINGS = ("name", "weights", "resize", "pooling", "precision")
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:

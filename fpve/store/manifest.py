@@ -42,6 +42,7 @@ class EncoderRef:
         config: the fields of its EncoderConfig that were set, as a job file writes them.
         fingerprint: hex digest of weights, preprocessing, pooling and precision.
         dim: length of the block.
+        space: name of the space into which it embeds, where an encoder of the other block can share it.
     """
 
     __pydantic_config__ = _STRICT
@@ -49,6 +50,7 @@ class EncoderRef:
     config: dict[str, str]
     fingerprint: str
     dim: int
+    space: str | None = None
 
     def as_config(self) -> EncoderConfig:
         """The configuration with which the encoder is opened again."""

@@ -70,6 +70,12 @@ class Snapshot:
         """Whether any image has a prefix; vectors that no image names don't count."""
         return bool(self.images["prefix_id"].null_count < len(self.images))
 
+    @property
+    def shares_space(self) -> bool:
+        """Whether one space holds both pictures and texts, so that they can be compared with each other."""
+        image, text = self.manifest.encoders["image"], self.manifest.encoders.get("text")
+        return text is not None and image.space is not None and (image.space, image.dim) == (text.space, text.dim)
+
     @cached_property
     def images(self) -> pa.Table:
         """All image rows, sorted by image_id; `path` is the full path, as far as it can be said in UTF-8."""
