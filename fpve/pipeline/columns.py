@@ -142,7 +142,7 @@ def _align(config: CollectionConfig, given: Given, scan: Scan) -> tuple[pa.Table
 def _match(config: CollectionConfig, metadata: Metadata, scan: Scan) -> pa.Array:
     """In which row of a metadata file each picture is: by its path, or in an archive by its name there."""
     names = pc.utf8_slice_codeunits(scan.files["image_id"].combine_chunks(), len(config.name) + 1)
-    if scan.folder == config.source:
+    if not scan.sidecars:
         return match(metadata, names, scan.folder)
     inside = normalised(scan.files["inside"].combine_chunks())
     found = pc.index_in(inside, metadata.paths)

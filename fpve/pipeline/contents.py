@@ -22,7 +22,7 @@ from fpve.store.snapshot import Snapshot
 
 # A file that changed this shortly before the scan may change again within the same tick of its file system's clock
 # (2 s on FAT, 1 s on some network file systems), so its time proves nothing: the next run reads it once more.
-_RACY_NS = 2_000_000_000
+RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Contents:
         """
         if self.plan.remembered and not self.read:
             return None
-        settled = pc.and_not(pc.less(self.mtime_ns, scanned_at - _RACY_NS), self.kept)
+        settled = pc.and_not(pc.less(self.mtime_ns, scanned_at - RACY_NS), self.kept)
         rows = pa.table(
             {
                 "image_id": self.plan.files["image_id"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +18,12 @@ from fpve.pipeline.models import recipe_of
 from fpve.pipeline.moves import guess_moves
 from fpve.pipeline.overlay import with_labels
 from fpve.progress import Progress
-from fpve.sources.scan import Scan
+from fpve.sources.inputs import Stamp
+from fpve.sources.scan import Index, Scan
 from fpve.sources.source import scan_source
 from fpve.store import manifest as manifests
 from fpve.store import tables
+from fpve.store.archives import read_archive_index
 from fpve.store.files import check_root
 from fpve.store.pending import Recipe
 from fpve.store.runs import Changes
@@ -60,7 +64,7 @@ class CollectionPlan:
     def bytes_of(self, rows: pa.Array | None = None) -> int:
         """Bytes of the pictures in these rows of `files`, or of all; where only reading tells, an estimate."""
         size = self.files["size"] if rows is None else self.files["size"].take(rows)
-        return int(pc.sum(size).as_py() or 0) + size.null_count * self.scan.typical_size
+        return int(pc.sum(size).as_py() or 0) + int(size.null_count) * self.scan.typical_size
 
     def same_content(self, content_hash: pa.Array) -> pa.Array:
         """(n,) which files are images of the last snapshot with the content that they had, given that of now."""
@@ -160,7 +164,7 @@ def plan_collection(
         )
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)
-    scan = scan_source(config)
+    scan = scan_source(config, remembered=partial(_remembered, job.store, config.name))
     found, own = file_columns(config, given, scan, entry.columns if entry else ())
     own = with_labels(own, found, config.name, previous)
     # It is the largest of what a plan reads, and not needed any more.
@@ -178,6 +182,12 @@ def plan_collection(
         files = files.set_column(files.schema.get_field_index("content_hash"), "content_hash", retried)
         known_bad = pa.repeat(False, len(files))
     return CollectionPlan(config, scan, files, own, known_bad, before, moves, remembered)
+
+
+def _remembered(root: Path, collection: str, archive: bytes) -> Index | None:
+    """What an earlier run found in an archive."""
+    found = read_archive_index(root, collection, archive)
+    return Index(archive, Stamp(*found[0]), found[1]) if found else None
 
 
 def guard_removals(plan: CollectionPlan, removed: int, max_removed: float) -> None:

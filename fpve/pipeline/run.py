@@ -244,7 +244,7 @@ class _Runner:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""
         models, fusion = self.models, self.job.fusion
         recipe = recipe_for(self.job, models)
-        known = {one.fingerprint: one for one in base.manifest.encoders.values()} if base else {}
+        known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
         encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
         if models.text is not None:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
@@ -332,18 +332,15 @@ def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
     return vectors.locate(named["content_hash"], named["prefix_id"])
 
 
-def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, EncoderRef]) -> EncoderRef:
-    """What a manifest says of an encoder; dimension and space are the last one's where they can, to load no model."""
+def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int]) -> EncoderRef:
+    """What a manifest says of an encoder; the dimension is taken from the last one where it can, to load no model."""
     settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in _SETTINGS}
     fingerprint = encoder.fingerprint
-    last = known.get(fingerprint)
-    # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
-    space = (last and last.space) or encoder.space
-    return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
+    return EncoderRef(settings, fingerprint, known.get(fingerprint) or encoder.dim)
 
 
 # What decides the vectors; batch size and device are the machine's business.
-_SETTINGS = ("name", "weights", "resize", "pooling", "precision")
+_SETTINGS = ("name", "weights", "resize", "pooling")
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.sources.inputs import Reading
+from fpve.sources.inputs import Reading, Stamp
 
 # Rows that are decoded at once: with pictures of some MB that is as much as an encoder's batch.
 _ROWS_AT_ONCE = 32
@@ -22,27 +21,6 @@ _ROWS_AT_ONCE = 32
 _KEPT = 512
 # So that a column chunk is read a page at a time; without a buffer Parquet reads the whole of it first.
 _BUFFER = 1 << 20
-
-
-class Stamp(NamedTuple):
-    """What is other as soon as a file may be another."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """That of a file."""
-        return cls(status.st_size, status.st_mtime_ns)
-
-    def check(self, file: int) -> None:
-        """Refuse to read an open file that is not what was scanned.
-
-        Raises:
-            OSError: it has changed.
-        """
-        if Stamp.of(os.fstat(file)) != self:
-            raise OSError(errno.ESTALE, "its file changed after it had been scanned")
 
 
 class Cells:

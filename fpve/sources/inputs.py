@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -23,6 +24,27 @@ class Reading(NamedTuple):
     data: bytes
     size: int
     mtime_ns: int
+
+
+class Stamp(NamedTuple):
+    """What is other as soon as a file may be another."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """That of a file."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+    def check(self, file: int) -> None:
+        """Refuse to read an open file that is not what was scanned.
+
+        Raises:
+            OSError: it has changed.
+        """
+        if Stamp.of(os.fstat(file)) != self:
+            raise OSError(errno.ESTALE, "its file changed after it had been scanned")
 
 
 class Inputs(Protocol):

@@ -97,7 +97,19 @@ def read_table(file: Path) -> pa.Table:
 
 def lossless(file: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as it is written in a file, as the type that loses nothing of it; null for NaN."""
-    return _narrow(column) if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan(column)
+    return narrowed(column) if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan(column)
+
+
+def narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Make a column of CSV text numeric if every value survives: `007`, `1e3` and mixed `1.1`, `1.10` stay text."""
+    values = column.drop_null()
+    if not len(values):
+        return column
+    if _all_match(values, _INTEGER):
+        return column.cast(pa.int64())
+    if _all_match(values, _DECIMAL) and _decimals_survive(values):
+        return column.cast(pa.float64())
+    return column
 
 
 def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
@@ -189,18 +201,6 @@ def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(pc.fill_null(pc.is_nan(column), True), pa.scalar(None, column.type), column)
-
-
-def _narrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make a column of CSV text numeric if every value survives: `007`, `1e3` and mixed `1.1`, `1.10` stay text."""
-    values = column.drop_null()
-    if not len(values):
-        return column
-    if _all_match(values, _INTEGER):
-        return column.cast(pa.int64())
-    if _all_match(values, _DECIMAL) and _decimals_survive(values):
-        return column.cast(pa.float64())
-    return column
 
 
 def _all_match(values: pa.ChunkedArray, pattern: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.sources.inputs import Inputs
+from fpve.sources.inputs import Inputs, Stamp
 from fpve.sources.metadata import Metadata
 from fpve.sources.names import normalise, normalised
 
@@ -51,12 +51,12 @@ class Index:
 
     Attributes:
         archive: its path without links, as the operating system has it.
-        stamp: what is other as soon as the archive may be another.
+        stamp: of the file that was listed.
         members: its members, and what their sidecars say.
     """
 
     archive: bytes
-    stamp: bytes
+    stamp: Stamp
     members: pa.Table
 
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from fpve.config import CollectionConfig
 from fpve.errors import JobError, SourceError
+from fpve.sources.archives import (
+    Remembered,
+    archives_below,
+    is_archive,
+    named_archives,
+    remember_nothing,
+    scan_archives,
+)
 from fpve.sources.folder import find_files, scan_found
 from fpve.sources.metadata import TABLE_SUFFIXES
 from fpve.sources.scan import Globs, Scan
 from fpve.sources.table import TableOptions, scan_table
 
 
-def scan_source(config: CollectionConfig) -> Scan:
+def scan_source(config: CollectionConfig, *, remembered: Remembered = remember_nothing) -> Scan:
     """Find the pictures of a collection's source without opening one.
+
+    Args:
+        config: the collection.
+        remembered: what is known of archives.
 
     Raises:
         SourceError: the source is not there, can't be read, or holds no picture.
@@ -28,12 +40,27 @@ def scan_source(config: CollectionConfig) -> Scan:
             f"collection {config.name!r}: source_key names a column of a table, and {source} is none "
             f"({', '.join(TABLE_SUFFIXES)}); leave it out"
         )
+    if source.is_dir():
+        return _scan_folder(config, globs, remembered)
+    if is_archive(source):
+        base, archives = named_archives(source)
+        return scan_archives(source, base, archives, collection=config.name, globs=globs, remembered=remembered)
     if source.is_file():
         raise SourceError(
             f"{source}: expected a folder of pictures, a .tar archive or a table ({', '.join(TABLE_SUFFIXES)}), "
             "found a file"
         )
-    return scan_found(source, find_files(source, globs), collection=config.name, globs=globs)
+    return _scan_folder(config, globs, remembered)
+
+
+def _scan_folder(config: CollectionConfig, globs: Globs, remembered: Remembered) -> Scan:
+    """Its pictures, or if there are none those in its archives."""
+    source = config.source
+    found = find_files(source, globs)
+    archives = [] if len(found.raw_path) or found.odd else archives_below(source, globs)
+    if not archives:
+        return scan_found(source, found, collection=config.name, globs=globs)
+    return scan_archives(source, source, archives, collection=config.name, globs=globs, remembered=remembered)
 
 
 def _is_table(config: CollectionConfig) -> bool:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fpve.errors import MetadataError, SourceError, SourceNotFound
-from fpve.sources.cells import Cells, Stamp
+from fpve.sources.cells import Cells
 from fpve.sources.folder import check_name
-from fpve.sources.inputs import Files, PathsBelow
+from fpve.sources.inputs import Files, PathsBelow, Stamp
 from fpve.sources.metadata import (
     KEY_NAMES,
     PARQUET_SUFFIXES,

@@ -39,6 +39,7 @@ _OURS = re.compile(
             _NAMED,
             rf"runs/(?:\d{{8}}T\d{{6}}(?:\.\d{{6}})?Z-[0-9a-f]{{8}}\.json|{_TEMPORARY})",
             rf"state/(?:lock|writer\.json|{_TEMPORARY}|scan/(?:[\w.\-]+\.parquet|{_TEMPORARY}))",
+            rf"state/archives/[\w.\-]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
             # As `set_aside` calls them: where they were, in one word, and something random.
             rf"state/damaged/(?:{_NAMED.replace('/', '_')})\.[0-9a-f]{{8}}",
             rf"pending/(?:{_DIGITS}|\.{_DIGITS}\.tmp)/(?:(?:rows|thumbnails)\.parquet|shard\.json|{_TEMPORARY})",
