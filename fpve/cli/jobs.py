@@ -19,20 +19,20 @@ EXIT_QUARANTINED = 3
 
 
 @click.command()
-@click.argument("folder", type=PATH)
+@click.argument("source", type=PATH)
 @click.option(
     "--output",
     "-o",
     "target",
     type=PATH,
     metavar="JOB.toml",
-    help="The job file to write.  [default: FOLDER's name + .toml]",
+    help="The job file to write.  [default: SOURCE's name + .toml]",
 )
-def init(folder: Path, target: Path | None) -> None:
-    """Write a commented job file for a FOLDER of pictures."""
+def init(source: Path, target: Path | None) -> None:
+    """Write a commented job file for a SOURCE: a folder of pictures, a table, or .tar archives."""
     import fpve
 
-    path = fpve.init(folder, output=target)
+    path = fpve.init(source, output=target)
     output.note(f"wrote {path}; look it over, then: fpve check {path} && fpve run {path}")
 
 
@@ -122,6 +122,9 @@ def run(
 @click.option(
     "--collection", required=True, metavar="NAME", help="Name of the collection: the first part of every image_id."
 )
+@click.option(
+    "--id", "id_", metavar="COLUMN|TEMPLATE", help='What images are called instead of by their paths, "{sku}".'
+)
 @click.option("--prefix", metavar="TEMPLATE", help='Text frozen with each picture, such as "a photo of a {species}".')
 @click.option("--metadata", type=PATH, metavar="FILE", help="CSV, Parquet, JSON or JSONL with one row a picture.")
 @click.option(
@@ -139,6 +142,7 @@ def encode(
     store: Path,
     source: Path,
     collection: str,
+    id_: str | None,
     prefix: str | None,
     metadata: Path | None,
     label_from: str | None,
@@ -151,7 +155,9 @@ def encode(
     metrics: Path | None,
     kind: str,
 ) -> int:
-    """Encode the folder SOURCE into a STORE, without a job file; again it takes up what changed.
+    """Encode a SOURCE into a STORE, without a job file; again it takes up what changed.
+
+    SOURCE is a folder of pictures, a table of their paths or of pictures in Parquet, or .tar archives.
 
     Exit codes are those of `fpve run`.
     """
@@ -174,7 +180,7 @@ def encode(
             wait=wait,
             progress=_progress(log),
             metrics=metrics,
-            **given(prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
+            **given(id=id_, prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
         )
     return _print_report(report, kind)
 

@@ -1,4 +1,4 @@
-"""Encoding one folder without a job file."""
+"""Encoding one source without a job file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def encode(
     source: str | os.PathLike[str],
     *,
     collection: str,
+    id: str | None = None,  # noqa: A002 (what the job file calls it)
     prefix: str | None = None,
     metadata: str | os.PathLike[str] | None = None,
     label_from: str | None = None,
@@ -34,9 +35,10 @@ def encode(
     progress: Progress | None = None,
     metrics: str | os.PathLike[str] | None = None,
 ) -> RunReport:
-    """Encode one folder into a store as a collection, without a job file; again it takes up what changed.
+    """Encode one source into a store as a collection, without a job file; again it takes up what changed.
 
-    An existing store keeps its encoders and its fusion. What is not said of the folder is as in `fpve.run`.
+    The source is a folder, a table or archives, as in a job file. An existing store keeps its encoders and its fusion.
+    What is not said of the source is as in `fpve.run`.
 
     Raises:
         FpveError: the source, its metadata or the store is wrong, or a guard refused to publish.
@@ -50,6 +52,7 @@ def encode(
             CollectionConfig(
                 name=collection,
                 source=Path(source).resolve(),
+                id=id,
                 prefix=prefix,
                 metadata=Path(metadata) if metadata is not None else None,
                 label_from=label_from,
