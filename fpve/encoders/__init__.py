@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 
 from fpve.config import EncoderConfig
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
+from fpve.encoders.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
 from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
 from fpve.encoders.sentence_transformers import SentenceTransformerEncoder, SentenceTransformerImageEncoder
+from fpve.encoders.timm import TimmEncoder
 from fpve.encoders.torchvision import TorchvisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT
 from fpve.errors import EncoderError, EncoderNotFound, nearest
@@ -48,13 +50,18 @@ _IMAGE: Mapping[str, _Family[ImageEncoder]] = {
     "torchvision": _Family(
         TorchvisionEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"
     ),
+    "timm": _Family(TimmEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"),
     "st": _Family(SentenceTransformerImageEncoder, ("resize", "precision", "batch_size", "device"), "NAME-OR-PATH"),
+    "open_clip": _Family(
+        OpenClipImageEncoder, ("weights", "resize", "precision", "batch_size", "device"), "NAME/PRETRAINED"
+    ),
     "python": _Family(OwnImageEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeImageEncoder, ("resize", "batch_size"), "[DIM]"),
 }
 _TEXT: Mapping[str, _Family[TextEncoder]] = {
     "minilm": _Family(lambda config, _: open_minilm(config), ("batch_size", "device")),
     "st": _Family(SentenceTransformerEncoder, ("batch_size", "device"), "NAME-OR-PATH"),
+    "open_clip": _Family(OpenClipTextEncoder, ("weights", "batch_size", "device"), "NAME/PRETRAINED"),
     "python": _Family(OwnTextEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeTextEncoder, ("batch_size",), "[DIM]"),
 }

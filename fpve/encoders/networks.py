@@ -27,16 +27,21 @@ def pool(feature_map: torch.Tensor, pooling: Pooling) -> torch.Tensor:
 
 
 class Pooled(torch.nn.Module):
-    """The last feature map of a timm model, pooled: normalised pictures (n, 3, side, side) to features (n, c)."""
+    """The last feature map of a timm model, pooled: normalised pictures (n, 3, side, side) to features (n, c).
 
-    def __init__(self, model: torch.nn.Module, pooling: Pooling) -> None:
+    With `channels_last` the model makes its map as (n, h, w, c), as Swin does.
+    """
+
+    def __init__(self, model: torch.nn.Module, pooling: Pooling, *, channels_last: bool = False) -> None:
         super().__init__()
         self.model = model
         self.pooling: Pooling = pooling
+        self.channels_last = channels_last
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        return pool(self.model.forward_features(pictures), self.pooling)  # type: ignore[operator]
+        feature_map = self.model.forward_features(pictures)  # type: ignore[operator]
+        return pool(feature_map.permute(0, 3, 1, 2) if self.channels_last else feature_map, self.pooling)
 
 
 class FromPixels(torch.nn.Module):
@@ -72,3 +77,17 @@ class SentencePictures(torch.nn.Module):
         """Return the embeddings (n, dim)."""
         found: torch.Tensor = self.model({"pixel_values": pictures, "modality": "image"})["sentence_embedding"]
         return found
+
+
+class FirstOutput(torch.nn.Module):
+    """A network that may give tokens beside its features: only the features."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        found = self.network(pictures)
+        features: torch.Tensor = found[0] if isinstance(found, tuple) else found
+        return features

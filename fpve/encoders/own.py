@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fpve import images
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
 from fpve.encoders.weights import first_line
@@ -98,6 +99,7 @@ class OwnEncoder:
         source = None if version is not None else inspect.getsourcefile(self._class)
         telling = {name: str(value) for name, value in self._options.items() if name not in _NOT_TELLING}
         settings: dict[str, Any] = {"architecture": f"python:{self._argument}", "dim": self.dim, **telling}
+        settings |= self._shared_settings()
         if version is not None:
             settings["version"] = str(version)
         elif source is not None:
@@ -105,6 +107,10 @@ class OwnEncoder:
         else:
             raise self._error("expected a `version`, for there is no file of its source code that could stand for it")
         return fingerprint(settings, self._weights)
+
+    def _shared_settings(self) -> dict[str, Any]:
+        """What decides the output besides the class."""
+        return {}
 
     def _make(self) -> Any:
         """An instance, given the options that are set."""
@@ -179,6 +185,11 @@ class OwnImageEncoder(OwnEncoder):
         self._form = Once(lambda: self._prepared(_grey()))
 
     @property
+    def side(self) -> int:
+        """Pixels a side that `prepare` needs: the class's own `side`, or the longest axis of what it makes."""
+        return int(getattr(self._model, "side", None) or max(self._form().shape, default=1))
+
+    @property
     def concurrency(self) -> int:
         """How many calls of `encode` at once pay: one, for nobody said that the class can take more."""
         return 1
@@ -214,6 +225,9 @@ class OwnImageEncoder(OwnEncoder):
             )
         step = self.batch_size
         return np.concatenate([self._encode(batch[at : at + step]) for at in range(0, len(batch), step)])
+
+    def _shared_settings(self) -> dict[str, Any]:
+        return {"decoding": images.DECODING, "side": self.side}
 
     def _prepared(self, image: Image) -> NDArray[Any]:
         try:

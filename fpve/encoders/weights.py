@@ -11,6 +11,8 @@ from fpve.errors import EncoderError, EncoderNotFound
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Of a line of torch's that can name hundreds of tensors.
+_SHOWN = 160
 OFFLINE_IMAGE = "'efficientnet-lite0' is packaged and works offline"
 OFFLINE_TEXT = "'minilm' is packaged and works offline"
 
@@ -66,6 +68,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's text that says something, or its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def misfit(error: BaseException) -> str:
+    """What torch says of tensors that don't fit a model: below its headline, the first that is missing or wrong."""
+    _, _, details = str(error).partition("\n")
+    line = next((line.strip() for line in details.splitlines() if line.strip()), first_line(error))
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
 def _described(found: object) -> str:

@@ -1,0 +1,161 @@
+"""Image encoders of timm: `timm:NAME` for each of its models, with or without a tag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fpve.encoders import hub, weights
+from fpve.encoders.once import Once
+from fpve.encoders.vision import InputSpec, VisionEncoder
+from fpve.errors import EncoderError, EncoderNotFound, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+    from fpve.config import EncoderConfig
+
+# What timm calls the weights in a repository of its own.
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class TimmEncoder(VisionEncoder):
+    """A model of timm without its classifier.
+
+    Pictures are sized and normalised as the pretrained configuration of the name and tag says. The features are timm's
+    own (`num_classes=0`): what the classifier would be given. With pooling `gem` or `mean` they are the last feature
+    map, pooled so; a model that does not end in one, such as a ViT, takes neither. GeM takes what is below 0 for 0,
+    which loses something in networks that don't end in a ReLU.
+
+    Weights are those of the tag, fetched once into the Hugging Face hub's cache, where timm finds them too, or a local
+    file. A local file may have a classifier of any number of classes, or none.
+
+    Args:
+        config: with the options weights, resize, pooling, precision, batch_size and device.
+        model: timm's name of the model, such as `vit_small_patch14_dinov2.lvd142m`; without a tag it is timm's default.
+            It is looked up when the model is first used, because that takes torch.
+    """
+
+    def __init__(self, config: EncoderConfig, model: str) -> None:
+        super().__init__(config)
+        self.model = model
+        self._pooling = config.pooling
+        self._weights = config.weights and weights.local_file(config.weights, encoder=config.name)
+        self._published = Once(self._find)
+        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
+
+    @property
+    def available(self) -> bool:
+        """Whether its weights are on this machine. Without a local file of weights it needs torch."""
+        if self._weights is not None:
+            return True
+        repository = self._published().hf_hub_id
+        return bool(repository) and hub.cached_file(repository, self._files()) is not None
+
+    @property
+    def dim(self) -> int:
+        """Length of an encoded row. Loads the model."""
+        return self._dim()
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the output beside weights, resize and precision."""
+        return {"architecture": f"timm:{self.model}", "input": "timm", "pooling": self._pooling or "timm"}
+
+    def weights_file(self) -> Path:
+        """Where the weights are; they are fetched if that is possible. Without a local file it needs torch."""
+        if self._weights is not None:
+            return self._weights
+        repository = self._published().hf_hub_id
+        remedy = f'fetch them elsewhere and give them as weights = "FILE"; {weights.OFFLINE_IMAGE}'
+        if not repository:
+            raise EncoderNotFound(f"encoder {self.name!r}: timm has no weights of it on the Hugging Face hub; {remedy}")
+        return hub.fetch_file(repository, self._files(), encoder=self.name, remedy=remedy)
+
+    def input(self) -> InputSpec:
+        """What the model wants to see. Needs torch."""
+        published = self._published()
+        channels, height, width = published.input_size
+        if channels != 3 or height != width:
+            raise EncoderError(
+                f"encoder {self.name!r}: expected a model of square RGB pictures, found one of {height} x {width} "
+                f"pixels with {channels} channels; {weights.OFFLINE_IMAGE}"
+            )
+        return InputSpec.of_unit_scale(height, tuple(published.mean), tuple(published.std))
+
+    def network(self) -> torch.nn.Module:
+        """Make the model: normalised pictures (n, 3, side, side) to features (n, dim)."""
+        import torch
+
+        from fpve.encoders.networks import Pooled
+
+        model = self._load()
+        if self._pooling is None:
+            return model
+        side = self.side
+        with torch.inference_mode():
+            features = model.forward_features(torch.zeros(1, 3, side, side))  # type: ignore[operator]
+        width = model.num_features
+        if features.ndim != 4 or width not in (features.shape[1], features.shape[3]):
+            raise EncoderError(
+                f"encoder {self.name!r} does not end in a feature map, so pooling = {self._pooling!r} can't be used: "
+                "leave it out"
+            )
+        return Pooled(model, self._pooling, channels_last=features.shape[1] != width)
+
+    def _files(self) -> tuple[str, ...]:
+        named = self._published().hf_hub_filename
+        return (named,) if named else _FILES
+
+    def _find(self) -> Any:
+        """The model's pretrained configuration.
+
+        Raises:
+            EncoderNotFound: timm has no such model, or no such tag of it.
+        """
+        import timm
+
+        name, _, tag = self.model.partition(".")
+        if not timm.is_model(name):
+            known = timm.list_models()
+            raise EncoderNotFound(f"timm has no model {name!r}{nearest(name, known)}; {weights.OFFLINE_IMAGE}")
+        tags = [one.partition(".")[2] for one in timm.list_models(f"{name}.*", pretrained=True)]
+        if tag and tag not in tags:
+            there = f"it has {', '.join(tags)}" if tags else "it has none: leave it out"
+            raise EncoderNotFound(f"timm has no tag {tag!r} of {name}{nearest(tag, tags)}; {there}")
+        return timm.get_pretrained_cfg(self.model)
+
+    def _load(self) -> torch.nn.Module:
+        """The model with its weights, and without its classifier.
+
+        Raises:
+            EncoderError: they are not those of this model.
+        """
+        import timm
+
+        published, path = self._published(), self.weights_file()
+        tensors = weights.read_state_dict(path)
+        classes = _classes(tensors, published.classifier)
+        try:
+            # All tensors must be there and fit, the classifier's among them, where the file has one.
+            model: torch.nn.Module = timm.create_model(
+                self.model,
+                pretrained=True,
+                num_classes=classes,
+                pretrained_cfg_overlay={"state_dict": tensors, "num_classes": classes, "custom_load": False},
+            )
+        except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
+            raise EncoderError(f"{path}: not the weights of {self.model}: {weights.misfit(error)}") from error
+        if classes:
+            model.reset_classifier(0)  # type: ignore[operator]
+        return model.eval()
+
+
+def _classes(tensors: dict[str, torch.Tensor], classifier: str | tuple[str, ...] | None) -> int:
+    """How many classes a checkpoint's classifier tells apart; 0 where it has none."""
+    first = classifier if isinstance(classifier, str) or classifier is None else classifier[0]
+    for name in (f"{first}.bias", f"{first}.weight"):
+        if name in tensors:
+            return int(tensors[name].shape[0])
+    return 0
