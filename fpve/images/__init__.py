@@ -4,15 +4,17 @@ Whatever the bytes are, they become a picture or an `ImageError` that says why n
 that are stated in `formats` and `room`.
 """
 
-from fpve.images.decoding import DECODING, ENOUGH, Decoded, decode, from_picture, without_warnings
+from fpve.images.decoding import DECODING, ENOUGH, Decoded, decode, enough_for, from_picture, without_warnings
 from fpve.images.formats import EXTENSIONS
 from fpve.images.room import LARGE_FILE, MAX_FILE_BYTES, TOO_LARGE, turn
 from fpve.images.shapes import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, resize, thumbnail
 
 __all__ = [
     "decode",
+    "enough_for",
     "from_picture",
     "Decoded",
+    "enough_for",
     "ENOUGH",
     "DECODING",
     "without_warnings",
