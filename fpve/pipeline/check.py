@@ -89,7 +89,7 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
         name=plan.name,
         source=str(plan.config.source),
         pictures=len(plan.files),
-        bytes=plan.bytes_of(),
+        bytes=int(plan.sizes.sum()),
         columns={column.name: column.type for column in plan.own.columns},
         prefixes=tuple(prefixes.slice(0, _EXAMPLES).to_pylist()),
         distinct_prefixes=len(prefixes),

@@ -62,10 +62,10 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
     for one in plan.collections:
         content_hash = one.files["content_hash"].combine_chunks()
         if vectors is None:
-            encoded, read = encoded + len(one.files), read + one.bytes_of()
+            encoded, read = encoded + len(one.files), read + int(one.sizes.sum())
             continue
         rows = files_to_read(one, vectors)
-        read += one.bytes_of(pa.array(rows))
+        read += int(one.sizes[rows].sum())
         # Moved pictures are read, and found to be encoded.
         encoded += max(len(rows) - one.guessed_moves, 0)
         settled = settled_images(one, one.same_content(content_hash), vectors)

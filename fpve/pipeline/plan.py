@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, StoreConflict
@@ -61,10 +63,11 @@ class CollectionPlan:
         """The collection's name."""
         return self.config.name
 
-    def bytes_of(self, rows: pa.Array | None = None) -> int:
-        """Bytes of the pictures in these rows of `files`, or of all; where only reading tells, an estimate."""
-        size = self.files["size"] if rows is None else self.files["size"].take(rows)
-        return int(pc.sum(size).as_py() or 0) + int(size.null_count) * self.scan.typical_size
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) bytes of the files; where only reading tells, an estimate."""
+        sizes: NDArray[np.int64] = self.files["size"].fill_null(self.scan.typical_size).to_numpy()
+        return sizes
 
     def same_content(self, content_hash: pa.Array) -> pa.Array:
         """(n,) which files are images of the last snapshot with the content that they had, given that of now."""

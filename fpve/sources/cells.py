@@ -87,7 +87,7 @@ class _Reader:
         self._handle: BinaryIO = open(file, "rb")  # noqa: PTH123, SIM115 (a path of bytes)
         self._stamp = stamp
         stamp.check(self._handle.fileno())
-        self._parquet = pq.ParquetFile(self._handle, buffer_size=_BUFFER)
+        self._parquet = pq.ParquetFile(self._handle, buffer_size=_BUFFER, pre_buffer=False)
         self._column = column
         counts = [self._parquet.metadata.row_group(at).num_rows for at in range(self._parquet.num_row_groups)]
         self._ends = np.cumsum(counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol, overload
 
 import pyarrow as pa
+
+from fpve.images import MAX_FILE_BYTES, TOO_LARGE
 
 
 class Reading(NamedTuple):
@@ -63,6 +66,16 @@ class Inputs(Protocol):
         ...
 
 
+def check_size(size: int) -> None:
+    """Refuse to take so many bytes into memory as one picture.
+
+    Raises:
+        OSError: they are more than MAX_FILE_BYTES.
+    """
+    if size > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, TOO_LARGE)
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """Files of their own, by full paths as the operating system has them."""
@@ -74,9 +87,14 @@ class Files:
 
     def read(self, number: int) -> Reading:
         """Read the file of this number."""
-        with open(self.paths[number], "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
+        # What was a file when it was scanned may be a pipe by now, which would be waited for for ever.
+        with open(os.open(self.paths[number], os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:  # noqa: PTH123 (no path)
             status = os.fstat(handle.fileno())
-            return Reading(handle.read(), status.st_size, status.st_mtime_ns)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            check_size(status.st_size)
+            # No more than that, also of a file that grows meanwhile.
+            return Reading(handle.read(MAX_FILE_BYTES), status.st_size, status.st_mtime_ns)
 
 
 class PathsBelow(Sequence[bytes]):

@@ -286,7 +286,7 @@ def paths_in(file: Path, table: pa.Table, name: str) -> pa.Array:
     paths = pc.replace_substring(pc.utf8_trim_whitespace(paths), "\\", "/")
     dotted = pc.fill_null(pc.starts_with(paths, "./"), False)
     if pc.any(dotted).as_py():
-        paths = pc.if_else(dotted, pc.utf8_slice_codeunits(paths, 2), paths)
+        paths = pc.replace_substring_regex(paths, r"^(\./+)+", "")
     return paths
 
 
