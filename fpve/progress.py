@@ -13,6 +13,10 @@ class Stage(Protocol):
         """Say that `count` more units are done."""
         ...
 
+    def limited_by(self, part: str) -> None:
+        """Say which part of the stage the others wait for, such as `decode`."""
+        ...
+
 
 class Progress(Protocol):
     """Something that shows progress: a terminal, a log, a web page."""
@@ -24,6 +28,9 @@ class Progress(Protocol):
 
 class _SilentStage:
     def advance(self, count: int = 1) -> None:
+        """Show nothing."""
+
+    def limited_by(self, part: str) -> None:
         """Show nothing."""
 
 

@@ -36,7 +36,8 @@ class QueryEncoders:
     def encode_images(self, pictures: Sequence[Picture]) -> Floats:
         """Raw features (n, image_dim) of pictures."""
         encoder = self._open_image()
-        prepared = [encoder.prepare(_decode(picture)) for picture in pictures]
+        enough = images.enough_for(encoder.side)
+        prepared = [encoder.prepare(_decode(picture, enough)) for picture in pictures]
         step = encoder.batch_size
         parts = [encoder.encode(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)]
         return np.concatenate(parts) if parts else np.zeros((0, encoder.dim), np.float32)
@@ -170,18 +171,18 @@ def _check_fingerprint(encoder: Encoder, ref: EncoderRef) -> None:
         )
 
 
-def _decode(picture: Picture) -> Image:
-    """A query's picture, upright and in RGB."""
+def _decode(picture: Picture, enough: int) -> Image:
+    """A query's picture, upright and in RGB, reduced as a stored one would have been."""
     if isinstance(picture, bytes):
-        return images.decode(picture).image
+        return images.decode(picture, enough=enough).image
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
         try:
-            return images.decode(path.read_bytes()).image
+            return images.decode(path.read_bytes(), enough=enough).image
         except FileNotFoundError:
             raise ImageError(f"{path}: no such file") from None
         except OSError as error:
             raise ImageError(f"{path}: can't be read: {error.strerror}") from None
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from None
-    return images.from_picture(picture).image
+    return images.from_picture(picture, enough=enough).image

@@ -17,7 +17,7 @@ from samples import FAKE, draw, make_job
 import fpve
 from fpve import images
 from fpve.config import EncoderConfig, Encoders, Job, Limits, parse_job
-from fpve.encoders import sentence_transformers as st
+from fpve.encoders import hub
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import GuardError, ImageError, JobError, SourceNotFound
@@ -198,7 +198,7 @@ def test_a_dry_run_downloads_nothing(job: Job, pictures: Path, monkeypatch: pyte
     """Weights that are not here are named; with them everything would be encoded, and nobody asks the hub for them."""
     settle(pictures)
     fpve.run(job)
-    monkeypatch.setattr(st, "_from_hub", _interrupt)
+    monkeypatch.setattr(hub, "fetch_model", _interrupt)
     other = replace(job, encoders=Encoders(image=FAKE.image, text=EncoderConfig("st:nobody/nothing")))
     report = fpve.run(other, dry_run=True)
     assert (report.downloads, report.encoded, report.unchanged) == (("st:nobody/nothing",), 12, 12)
@@ -333,10 +333,10 @@ def test_quarantined_files_are_tried_again_when_asked(
     """A file that an older Pillow could not decode is left alone until `retry_quarantined`, and is an image then."""
     real = images.decode
 
-    def decode(data: bytes) -> object:
+    def decode(data: bytes, *, enough: int) -> object:
         if data == (pictures / "cat/00.png").read_bytes():
             raise ImageError("no plugin")
-        return real(data)
+        return real(data, enough=enough)
 
     settle(pictures)
     with monkeypatch.context() as patch:

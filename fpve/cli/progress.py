@@ -46,10 +46,15 @@ class BarProgress:
             task = bars.add_task(name, total=total, rate="")
 
             class _BarStage:
+                _limit = ""
+
                 def advance(self, count: int = 1) -> None:
                     bars.advance(task, count)
                     speed = bars.tasks[0].speed
                     if speed:
-                        bars.update(task, rate=f"{speed:,.0f}/s")
+                        bars.update(task, rate=f"{speed:,.0f}/s{self._limit}")
+
+                def limited_by(self, part: str) -> None:
+                    self._limit = f", limited by {part}"
 
             yield _BarStage()

@@ -61,6 +61,11 @@ class FakeImageEncoder:
         return self._batch_size
 
     @property
+    def side(self) -> int:
+        """Pixels to which a picture is brought."""
+        return SIDE
+
+    @property
     def concurrency(self) -> int:
         """How many calls of `encode` at once pay."""
         return 1
@@ -78,7 +83,8 @@ class FakeImageEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the settings."""
-        return fingerprint({"architecture": "fake-image", "seed": SEED, "dim": self._dim, "resize": self.resize})
+        settings = {"seed": SEED, "dim": self._dim, "resize": self.resize, "decoding": images.DECODING}
+        return fingerprint({"architecture": "fake-image", **settings})
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
         """Make a square (16, 16, 3) uint8 of an RGB picture."""

@@ -63,6 +63,11 @@ class ImageEncoder(Encoder, Protocol):
         """How many calls of `encode` at once pay: as many as there are cores, or two for a GPU."""
         ...
 
+    @property
+    def side(self) -> int:
+        """Pixels to which `prepare` brings a picture: one that is much larger may have been reduced before."""
+        ...
+
     def prepare(self, image: Image) -> NDArray[Any]:
         """Turn an RGB picture into the model's input, of one shape and dtype for all pictures.
 

@@ -12,6 +12,7 @@ import numpy as np
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes.machine import pick_device
+from fpve.encoders.runtimes.threads import as_many_as_are_free
 from fpve.encoders.sentence_model import NOT_THE_MODEL, SentenceModel
 from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT, first_line
@@ -102,7 +103,7 @@ class SentenceTransformerEncoder:
         # A model that takes pictures too would open a text that is the path or the address of one.
         inputs = [{"text": text} for text in texts] if len(takes) > 1 else texts
         # A fast tokenizer holds padding and truncation as its state, and fails in two threads with "Already borrowed".
-        with self._encoding:
+        with self._encoding, as_many_as_are_free():
             rows = model.encode(inputs, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True)
         return np.ascontiguousarray(rows, dtype=np.float32)
 

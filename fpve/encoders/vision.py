@@ -107,7 +107,7 @@ class VisionEncoder(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """Digest of weights, preprocessing, pooling and precision."""
-        shared: dict[str, Any] = {"resize": self.resize, "precision": self.precision}
+        shared: dict[str, Any] = {"decoding": images.DECODING, "resize": self.resize, "precision": self.precision}
         if self.precision == "int8":
             shared["quantisation"] = QUANTISATION
         return fingerprint({**self.settings(), **shared}, self.weights_file())

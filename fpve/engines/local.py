@@ -1,148 +1,214 @@
-"""The engine that runs in this process: files are decoded by threads while the model encodes."""
+"""The engine that runs in this process: reading, decoding, encoding and writing overlap, each input in its order.
+
+On a CPU one pool of as many threads as there are cores both decodes and encodes, each batch in one thread: there is
+always something to do, and no thread waits for another. For a GPU the encoding threads are additional ones.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpve import images
-from fpve.engines.shards import ShardBuilder, Thumbnail
+from fpve.encoders.runtimes.machine import cores
+from fpve.engines.meter import Meter
+from fpve.engines.ordered import in_order
+from fpve.engines.shards import SHARD_ROWS, ShardBuilder, Thumbnail
 from fpve.engines.work import Encoded, Models, Outcome, Target, Work
+from fpve.engines.writing import Row, ShardWriter
 from fpve.errors import ImageError
+from fpve.fusion import Floats
 from fpve.progress import Progress, Stage
 
-# Batches that are decoded ahead of the model: enough to ride out a few slow files, little enough to hold in memory.
-_BATCHES_AHEAD = 4
+# Slow disks answer several questions at once sooner than one after the other.
+_READERS = 4
+_FILES_AHEAD = 32
+# Of files that are read or decoded at the moment; one that is larger than that is under way alone.
+_BYTES_AHEAD = 64 * 10**6
+# Pictures that are decoded ahead of the model, beside those at work: enough to ride out a few slow files.
+_PICTURES_AHEAD = 32
 
 
-class _Loaded(NamedTuple):
-    """A file that was read; `pixels` and `thumbnail` only if it is to be encoded."""
+class _Read(NamedTuple):
+    """An input that was read; `data` is empty if it is not to be decoded."""
 
+    number: int
+    outcome: Outcome
+    data: bytes
+
+
+class _Decoded(NamedTuple):
+    """An input that was decoded; `pixels` and `thumbnail` only if it is to be encoded."""
+
+    number: int
     outcome: Outcome
     pixels: NDArray[Any] | None = None
     thumbnail: Thumbnail | None = None
 
 
 class _Waiting(NamedTuple):
-    """A decoded picture on its way into a batch; `number` is that of its file."""
+    """A decoded picture on its way into a batch; `number` is that of its input."""
 
     number: int
     content_hash: str
     pixels: NDArray[Any]
     thumbnail: Thumbnail
-    prefix: str | None
 
 
 class LocalEngine:
     """Encodes in this process."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or cores()
 
     def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
-        """Encode files, leaving shards in `pending/`."""
-        builder = ShardBuilder(target, models.text)
-        outcomes: list[Outcome] = []
-        batch: list[_Waiting] = []
-        pictures = 0
-        with (
-            progress.stage("encode", len(work.inputs)) as stage,
-            images.without_warnings(),
-            closing(self._load(work, models)) as files,
-        ):
-            for number, loaded in enumerate(files):
-                outcomes.append(loaded.outcome)
-                if loaded.pixels is None or loaded.thumbnail is None or loaded.outcome.content_hash is None:
-                    stage.advance()
-                    continue
-                content_hash = loaded.outcome.content_hash
-                batch.append(_Waiting(number, content_hash, loaded.pixels, loaded.thumbnail, work.prefixes[number]))
-                if len(batch) >= models.image.batch_size:
-                    pictures += _encode_batch(batch, models, builder, stage, outcomes)
-            pictures += _encode_batch(batch, models, builder, stage, outcomes)
-            builder.finish()
-        return Encoded(_settle(outcomes), pictures)
+        """Encode inputs, leaving shards in `pending/`."""
+        with progress.stage("encode", len(work.inputs)) as stage, images.without_warnings():
+            chain = _Chain(work, models, self._threads)
+            try:
+                return chain.run(target, stage)
+            finally:
+                chain.close()
 
-    def _load(self, work: Work, models: Models) -> Generator[_Loaded]:
-        """Read and decode files in their order, a few batches ahead."""
-        loader = _Loader(work, models)
-        ahead = self._threads + _BATCHES_AHEAD * models.image.batch_size
-        running: deque[Future[_Loaded]] = deque()
-        # No context: leaving it would wait for threads that a slow disk holds, and Ctrl-C with it.
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fpve-decode")
-        try:
-            for number in range(len(work.inputs)):
-                running.append(pool.submit(loader.load, number))
-                if len(running) >= ahead:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
+
+class _Chain:
+    """One run of the stages."""
+
+    def __init__(self, work: Work, models: Models, threads: int) -> None:
+        self._work = work
+        self._model = models.image
+        self._text = models.text
+        self._threads = threads
+        self._outcomes: list[Outcome] = []
+        self._claimed: set[str] = set()
+        # No contexts: leaving one would wait for threads that a slow disk holds, and Ctrl-C with it.
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fpve-read")
+        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="fpve-work")
+        self._pools = [self._readers, self._workers]
+        self._meter = Meter(readers=_READERS, workers=threads)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def run(self, target: Target, stage: Stage) -> Encoded:
+        """Read, decode, encode and write everything."""
+        pictures = 0
+        builder = ShardBuilder(target, self._text)
+        with (
+            ShardWriter(builder, self._meter, waiting=SHARD_ROWS) as writer,
+            closing(self._read()) as read,
+            closing(self._decode(read)) as decoded,
+            closing(self._encode(self._batches(decoded, stage))) as encoded,
+        ):
+            for batch, features in encoded:
+                writer.put(self._rows(batch, features))
+                pictures += len(batch)
+                stage.advance(len(batch))
+                stage.limited_by(self._meter.limit)
+        return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, self._meter.limit if pictures else None)
 
-class _Loader:
-    """Reads files, and decodes each content once."""
+    def _read(self) -> Generator[_Read]:
+        sizes = self._work.sizes
 
-    def __init__(self, work: Work, models: Models) -> None:
-        self._inputs = work.inputs
-        self._known = work.known
-        self._prepare = models.image.prepare
-        self._claimed: set[str] = set()
-        self._lock = Lock()
+        def submit(number: int) -> Future[_Read]:
+            return self._readers.submit(self._read_one, number)
 
-    def load(self, number: int) -> _Loaded:
-        try:
-            data, size, mtime_ns = self._inputs.read(number)
-        except OSError as error:
-            return _Loaded(Outcome(None, -1, -1, f"can't be read: {error.strerror}"))
-        content_hash = hashlib.sha256(data).hexdigest()
-        outcome = Outcome(content_hash, size, mtime_ns)
-        if not self._claim(content_hash):
-            return _Loaded(outcome)
-        try:
-            decoded = images.decode(data)
-            thumbnail = Thumbnail(decoded.width, decoded.height, images.thumbnail(decoded.image))
-            return _Loaded(outcome, self._prepare(decoded.image), thumbnail)
-        except ImageError as error:
-            return _Loaded(Outcome(content_hash, size, mtime_ns, str(error)))
+        numbers = range(len(self._work.inputs))
+        return in_order(
+            submit, numbers, ahead=_FILES_AHEAD, cost=lambda number: int(sizes[number]), budget=_BYTES_AHEAD
+        )
 
-    def _claim(self, content_hash: str) -> bool:
-        """Whether this thread is the first that met this content, and the store does not have it."""
-        with self._lock:
-            if content_hash in self._known or content_hash in self._claimed:
-                return False
-            self._claimed.add(content_hash)
-            return True
+    def _read_one(self, number: int) -> _Read:
+        with self._meter.busy("read"):
+            try:
+                data, size, mtime_ns = self._work.inputs.read(number)
+            except OSError as error:
+                return _Read(number, Outcome(None, -1, -1, f"can't be read: {error.strerror}"), b"")
+            return _Read(number, Outcome(hashlib.sha256(data).hexdigest(), size, mtime_ns), data)
 
+    def _decode(self, read: Iterable[_Read]) -> Generator[_Decoded]:
+        ahead = 2 * self._threads + _PICTURES_AHEAD
+        return in_order(self._decode_if_new, read, ahead=ahead, cost=lambda one: len(one.data), budget=_BYTES_AHEAD)
 
-def _encode_batch(
-    batch: list[_Waiting], models: Models, builder: ShardBuilder, stage: Stage, outcomes: list[Outcome]
-) -> int:
-    """Encode a batch, empty it, and return its length; a picture that the model makes nothing of gets its reason."""
-    if not batch:
-        return 0
-    features = models.image.encode(np.stack([one.pixels for one in batch]))
-    for one, feature in zip(batch, features, strict=True):
-        if np.isfinite(feature).all() and feature.any():
-            builder.add(one.content_hash, feature, one.prefix, one.thumbnail)
-        else:
-            reason = "the model's features are not finite" if feature.any() else "the model's features are all zero"
-            outcomes[one.number] = replace(outcomes[one.number], reason=reason)
-    count = len(batch)
-    stage.advance(count)
-    batch.clear()
-    return count
+    def _decode_if_new(self, one: _Read) -> Future[_Decoded]:
+        """Decode a content that is met for the first time: inputs come in their order, so it is always the same one."""
+        name = one.outcome.content_hash
+        if name is None or name in self._work.known or name in self._claimed:
+            done: Future[_Decoded] = Future()
+            done.set_result(_Decoded(one.number, one.outcome))
+            return done
+        self._claimed.add(name)
+        return self._workers.submit(self._decode_one, one)
+
+    def _decode_one(self, one: _Read) -> _Decoded:
+        with self._meter.busy("decode"):
+            try:
+                decoded = images.decode(one.data, enough=images.enough_for(self._model.side))
+                thumbnail = Thumbnail(decoded.width, decoded.height, images.thumbnail(decoded.image))
+                return _Decoded(one.number, one.outcome, self._model.prepare(decoded.image), thumbnail)
+            except ImageError as error:
+                return _Decoded(one.number, replace(one.outcome, reason=str(error)))
+
+    def _batches(self, decoded: Iterable[_Decoded], stage: Stage) -> Iterator[list[_Waiting]]:
+        """Fill batches across files, and keep what became of each."""
+        batch: list[_Waiting] = []
+        for one in decoded:
+            self._outcomes.append(one.outcome)
+            if one.pixels is None or one.thumbnail is None or one.outcome.content_hash is None:
+                stage.advance()
+                continue
+            batch.append(_Waiting(one.number, one.outcome.content_hash, one.pixels, one.thumbnail))
+            # Asked now, because it loads the model: pictures are decoded meanwhile.
+            if len(batch) >= self._model.batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _encode(self, batches: Iterator[list[_Waiting]]) -> Generator[tuple[list[_Waiting], Floats]]:
+        first = next(batches, None)
+        if first is None:
+            return
+        calls = self._model.concurrency
+        pool = self._workers
+        if calls < self._threads:
+            pool = ThreadPoolExecutor(calls, thread_name_prefix="fpve-encode")
+            self._pools.append(pool)
+            self._meter.encodes_apart(calls)
+
+        def submit(batch: list[_Waiting]) -> Future[tuple[list[_Waiting], Floats]]:
+            return pool.submit(self._encode_one, batch)
+
+        def every() -> Iterator[list[_Waiting]]:
+            yield first
+            yield from batches
+
+        yield from in_order(submit, every(), ahead=calls + 1)
+
+    def _encode_one(self, batch: list[_Waiting]) -> tuple[list[_Waiting], Floats]:
+        pixels = np.stack([one.pixels for one in batch])
+        with self._meter.busy("encode"):
+            return batch, self._model.encode(pixels)
+
+    def _rows(self, batch: list[_Waiting], features: Floats) -> list[Row]:
+        """What is written of a batch; a picture that the model makes nothing of gets its reason."""
+        rows = []
+        for one, feature in zip(batch, features, strict=True):
+            if np.isfinite(feature).all() and feature.any():
+                rows.append(Row(one.content_hash, feature, self._work.prefixes[one.number], one.thumbnail))
+            else:
+                reason = "the model's features are not finite" if feature.any() else "the model's features are all zero"
+                self._outcomes[one.number] = replace(self._outcomes[one.number], reason=reason)
+        return rows
 
 
 def _settle(outcomes: list[Outcome]) -> list[Outcome]:

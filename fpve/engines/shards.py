@@ -20,6 +20,8 @@ from fpve.store.segments import rows_table
 SHARD_ROWS = 4_096
 # Embeddings kept from one shard to the next: prefixes that repeat do so across shards too. 15 MB at 384 dimensions.
 _CACHED_TEXTS = 10_000
+# Whoever interrupts a run waits for no more texts than these: half a second.
+_TEXTS_AT_ONCE = 512
 
 
 class Thumbnail(NamedTuple):
@@ -42,12 +44,18 @@ class ShardBuilder:
     _prefixes: list[str | None] = field(default_factory=list)
     _thumbnails: list[dict[str, object]] = field(default_factory=list)
     _embeddings: dict[str, Floats] = field(default_factory=dict)
+    # Texts among the prefixes that have yet to be embedded, each once.
+    _new: dict[str, None] = field(default_factory=dict)
 
     def add(self, content_hash: str, feature: Floats, prefix: str | None, thumbnail: Thumbnail | None = None) -> None:
         """Add the feature (image_dim,) of a picture, with a prefix text or None."""
         self._hashes.append(content_hash)
         self._features.append(feature)
         self._prefixes.append(prefix)
+        if prefix is not None and prefix not in self._embeddings:
+            self._new[prefix] = None
+            if len(self._new) >= _TEXTS_AT_ONCE:
+                self._embed()
         if thumbnail is not None:
             self._thumbnails.append({"content_hash": content_hash, **thumbnail._asdict()})
         if len(self._hashes) >= SHARD_ROWS:
@@ -57,7 +65,8 @@ class ShardBuilder:
         """Write what has been added since the last shard."""
         if not self._hashes:
             return None
-        fused = self.target.fusion.fuse(np.stack(self._features), self._embed())
+        self._embed()
+        fused = self.target.fusion.fuse(np.stack(self._features), self._embedded())
         ids = [None if text is None else prefix_id(text) for text in self._prefixes]
         rows = rows_table(list(self._hashes), ids, fused)
         thumbnails = pa.Table.from_pylist(self._thumbnails, schema=tables.SCHEMAS[tables.THUMBNAILS])
@@ -65,19 +74,23 @@ class ShardBuilder:
         self.rows += len(self._hashes)
         for collected in (self._hashes, self._features, self._prefixes, self._thumbnails):
             collected.clear()
+        if len(self._embeddings) > _CACHED_TEXTS:
+            self._embeddings.clear()
         return shard
 
-    def _embed(self) -> Floats | None:
-        """Prefix embeddings (n, prefix_dim) of the collected rows; zero where there is no prefix."""
-        new = [text for text in dict.fromkeys(self._prefixes) if text is not None and text not in self._embeddings]
-        if new and self.text is None:
+    def _embed(self) -> None:
+        """Embed the texts that are new."""
+        if not self._new:
+            return
+        if self.text is None:
             raise ValueError("expected no prefixes in a store without a text encoder")
-        if len(self._embeddings) + len(new) > _CACHED_TEXTS:
-            new = [text for text in dict.fromkeys(self._prefixes) if text is not None]
-            self._embeddings.clear()
-        if new and self.text is not None:
-            self._embeddings.update(zip(new, self.text.encode(new), strict=True))
-        if not self._embeddings:
+        texts = list(self._new)
+        self._embeddings.update(zip(texts, self.text.encode(texts), strict=True))
+        self._new.clear()
+
+    def _embedded(self) -> Floats | None:
+        """Prefix embeddings (n, prefix_dim) of the collected rows; zero where there is no prefix."""
+        if all(text is None for text in self._prefixes):
             return None
         missing = np.zeros(self.target.fusion.prefix_dim, np.float32)
         return np.stack([missing if text is None else self._embeddings[text] for text in self._prefixes])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fpve.encoders import ImageEncoder, TextEncoder
 from fpve.fusion import Fusion
@@ -37,11 +40,13 @@ class Work:
 
     Attributes:
         inputs: where the bytes of each picture are read.
+        sizes: (n,) how many bytes each had when it was scanned.
         prefixes: the prefix text of each, or None.
         known: content hashes whose features are in the store: such inputs are hashed, not encoded.
     """
 
     inputs: Inputs
+    sizes: NDArray[np.int64]
     prefixes: list[str | None]
     known: AbstractSet[str]
 
@@ -64,10 +69,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What became of all files, in their order, and how many pictures went through the vision model."""
+    """What became of all inputs.
+
+    Attributes:
+        outcomes: of each, in their order.
+        pictures: how many went through the vision model.
+        busy: thread seconds of each stage, such as `decode`.
+        limited_by: the stage that the others waited for; None if nothing was encoded.
+    """
 
     outcomes: list[Outcome]
     pictures: int
+    busy: dict[str, float] = field(default_factory=dict)
+    limited_by: str | None = None
 
 
 class Engine(Protocol):

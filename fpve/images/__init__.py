@@ -14,7 +14,6 @@ __all__ = [
     "enough_for",
     "from_picture",
     "Decoded",
-    "enough_for",
     "ENOUGH",
     "DECODING",
     "without_warnings",

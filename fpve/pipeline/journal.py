@@ -221,6 +221,7 @@ class _LoggedStage:
         self._events = events
         self._name, self._total = name, total
         self._every = every
+        self._limit: str | None = None
         self._done = 0
         self._start = self._last = time.monotonic()
 
@@ -232,4 +233,16 @@ class _LoggedStage:
         if now - self._last >= self._every:
             self._last = now
             per_second = round(self._done / (now - self._start), 1)
-            self._events.send("progress", stage=self._name, done=self._done, total=self._total, per_second=per_second)
+            self._events.send(
+                "progress",
+                stage=self._name,
+                done=self._done,
+                total=self._total,
+                per_second=per_second,
+                limited_by=self._limit,
+            )
+
+    def limited_by(self, part: str) -> None:
+        """Pass it on, and keep it for the next event."""
+        self._inner.limited_by(part)
+        self._limit = part

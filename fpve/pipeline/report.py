@@ -43,6 +43,8 @@ class RunReport:
         language_model_requests: 0, for no rule has a language model write texts yet.
         seconds: wall time of the stages `plan`, `wait` (for another writer), `encode`, `fuse`, `commit`, `compact`, and
             `total`.
+        busy: thread seconds of the stages within `encode`, which overlap: `read`, `decode`, `encode` and `write`.
+        limited_by: which of them the others waited for; None if nothing was encoded.
         images_per_second: encoded over the encoding stage's wall time; None if nothing was encoded.
         snapshot: the newest snapshot after the run; None if there is none.
         published: whether this run made it.
@@ -78,6 +80,8 @@ class RunReport:
     downloads: tuple[str, ...] = ()
     language_model_requests: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
+    limited_by: str | None = None
     images_per_second: float | None = None
     snapshot: int | None = None
     published: bool = False

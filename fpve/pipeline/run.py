@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -244,7 +245,7 @@ class _Runner:
         """What the manifest will say of encoders and fusion, and what the engine needs of that."""
         models, fusion = self.models, self.job.fusion
         recipe = recipe_for(self.job, models)
-        known = {one.fingerprint: one.dim for one in base.manifest.encoders.values()} if base else {}
+        known = {one.fingerprint: one for one in base.manifest.encoders.values()} if base else {}
         encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
         if models.text is not None:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
@@ -267,17 +268,25 @@ class _Runner:
         reads = [files_to_read(one, vectors) for one in plan.collections]
         inputs: list[Inputs] = []
         prefixes: list[str | None] = []
+        sizes = []
         for one, rows in zip(plan.collections, reads, strict=True):
             inputs.append(one.scan.inputs(one.files["number"].take(pa.array(rows)).to_numpy()))
+            sizes.append(one.sizes[rows])
             prefixes += one.own.prefix.take(pa.array(rows)).to_pylist()
         outcomes: list[Outcome] = []
         if prefixes:
-            work = Work(Joined(inputs), prefixes, vectors.encoded_hashes())
+            work = Work(Joined(inputs), np.concatenate(sizes), prefixes, vectors.encoded_hashes())
             encoded = self.engine.encode(work, self.models, target, self.progress)
             outcomes = encoded.outcomes
             vectors.changed()
             read = sum(max(one.size, 0) for one in outcomes)
-            self.report = replace(self.report, encoded=encoded.pictures, bytes_to_read=read)
+            self.report = replace(
+                self.report,
+                encoded=encoded.pictures,
+                bytes_to_read=read,
+                busy={stage: round(seconds, 3) for stage, seconds in encoded.busy.items()},
+                limited_by=encoded.limited_by,
+            )
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):
             mine, outcomes = outcomes[: len(rows)], outcomes[len(rows) :]
@@ -332,15 +341,18 @@ def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
     return vectors.locate(named["content_hash"], named["prefix_id"])
 
 
-def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, int]) -> EncoderRef:
-    """What a manifest says of an encoder; the dimension is taken from the last one where it can, to load no model."""
+def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, EncoderRef]) -> EncoderRef:
+    """What a manifest says of an encoder; dimension and space are the last one's where they can, to load no model."""
     settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in _SETTINGS}
     fingerprint = encoder.fingerprint
-    return EncoderRef(settings, fingerprint, known.get(fingerprint) or encoder.dim)
+    last = known.get(fingerprint)
+    # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
+    space = (last and last.space) or encoder.space
+    return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
 
 
 # What decides the vectors; batch size and device are the machine's business.
-_SETTINGS = ("name", "weights", "resize", "pooling")
+_SETTINGS = ("name", "weights", "resize", "pooling", "precision")
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fpve.encoders.runtimes.machine import cores
+from fpve.encoders.runtimes.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +58,7 @@ class EagerRuntime:
         pixels = torch.from_numpy(np.require(batch, np.uint8, ["C", "W"]))
         with torch.inference_mode():
             if self._on_cpu:
-                with _one_thread():
+                with one_thread():
                     return self._features(pixels)
             if self._device.type != "cuda":
                 return self._features(pixels.to(self._device))
@@ -81,27 +80,3 @@ class EagerRuntime:
             self._local.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream: torch.cuda.Stream = self._local.stream
         return stream
-
-
-_callers_lock = threading.Lock()
-_callers = 0
-_threads_before = 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread; when the last of several callers leaves, it is as it was."""
-    import torch
-
-    global _callers, _threads_before
-    with _callers_lock:
-        if _callers == 0:
-            _threads_before = torch.get_num_threads()
-        _callers += 1
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _callers_lock:
-            _callers -= 1
-            torch.set_num_threads(_threads_before if _callers == 0 else 1)
