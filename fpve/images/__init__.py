@@ -6,7 +6,7 @@ that are stated in `formats` and `room`.
 
 from fpve.images.decoding import DECODING, ENOUGH, Decoded, decode, enough_for, from_picture, without_warnings
 from fpve.images.formats import EXTENSIONS
-from fpve.images.room import LARGE_FILE, MAX_FILE_BYTES, TOO_LARGE, turn
+from fpve.images.room import MAX_FILE_BYTES, TOO_LARGE
 from fpve.images.shapes import THUMBNAIL_QUALITY, THUMBNAIL_SIDE, resize, thumbnail
 
 __all__ = [
@@ -24,6 +24,4 @@ __all__ = [
     "EXTENSIONS",
     "MAX_FILE_BYTES",
     "TOO_LARGE",
-    "LARGE_FILE",
-    "turn",
 ]

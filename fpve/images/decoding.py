@@ -20,8 +20,8 @@ from fpve.images.shapes import EXTENT, Box
 # Version of the rules by which bytes become a model's square. Other pixels are other features: it is a part of what
 # the fingerprints of encoders cover.
 DECODING = 2
-# More than twice the side of a thumbnail, and 20/7 of that of most models. On photographs of 1 to 24 megapixels features
-# of EfficientNet-Lite0 have a mean cosine of .9998 to those of the whole picture, and .9989 at the least, which is what
+# More than twice the side of a thumbnail, and 20/7 of that of most models. On photographs of 1 to 24 megapixels
+# features of EfficientNet-Lite0 have a mean cosine of .9998 to those of the whole picture, and .9989 at the least, which is what
 # saving it as JPEG once more does. With 448 that is .9978; with 1,024 decoding takes up to 1.7 times as long.
 ENOUGH = 640
 _MODEL_SIDE = 224

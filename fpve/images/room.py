@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Condition, Lock, RLock
+from contextlib import contextmanager
+from threading import Condition, Lock
 
 from fpve.errors import ImageError
 
@@ -13,11 +13,6 @@ MEMORY = 512 * 10**6
 # The whole of a file is in memory while it is decoded. 100 megapixels that are not compressed at all are 300 MB.
 MAX_FILE_BYTES = 320 * 10**6
 TOO_LARGE = f"more than {MAX_FILE_BYTES // 10**6} MB, which is more than is read of a picture"
-# Files of more than this are read and decoded one at a time; few photographs are.
-LARGE_FILE = 32 * 10**6
-
-# A process has one memory, whatever engines, queries and threads it has.
-_TURN = RLock()
 
 
 class Room:
@@ -53,9 +48,5 @@ class Room:
                 self._changed.notify_all()
 
 
+# A process has one memory, whatever engines, queries and threads it has.
 ROOM = Room(MEMORY)
-
-
-def turn(size: int) -> AbstractContextManager[object]:
-    """Hold while a file of so many bytes is read and decoded: of those above LARGE_FILE there is one at a time."""
-    return _TURN if size > LARGE_FILE else nullcontext()
