@@ -96,12 +96,22 @@ def damage_of(index: pa.Table) -> str | None:
 
 
 def with_lost(index: pa.Table, before: pa.Table) -> pa.Table:
-    """The index of a damaged archive, with the members that it had when it was whole at the offset LOST."""
-    known = set(index[NAME].to_pylist())
-    gone = before.filter(pa.array([name not in known for name in before[NAME].to_pylist()], pa.bool_()))
+    """The index of a damaged archive, with what it had when it was whole: members that are lost have the offset LOST.
+
+    Of those that lie where they lay sidecars say what they said: these may be lost too.
+    """
+    now, then = ({name: place for name, *place in _places(one)} for one in (index, before))
+    same = [now.get(name) == place for name, place in then.items()]
+    gone = before.filter(pa.array([name not in now for name in then], pa.bool_()))
     at = gone.schema.get_field_index(OFFSET)
     gone = gone.set_column(at, gone.schema.field(at), pa.repeat(LOST, len(gone)).cast(pa.int64()))
-    return join_indexes([index, gone]).replace_schema_metadata(index.schema.metadata)
+    other = index.filter(pa.array([then.get(name) != place for name, place in now.items()], pa.bool_()))
+    joined = join_indexes([other, before.filter(pa.array(same, pa.bool_())), gone])
+    return joined.replace_schema_metadata(index.schema.metadata)
+
+
+def _places(index: pa.Table) -> Iterator[tuple[bytes, int, int]]:
+    return zip(*(index[name].to_pylist() for name in (NAME, OFFSET, SIZE)), strict=True)
 
 
 def join_indexes(indexes: list[pa.Table]) -> pa.Table:
@@ -161,8 +171,10 @@ def _headers(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _rest(file: BinaryIO, offset: int) -> str | None:
-    """What is wrong at the place where the headers end: there are zeros, or nothing."""
+    """What is wrong at the place where the headers end, and zeros are to be."""
     block = os.pread(file.fileno(), _BLOCK, offset)
+    if not block:
+        return f"it is cut off at byte {offset:,}, between two members: it has no end mark"
     return f"it is damaged at byte {offset:,}: no header there" if any(block) else None
 
 
