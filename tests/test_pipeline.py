@@ -218,7 +218,7 @@ def test_an_unreadable_picture_is_not_deleted(job: Job, pictures: Path, monkeypa
     fpve.run(job)
     before = fpve.open(job.store).images.to_pylist()
     draw(pictures / "cat/00.png", 99)
-    real = open
+    real = os.open
 
     def fails(path: object, *options: object, **named: object) -> object:
         if isinstance(path, bytes) and path.endswith(b"cat/00.png"):
@@ -226,7 +226,7 @@ def test_an_unreadable_picture_is_not_deleted(job: Job, pictures: Path, monkeypa
         return real(path, *options, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", fails)
+        patch.setattr("os.open", fails)
         report = fpve.run(job)
     assert (report.quarantined, report.removed) == (1, 0)
     assert fpve.open(job.store).images.to_pylist() == before
