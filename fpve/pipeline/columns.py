@@ -155,9 +155,7 @@ def _identified(
     """The files under the ids that the job gives them, sorted by these, and their rows in the metadata."""
     if given.id is None:
         return files, at
-    names = [name for name in given.id.fields if name in metadata.columns.column_names]
-    columns, written = (_take(table.select(names), at) for table in (metadata.columns, metadata.texts))
-    ids = image_ids(config, given.id, columns, written, files, rows=rows)
+    ids = image_ids(config, given.id, metadata, at, files, rows=rows)
     order = pc.sort_indices(ids)
     return files.set_column(0, files.schema.field(0), ids).take(order), at.take(order)
 

@@ -9,6 +9,7 @@ from fpve.config import CollectionConfig
 from fpve.errors import JobError, MetadataError, PrefixError, nearest
 from fpve.pipeline.fields import ROW, built_in
 from fpve.prefixes import BUILT_IN_FIELDS, Template
+from fpve.sources.metadata import Metadata
 from fpve.sources.names import normalised
 
 # Ids are paths of addresses, and of the rows of other tables: no empty part, no dots alone, nothing that can't be seen.
@@ -33,15 +34,15 @@ def parse_id(config: CollectionConfig) -> Template | None:
 
 
 def image_ids(
-    config: CollectionConfig, template: Template, columns: pa.Table, written: pa.Table, files: pa.Table, *, rows: bool
+    config: CollectionConfig, template: Template, metadata: Metadata, at: pa.Array, files: pa.Table, *, rows: bool
 ) -> pa.Array:
     """The image_ids (n,) of files.
 
     Args:
         config: the collection.
         template: of its ids.
-        columns: (n rows) the metadata.
-        written: (n rows) the same as its file has it, so that 007 stays what it is.
+        metadata: of the images.
+        at: (n,) in which of its rows each file's is, null where there is none.
         files: (n rows) the files.
         rows: whether they are those of a table.
 
@@ -49,13 +50,13 @@ def image_ids(
         JobError: there is no such column.
         MetadataError: two images would have the same id, or one would have none.
     """
-    known = [*columns.column_names, *BUILT_IN_FIELDS, *([ROW] if rows else [])]
+    known = [*metadata.columns.column_names, *BUILT_IN_FIELDS, *([ROW] if rows else [])]
     values = files.select([])
     for name in template.fields:
-        if name in columns.column_names:
-            column = _plain(columns[name])
-            exact = pa.types.is_string(column.type) or name in template.formatted
-            values = values.append_column(name, column if exact else _plain(written[name]))
+        if name in metadata.columns.column_names:
+            # As it is written, so that 007 stays what it is.
+            column = metadata.columns[name] if name in template.formatted else metadata.texts[name]
+            values = values.append_column(name, _plain(column).combine_chunks().take(at))
         elif name in known:
             values = values.append_column(name, built_in(name, config.name, files))
         else:
