@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
 from fpve.config import EncoderConfig
+from fpve.encoders.conformance import check_encoder
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
 from fpve.encoders.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
@@ -21,7 +22,15 @@ from fpve.encoders.torchvision import TorchvisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT
 from fpve.errors import EncoderError, EncoderNotFound, nearest
 
-__all__ = ["Encoder", "Floats", "ImageEncoder", "TextEncoder", "open_image_encoder", "open_text_encoder"]
+__all__ = [
+    "Encoder",
+    "Floats",
+    "ImageEncoder",
+    "TextEncoder",
+    "check_encoder",
+    "open_image_encoder",
+    "open_text_encoder",
+]
 
 E = TypeVar("E", covariant=True)
 

@@ -83,6 +83,7 @@ class SentenceModel:
                     f"encoder {self._encoder!r}: {directory} can't be loaded by sentence-transformers: "
                     f"{first_line(error)}; {self._offline}"
                 ) from error
+        _pad_as_trained(model[0])
         # Models are also published in half precision, which is slow on a CPU and differs between devices.
         return model.eval().float()
 
@@ -106,6 +107,15 @@ def _cache() -> str | None:
 def _looks_like_path(source: str) -> bool:
     # A name on the hub is NAME or OWNER/NAME.
     return not source or source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).is_file()
+
+
+def _pad_as_trained(module: Any) -> None:
+    """Have SigLIP's texts padded to its full length: it looks at the last place, whatever is there."""
+    config = getattr(module, "config", None)
+    if config is not None and str(getattr(config, "model_type", "")).startswith("siglip"):
+        padding = {"padding": "max_length", "max_length": config.text_config.max_position_embeddings}
+        said = getattr(module, "processing_kwargs", None) or {}
+        module.processing_kwargs = {**said, "text": {**padding, **said.get("text", {})}}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from PIL import Image
 
 # The smallest of torchvision's networks: 1.2 million weights.
@@ -56,6 +57,37 @@ def vision_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.save(first, files["a.pth"])
     save_file(second, files["b.safetensors"])
     return {"tensors": files["a.safetensors"], "pickled": files["a.pth"], "other": files["b.safetensors"]}
+
+
+@pytest.fixture(scope="session")
+def timm_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of random weights of tiny_models.TIMM_MODEL: `first` and `other` of ten classes."""
+    folder = tmp_path_factory.mktemp("timm")
+    return {
+        name: tiny_models.write_timm(folder / f"{name}.safetensors", tiny_models.TIMM_MODEL, seed)
+        for seed, name in enumerate(("first", "other"))
+    }
+
+
+@pytest.fixture(scope="session")
+def picture_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of models that take pictures and texts; `other_clip` differs from `clip` in its weights only."""
+    folder = tmp_path_factory.mktemp("pictures")
+    return {
+        "clip": tiny_models.write_clip(folder / "clip", 0),
+        "other_clip": tiny_models.write_clip(folder / "other_clip", 1),
+        "siglip": tiny_models.write_siglip(folder / "siglip", 0),
+        "open_clip": tiny_models.write_open_clip(folder / "open_clip", 0),
+        "other_open_clip": tiny_models.write_open_clip(folder / "other_open_clip", 1),
+    }
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the file that docs/encoders.md tells its reader to copy, and weights for it."""
+    folder = tiny_models.write_template(tmp_path_factory.mktemp("template"))
+    np.save(folder / "weights.npy", np.random.default_rng(1).standard_normal((192, 95)))
+    return folder
 
 
 @pytest.fixture(scope="session")

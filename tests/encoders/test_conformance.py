@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_models import CLIP_DIM, TIMM_MODEL
 
 from fpve.config import EncoderConfig
-from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.encoders import check_encoder, open_image_encoder, open_text_encoder
 
 TEXTS = [
     "a photo of a cat",
@@ -47,21 +48,36 @@ class Case:
     telling: list[dict[str, Any]] = field(default_factory=list)
 
 
-@pytest.fixture(params=["efficientnet-lite0", "torchvision", "fake-image", "minilm", "st", "fake-text"])
+PICTURES = [
+    *("efficientnet-lite0", "torchvision", "timm", "st-clip", "st-siglip", "open_clip", "python-image", "fake-image"),
+]
+WORDS = ["minilm", "st", "st-clip-text", "st-siglip-text", "open_clip-text", "python-text", "fake-text"]
+
+
+@pytest.fixture(autouse=True)
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no runtimes: that a network can be converted is the harder question, and the vectors are the same."""
+    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+
+
+@pytest.fixture(params=[*PICTURES, *WORDS])
 def case(
     request: pytest.FixtureRequest,
     tiny_vision: str,
     photographs: list[Image.Image],
     vision_weights: dict[str, Path],
+    timm_weights: dict[str, Path],
+    picture_models: dict[str, Path],
     text_models: dict[str, Path],
+    template: Path,
 ) -> Case:
     """One encoder of each family."""
 
     def image(name: str, **options: Any) -> Callable[..., Any]:
         return lambda **more: open_image_encoder(EncoderConfig(**{"name": name, **options, **more}))
 
-    def text(name: str) -> Callable[..., Any]:
-        return lambda **more: open_text_encoder(EncoderConfig(**{"name": name, **more}))
+    def text(name: str, **options: Any) -> Callable[..., Any]:
+        return lambda **more: open_text_encoder(EncoderConfig(**{"name": name, **options, **more}))
 
     def prepared(encoder: Any) -> Any:
         return np.stack([encoder.prepare(picture) for picture in photographs])
@@ -74,7 +90,33 @@ def case(
     tiny = image(f"torchvision:{tiny_vision}", weights=vision_weights["tensors"])
     other_weights = {"weights": vision_weights["other"]}
     st = f"st:{text_models['first']}"
+    clip, siglip, open_clip = (
+        f"{family}:{picture_models[name]}"
+        for family, name in (("st", "clip"), ("st", "siglip"), ("open_clip", "open_clip"))
+    )
+    other_clip, other_open_clip = f"st:{picture_models['other_clip']}", f"open_clip:{picture_models['other_open_clip']}"
+    pictures, words = "python:our_encoders:Pictures", "python:our_encoders:Texts"
+    squash = {"resize": "squash"}
     cases = {
+        "timm": lambda: Case(
+            image(f"timm:{TIMM_MODEL}", weights=timm_weights["first"]),
+            prepared,
+            64,
+            [batch, cpu, squash],
+            [*resize, {"pooling": "gem"}, {"pooling": "mean"}, {"weights": timm_weights["other"]}],
+        ),
+        "st-clip": lambda: Case(image(clip), prepared, CLIP_DIM, [batch, cpu, squash], [*resize, {"name": other_clip}]),
+        "st-siglip": lambda: Case(image(siglip), prepared, CLIP_DIM, [batch, cpu, squash], [*resize, {"name": clip}]),
+        "open_clip": lambda: Case(
+            image(open_clip), prepared, CLIP_DIM, [batch, cpu, squash], [*resize, {"name": other_open_clip}]
+        ),
+        "python-image": lambda: Case(
+            image(pictures, path=template), prepared, 96, [batch], [{"weights": template / "weights.npy"}]
+        ),
+        "st-clip-text": lambda: Case(text(clip), texts, CLIP_DIM, [batch, cpu], [{"name": other_clip}]),
+        "st-siglip-text": lambda: Case(text(siglip), texts, CLIP_DIM, [batch, cpu], [{"name": clip}]),
+        "open_clip-text": lambda: Case(text(open_clip), texts, CLIP_DIM, [batch, cpu], [{"name": other_open_clip}]),
+        "python-text": lambda: Case(text(words, path=template), texts, 128, [batch]),
         "efficientnet-lite0": lambda: Case(
             image("efficientnet-lite0"),
             prepared,
@@ -186,7 +228,15 @@ def test_first_use_from_several_threads(case: Case) -> None:
         assert cosines(rows, expected.encode(inputs[:3])).min() >= 0.99999
 
 
-@pytest.mark.parametrize("case", ["efficientnet-lite0", "torchvision", "fake-image"], indirect=True)
+def test_the_check_for_users_passes(case: Case) -> None:
+    """What `fpve check` puts a user's own encoder to is passed by all of fpve's."""
+    check_encoder(case.open())
+
+
+RESIZING = [name for name in PICTURES if name != "python-image"]
+
+
+@pytest.mark.parametrize("case", RESIZING, indirect=True)
 @pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
 def test_pictures_of_all_sizes_are_prepared_alike(case: Case, resize: str, photographs: list[Image.Image]) -> None:
     """`prepare` gives one shape and dtype, whatever the size of the picture and the way it is resized."""
@@ -195,9 +245,13 @@ def test_pictures_of_all_sizes_are_prepared_alike(case: Case, resize: str, photo
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("case", ["efficientnet-lite0", "torchvision", "fake-image"], indirect=True)
-def test_resize_and_pooling_change_rows(case: Case, photographs: list[Image.Image]) -> None:
+@pytest.mark.parametrize("case", PICTURES, indirect=True)
+def test_resize_and_pooling_change_rows(
+    case: Case, photographs: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What changes the fingerprint of a vision model changes its rows."""
+    # Converting each variant would take a second; the runtimes agree.
+    monkeypatch.setenv("FPVE_RUNTIME", "torch")
     strip = photographs[3]
     usual = case.open()
     row = usual.encode(usual.prepare(strip)[None])
@@ -207,7 +261,7 @@ def test_resize_and_pooling_change_rows(case: Case, photographs: list[Image.Imag
         assert changed.shape != row.shape or cosines(row, changed)[0] < 0.9999, options
 
 
-@pytest.mark.parametrize("case", ["efficientnet-lite0", "torchvision", "fake-image"], indirect=True)
+@pytest.mark.parametrize("case", PICTURES, indirect=True)
 def test_similar_pictures_are_closer_than_different_ones(case: Case, photographs: list[Image.Image]) -> None:
     """A picture is closer to a darker copy of itself than to another picture."""
     encoder = case.open()
