@@ -224,7 +224,7 @@ def load_job(path: str | Path) -> Job:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise JobError(f"{path}: no such job file; `fpve init FOLDER` writes one") from None
+        raise JobError(f"{path}: no such job file; `fpve init SOURCE` writes one") from None
     except OSError as error:
         raise JobError(f"{path}: can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ def cli() -> None:
     \b
     Start with:
       fpve demo                       a tour on pictures that come along
-      fpve init FOLDER                write a job file for your own pictures
+      fpve init SOURCE                write a job file for your own pictures
       fpve run JOB.toml               encode them; again every night for what changed
       fpve search STORE --text "…"    find them
     """
