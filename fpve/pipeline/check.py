@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from fpve.config import Job, load_job
-from fpve.encoders import Encoder
+from fpve.encoders import Encoder, check_encoder
 from fpve.pipeline.forecast import downloads
 from fpve.pipeline.models import open_models, recipe_for
 from fpve.pipeline.plan import CollectionPlan, plan_job
@@ -70,11 +70,16 @@ class Check:
 def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None) -> Check:
     """Validate a job and its sources; opens no picture, loads no packaged model, writes nothing.
 
+    An encoder of the user's own (`python:MODULE:CLASS`) is put through `check_encoder`, which loads it.
+
     Raises:
         FpveError: what a run of the job would raise before its first picture.
     """
     job = job if isinstance(job, Job) else load_job(Path(job))
     models = open_models(job)
+    for encoder in (models.image, models.text):
+        if encoder is not None and encoder.name.startswith("python:"):
+            check_encoder(encoder)
     missing = downloads(models)
     recipe = None if missing else recipe_for(job, models)
     plan = plan_job(job, recipe, progress=progress or SilentProgress())

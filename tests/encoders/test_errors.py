@@ -52,7 +52,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("torchvison:resnet18", "no image encoder 'torchvison:resnet18'; did you mean 'torchvision'?"),
         ("efficientnet-lite0:b", "no image encoder 'efficientnet-lite0:b'; did you mean 'efficientnet-lite0'?"),
         ("minilm", "no image encoder 'minilm' (minilm is for texts)"),
-        ("vgg", "no image encoder 'vgg'; known: efficientnet-lite0, torchvision:NAME, fake[:DIM]"),
+        (
+            "vgg",
+            "no image encoder 'vgg'; known: efficientnet-lite0, torchvision:NAME, "
+            "timm:NAME, st:NAME-OR-PATH, open_clip:NAME/PRETRAINED, python:MODULE:CLASS, fake[:DIM]",
+        ),
         ("torchvision", "image encoder 'torchvision': expected torchvision:NAME"),
         ("torchvision:", "image encoder 'torchvision:': expected torchvision:NAME"),
     ],
@@ -68,7 +72,11 @@ def test_unknown_image_encoder(name: str, expected: str) -> None:
     [
         ("minilmm", "no text encoder 'minilmm'; did you mean 'minilm'?"),
         ("efficientnet-lite0", "no text encoder 'efficientnet-lite0' (efficientnet-lite0 is for pictures)"),
-        ("word2vec", "no text encoder 'word2vec'; known: minilm, st:NAME-OR-PATH, fake[:DIM]"),
+        (
+            "word2vec",
+            "no text encoder 'word2vec'; known: "
+            "minilm, st:NAME-OR-PATH, open_clip:NAME/PRETRAINED, python:MODULE:CLASS, fake[:DIM]",
+        ),
         ("st:", "text encoder 'st:': expected st:NAME-OR-PATH"),
         ("st:./nowhere", "encoder 'st:./nowhere': no directory of a model at nowhere"),
     ],
@@ -93,7 +101,13 @@ def test_fake_dim_out_of_range(open_encoder: Callable[[EncoderConfig], Any], dim
         (open_image_encoder, "fake", "weights", Path("x"), "resize, batch_size"),
         (open_image_encoder, "fake", "pooling", "gem", "resize, batch_size"),
         (open_image_encoder, "fake", "device", "cpu", "resize, batch_size"),
-        (open_image_encoder, "efficientnet-lite0", "weights", Path("x"), "resize, pooling, precision, batch_size, device"),
+        (
+            open_image_encoder,
+            "efficientnet-lite0",
+            "weights",
+            Path("x"),
+            "resize, pooling, precision, batch_size, device",
+        ),
         (open_text_encoder, "minilm", "resize", "pad", "batch_size, device"),
         (open_text_encoder, "st:x", "weights", Path("x"), "batch_size, device"),
         (open_text_encoder, "st:x", "pooling", "mean", "batch_size, device"),
