@@ -101,8 +101,18 @@ def test_a_prefix_needs_a_text_encoder(tmp_path: Path) -> None:
 
 def test_a_missing_job_file_names_init(tmp_path: Path) -> None:
     """Who has no job file is told how to get one."""
-    with pytest.raises(JobError, match=r"no such job file; `fpve init FOLDER` writes one"):
+    with pytest.raises(JobError, match=r"no such job file; `fpve init SOURCE` writes one"):
         load_job(tmp_path / "none.toml")
+
+
+def test_sources_of_every_kind_are_taken_from_the_jobs_folder(tmp_path: Path) -> None:
+    """A table, a glob and the keys that go with them arrive as they are meant."""
+    text = GOOD.replace('source = "data"', 'source = "shards/*.tar"\nid = "{sku}"\ncolumns = ["a"]')
+    (collection,) = load_job(write(tmp_path, text)).collections
+    assert (collection.source, collection.id, collection.columns) == (tmp_path / "shards/*.tar", "{sku}", ("a",))
+    text = GOOD.replace('metadata = "/elsewhere/m.csv"', 'metadata_key = "file"')
+    with pytest.raises(JobError, match="metadata_key names a column of a metadata file, and there is none; add metad"):
+        load_job(write(tmp_path, text))
 
 
 def test_defaults_are_the_packaged_encoders() -> None:
