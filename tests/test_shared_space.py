@@ -10,6 +10,7 @@ import pytest
 from own_encoders import COLOURS, Colours, Words
 from PIL import Image
 from samples import make_job
+from tiny_models import write_clip
 
 import fpve
 from fpve.config import EncoderConfig, Encoders, FusionConfig, Job
@@ -129,3 +130,36 @@ def test_the_manifest_says_which_space(source: Path, tmp_path: Path) -> None:
     assert "cross_score" not in fpve.open(other.store).search(text="red").to_arrow().column_names
     # Running it again changes nothing.
     assert fpve.run(job).snapshot == 1
+
+
+def test_clip_from_end_to_end(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of CLIP's vectors is searched by text as NumPy ranks what sentence-transformers makes of both sides."""
+    # Measuring which runtime is the faster one takes seconds, and is not the point.
+    monkeypatch.setenv("FPVE_RUNTIME", "torch")
+    from sentence_transformers import SentenceTransformer
+
+    from fpve import images
+
+    model = write_clip(tmp_path / "clip", 0)
+    clip = EncoderConfig(f"st:{model}", device="cpu")
+    job = replace(
+        make_job(tmp_path / "store", source),
+        encoders=Encoders(image=clip, text=clip),
+        fusion=FusionConfig(image_weight=0.4),
+    )
+    assert fpve.run(job).encoded == 12
+    store = fpve.open(job.store)
+    library = SentenceTransformer(str(model), device="cpu")
+    rows = store.images.to_pylist()
+    squares = [Image.fromarray(images.resize(Image.open(row["path"]), 32, "squash")) for row in rows]
+    image = unit(library.encode(squares))
+    prefix = np.stack([np.zeros(24) if row["prefix"] is None else library.encode([row["prefix"]])[0] for row in rows])
+    query = unit(library.encode(["a red thing on blue"]))[0]
+    cross, prefix = image @ query, unit(prefix) @ query
+    at = {row["image_id"]: number for number, row in enumerate(rows)}
+    for weight, expected in ((1.0, cross), (0.0, prefix), (None, 0.4 * cross + 0.6 * prefix)):
+        hits = store.search(text="a red thing on blue", image_weight=weight, k=12)
+        found = [at[hit.image_id] for hit in hits]
+        np.testing.assert_allclose([hit.score for hit in hits], expected[found], atol=1e-4)
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected)[::-1], atol=1e-4)
+        np.testing.assert_allclose([hit.cross_score for hit in hits], cross[found], atol=1e-4)

@@ -72,6 +72,8 @@ def first_line(error: BaseException) -> str:
 
 def misfit(error: BaseException) -> str:
     """What torch says of tensors that don't fit a model: below its headline, the first that is missing or wrong."""
+    if isinstance(error, KeyError):
+        return f"no tensor {error}"
     _, _, details = str(error).partition("\n")
     line = next((line.strip() for line in details.splitlines() if line.strip()), first_line(error))
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"

@@ -1,0 +1,85 @@
+"""`st:…` for pictures: CLIP and SigLIP give the rows of sentence-transformers; models without pictures say so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import CLIP_DIM, CLIP_SIDE
+
+from fpve.config import EncoderConfig
+from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.errors import EncoderError
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in torch, to be compared with torch."""
+    monkeypatch.setenv("FPVE_RUNTIME", "torch")
+
+
+@pytest.mark.parametrize("model", ["clip", "siglip"])
+def test_rows_are_the_library_s_own(picture_models: dict[str, Path], model: str) -> None:
+    """Squares of the model's own size are encoded as sentence-transformers encodes them, with the model's processor."""
+    from sentence_transformers import SentenceTransformer
+
+    pixels = np.random.default_rng(5).integers(0, 256, (3, CLIP_SIDE, CLIP_SIDE, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(one) for one in pixels]
+    encoder = open_image_encoder(EncoderConfig(f"st:{picture_models[model]}", device="cpu"))
+    prepared = np.stack([encoder.prepare(one) for one in pictures])
+    np.testing.assert_array_equal(prepared, pixels)
+    library = SentenceTransformer(str(picture_models[model]), device="cpu")
+    np.testing.assert_allclose(encoder.encode(prepared), library.encode(pictures), atol=1e-5)
+    assert (encoder.dim, encoder.available) == (CLIP_DIM, True)
+
+
+@pytest.mark.parametrize("model", ["clip", "siglip"])
+def test_both_sides_of_a_model_share_a_space(picture_models: dict[str, Path], model: str) -> None:
+    """Pictures and texts of one model are in one space, those of another in another; a text model names none."""
+    image, text = (one(EncoderConfig(f"st:{picture_models[model]}")) for one in (open_image_encoder, open_text_encoder))
+    assert image.space == text.space
+    assert image.space.startswith("st:")
+    assert image.space != open_image_encoder(EncoderConfig(f"st:{picture_models['other_clip']}")).space
+    assert image.fingerprint != text.fingerprint
+    assert open_text_encoder(EncoderConfig("minilm")).space is None
+
+
+def test_a_text_is_a_text(picture_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is the path or the address of a picture is neither opened nor fetched."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("cat.png")
+    encoder = open_text_encoder(EncoderConfig(f"st:{picture_models['clip']}"))
+    texts = ["cat.png", "https://example.invalid/cat.png", "data:image/png;base64,AAAA"]
+    rows = encoder.encode(texts)
+    Path("cat.png").unlink()
+    np.testing.assert_allclose(encoder.encode(texts), rows, atol=1e-6)
+
+
+def test_a_text_model_takes_no_pictures(text_models: dict[str, Path]) -> None:
+    """A model that knows no pictures is refused in one line."""
+    encoder = open_image_encoder(EncoderConfig(f"st:{text_models['first']}"))
+    with pytest.raises(EncoderError, match="its model takes no pictures, as CLIP and SigLIP do; 'efficientnet-lite0'"):
+        encoder.dim  # noqa: B018
+
+
+def test_fingerprints_need_no_torch(picture_models: dict[str, Path], timm_weights: dict[str, Path]) -> None:
+    """With local weights, fingerprints, spaces and availability are told without torch."""
+    program = f"""
+import sys
+from pathlib import Path
+from fpve.config import EncoderConfig
+from fpve.encoders import open_image_encoder, open_text_encoder
+
+names = ["st:" + {str(picture_models["clip"])!r}, "open_clip:" + {str(picture_models["open_clip"])!r}]
+encoders = [one(EncoderConfig(name)) for name in names for one in (open_image_encoder, open_text_encoder)]
+encoders.append(open_image_encoder(EncoderConfig("timm:resnet18", weights=Path({str(timm_weights["first"])!r}))))
+print(*(one.fingerprint for one in encoders), *(one.space for one in encoders), *(one.available for one in encoders))
+print(*sorted({{"torch", "timm", "transformers", "sentence_transformers", "open_clip"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()[0].split()) == 15
+    assert done.stdout.splitlines()[1:] in ([], [""])
