@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fpve.encoders.runtimes.machine import cpu_name
+from fpve.encoders.runtimes.machine import cpu_features, cpu_name
 from fpve.encoders.runtimes.protocol import Subject
 
 # Counts up when networks are converted, or runtimes chosen, in another way.
@@ -37,7 +37,8 @@ class Entry:
         versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
         key = _digest(f"{_VERSION}", subject.fingerprint, *versions)
         self._folder = cache_folder() / "models" / key
-        self._choice = self._folder / f"{_digest(cpu_name(), os.environ.get('FPVE_RUNTIME', ''))}.json"
+        machine = _digest(cpu_name(), *sorted(cpu_features()), os.environ.get("FPVE_RUNTIME", ""))
+        self._choice = self._folder / f"{machine}.json"
 
     @property
     def network(self) -> Path:

@@ -37,14 +37,23 @@ def _quota(file: Path) -> int:
 
 @cache
 def cpu_name() -> str:
-    """Model of the CPU, such as `AMD EPYC 9654 96-Core Processor`, with its number of cores for this process."""
-    name = platform.processor() or platform.machine()
+    """Model of the CPU, such as `AMD EPYC 9654 96-Core Processor`, and how many of its cores this process may use."""
+    name = _cpu_fact("model name") or platform.processor() or platform.machine()
+    return f"{name}, {cores()} cores"
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """What the CPU can do beyond its architecture's minimum, as Linux names it: `avx512_vnni`, say. May be empty."""
+    return frozenset((_cpu_fact("flags") or _cpu_fact("Features")).split())
+
+
+def _cpu_fact(name: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
-        lines = []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "flags", "stepping"))]
-    return " ".join([*found[:3], name, f"{cores()} cores"])
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def may_have_gpu() -> bool:

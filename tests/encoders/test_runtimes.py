@@ -1,0 +1,254 @@
+"""Runtimes: what runs a vision model gives torch's vectors, is chosen by measuring, and is found again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fpve.config import EncoderConfig
+from fpve.encoders import open_image_encoder
+from fpve.encoders.runtimes import choice, machine, openvino
+from fpve.encoders.runtimes.cache import Entry
+from fpve.encoders.runtimes.machine import cores
+from fpve.encoders.runtimes.probes import probe_pictures
+from fpve.encoders.runtimes.threads import as_many_as_are_free, one_thread
+from fpve.errors import EncoderError
+
+LITE0 = "efficientnet-lite0"
+SIDE = 32
+
+
+class Network(torch.nn.Module):
+    """A convolution and a mean: pictures (n, side, side, 3) uint8 to features (n, 8)."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            self.layer = torch.nn.Conv2d(3, 8, 3, stride=2)
+        self.shift = shift
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        features = self.layer(pixels.permute(0, 3, 1, 2).to(self.layer.weight.dtype) / 255 - 0.5)
+        return features.relu().mean((2, 3)) + self.shift
+
+
+class Sorting(Network):
+    """What OpenVINO's converter knows nothing of."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        return torch.linalg.qr(super().forward(pixels).T)[0].T
+
+
+class Model:
+    """A subject of runtimes."""
+
+    name = "tiny"
+    side = SIDE
+
+    def __init__(self, network: torch.nn.Module, fingerprint: str, precision: Any = "fp32") -> None:
+        self.network = network
+        self.fingerprint = fingerprint
+        self.precision = precision
+        self.made = 0
+
+    def pixel_network(self) -> torch.nn.Module:
+        """Make it."""
+        self.made += 1
+        return self.network.eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(autouse=True)
+def no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No runtime is settled from outside."""
+    monkeypatch.delenv("FPVE_RUNTIME", raising=False)
+
+
+def worst_cosine(left: np.ndarray, right: np.ndarray) -> float:
+    """The smallest cosine of a pair of rows."""
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float((np.einsum("nd,nd->n", left.astype(np.float64), right) / norms).min())
+
+
+def test_openvino_gives_the_vectors_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EfficientNet-Lite0 in both, over clouds, shapes and drawings: cosines above 0.99999."""
+    pictures = probe_pictures(224, 12)
+    rows = {}
+    for runtime in ("torch", "openvino"):
+        monkeypatch.setenv("FPVE_RUNTIME", runtime)
+        encoder = open_image_encoder(EncoderConfig(LITE0, device="cpu"))
+        rows[runtime] = encoder.encode(pictures)
+    assert worst_cosine(rows["torch"], rows["openvino"]) > 0.99999
+    assert rows["openvino"].dtype == np.float32
+
+
+def test_rows_do_not_depend_on_their_batch() -> None:
+    """One picture at a time or five: the same rows to rounding, and whatever is asked for is answered."""
+    runtime = choice.open_on_cpu(Model(Network(), "batches"))
+    pictures = probe_pictures(SIDE, 5)
+    alone = np.concatenate([runtime.encode(pictures[at : at + 1]) for at in range(5)])
+    np.testing.assert_allclose(runtime.encode(pictures), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_the_fastest_runtime_is_chosen_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What measured faster is opened again without measuring, and without making a network that is converted."""
+    for best in ("openvino", "torch"):
+        with monkeypatch.context() as patch:
+            patch.setattr(choice, "_rate", lambda runtime, _, best=best: 2.0 if runtime.name.startswith(best) else 1.0)
+            assert choice.open_on_cpu(Model(Network(), best)).name.startswith(best)
+        again = Model(Network(), best)
+        with monkeypatch.context() as patch:
+            patch.setattr(choice, "_rate", None)
+            assert choice.open_on_cpu(again).name.startswith(best)
+        assert again.made == (0 if best == "openvino" else 1)
+
+
+def test_a_converted_model_is_opened_without_torch() -> None:
+    """A process that encodes a picture with a known model does not import torch: that alone takes seconds."""
+    if machine.may_have_gpu():
+        pytest.skip("to find out what the GPU can do takes torch")
+    code = (
+        "import sys, numpy as np\n"
+        "from fpve.config import EncoderConfig\n"
+        "from fpve.encoders import open_image_encoder\n"
+        "open_image_encoder(EncoderConfig('efficientnet-lite0')).encode(np.zeros((1, 224, 224, 3), np.uint8))\n"
+        "print('torch' in sys.modules)\n"
+    )
+    environment = {**os.environ, "FPVE_RUNTIME": "openvino"}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_network_that_can_not_be_converted_runs_in_torch(caplog: pytest.LogCaptureFixture) -> None:
+    """It encodes, the log says why it is slow, and the next time nobody tries to convert it."""
+    with caplog.at_level(logging.INFO, "fpve"):
+        runtime = choice.open_on_cpu(Model(Sorting(), "sorting"))
+    assert runtime.name.startswith("torch")
+    assert runtime.encode(probe_pictures(SIDE, 3)).shape == (3, 8)
+    assert "encoder tiny: runs in torch, for OpenVINO can't run it" in caplog.text
+    kept = Entry(Model(Sorting(), "sorting")).choice()
+    assert kept is not None
+    assert kept["runtime"] == "torch"
+
+
+def test_a_runtime_with_other_vectors_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that changes vectors is found out before it is used, however fast it is."""
+    other = Network(shift=0.5).eval()
+    convert = openvino.convert
+    monkeypatch.setattr(choice, "convert", lambda network, side, file: convert(other, side, file))
+    assert choice.open_on_cpu(Model(Network(), "other")).name.startswith("torch")
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the cache is a file, say, every process converts anew."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(choice, "_rate", lambda runtime, _: float(runtime.name.startswith("openvino")))
+    runtime = choice.open_on_cpu(Model(Network(), "nowhere"))
+    assert runtime.name.startswith("openvino")
+    assert runtime.encode(probe_pictures(SIDE, 2)).shape == (2, 8)
+
+
+def test_a_damaged_choice_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that was cut off, or whose network was deleted, is as good as none."""
+    monkeypatch.setattr(choice, "_rate", lambda runtime, _: float(runtime.name.startswith("openvino")))
+    choice.open_on_cpu(Model(Network(), "damaged"))
+    entry = Entry(Model(Network(), "damaged"))
+    next(entry.network.parents[1].glob("*.json")).write_text("{")
+    assert entry.choice() is None
+    assert choice.open_on_cpu(Model(Network(), "damaged")).name.startswith("openvino")
+    entry.network.unlink()
+    assert entry.choice() is None
+
+
+def test_the_environment_settles_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FPVE_RUNTIME names one; a name that is none is an error that lists them."""
+    monkeypatch.setattr(choice, "_rate", None)
+    for wanted in ("torch", "openvino"):
+        monkeypatch.setenv("FPVE_RUNTIME", wanted)
+        assert choice.open_on_cpu(Model(Network(), "settled")).name.startswith(wanted)
+    monkeypatch.setenv("FPVE_RUNTIME", "tensorrt")
+    with pytest.raises(EncoderError, match="expected one of openvino, torch, found 'tensorrt'"):
+        choice.open_on_cpu(Model(Network(), "settled"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_precision_that_the_cpu_lacks_is_refused(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be emulated: one line names what the CPU would need."""
+    monkeypatch.setattr(openvino, "cpu_features", lambda: frozenset({"avx2"}))
+    with pytest.raises(EncoderError, match=f"precision = '{precision}' needs a CPU with "):
+        choice.open_on_cpu(Model(Network(), "refused", precision))
+
+
+@pytest.mark.parametrize(("precision", "cosine"), [("bf16", 0.999), ("int8", 0.99)])
+def test_other_precisions_are_close(precision: Any, cosine: float) -> None:
+    """Rows that point where those of fp32 do, and are not the same."""
+    try:
+        openvino.check_precision(precision)
+    except EncoderError as error:
+        pytest.skip(str(error))
+    pictures = probe_pictures(SIDE, 6)
+    exact = choice.open_on_cpu(Model(Network(), "exact")).encode(pictures)
+    other = choice.open_on_cpu(Model(Network(), precision, precision)).encode(pictures)
+    assert cosine < worst_cosine(exact, other) < 0.9999999
+
+
+def test_precisions_have_fingerprints_of_their_own() -> None:
+    """fp32 is the default; the others are other encoders, so that their vectors never meet in a store."""
+    default, *all_three = (
+        open_image_encoder(EncoderConfig(LITE0, precision=one)).fingerprint for one in (None, "fp32", "bf16", "int8")
+    )
+    assert all_three[0] == default
+    assert len(set(all_three)) == 3
+
+
+def test_a_gpu_is_not_asked_for_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 runs on CPUs; any other device is an error that says so."""
+    with pytest.raises(EncoderError, match="precision = 'int8' runs on a CPU only, found device 'meta'"):
+        open_image_encoder(EncoderConfig(LITE0, device="meta", precision="int8")).encode(
+            np.zeros((1, 224, 224, 3), np.uint8)
+        )
+
+
+def test_torch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a call that kept to one thread, torch is as it was; the main thread may use them all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            with one_thread():
+                assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        with as_many_as_are_free():
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("150000 100000", 2), ("max 100000", 1 << 16), ("nonsense", 1 << 16)])
+def test_a_quota_of_a_container_counts(text: str, expected: int, tmp_path: Path) -> None:
+    """One and a half cores are two threads; without a quota there is no bound."""
+    (tmp_path / "cpu.max").write_text(text)
+    assert machine._quota(tmp_path / "cpu.max") == expected
+    assert cores() >= 1
+
+
+def test_probe_pictures_are_the_same_everywhere() -> None:
+    """They decide what int8 networks are: the same on each call, with contrast, and of different kinds."""
+    pictures = probe_pictures(64, 8)
+    np.testing.assert_array_equal(pictures, probe_pictures(64, 8))
+    assert pictures.shape == (8, 64, 64, 3)
+    assert pictures.dtype == np.uint8
+    assert (pictures.reshape(8, -1).std(axis=1) > 5).all()
