@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,17 @@ def choose(file: Path, table: pa.Table, columns: tuple[str, ...]) -> pa.Table:
     return table.select(list(columns)) if columns else table
 
 
-def read_table(file: Path) -> pa.Table:
+def read_table(file: Path, *, wanted: Callable[[pa.DataType], bool] | None = None) -> pa.Table:
     """Read a CSV, TSV, Parquet, JSON (one array of objects) or JSONL table as it is written: CSV and TSV are texts.
+
+    Args:
+        file: the table.
+        wanted: by their types, which columns of a Parquet file are read at all.
 
     Raises:
         MetadataError: the file is missing or broken.
     """
-    return _read(file)
+    return _read(file, wanted)
 
 
 def lossless(file: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -158,13 +162,16 @@ def convert(column: pa.ChunkedArray, kind: pa.DataType, *, where: str, remedy: s
         raise MetadataError(f"{where}, row {row}: expected {_plain(kind)}, found {value!r}; {remedy}") from None
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, wanted: Callable[[pa.DataType], bool] | None = None) -> pa.Table:
     suffix = file.suffix.lower()
     try:
         if suffix in _TEXT_SUFFIXES:
             return _read_csv(file, "\t" if suffix == ".tsv" else ",")
         if suffix in PARQUET_SUFFIXES:
-            return pq.read_table(file)
+            # Not `read_table`, which would make columns of folders that are called `year=2020`.
+            with pq.ParquetFile(file) as parquet:
+                fields = [field.name for field in parquet.schema_arrow if wanted is None or wanted(field.type)]
+                return parquet.read(None if wanted is None else fields)
         if suffix in (".jsonl", ".ndjson", ".json"):
             return _read_json(file, lines=suffix != ".json")
     except FileNotFoundError:

@@ -76,7 +76,7 @@ def scan_table(file: Path, options: TableOptions) -> Scan:
 
 
 def _scan_paths(file: Path, options: TableOptions) -> Scan:
-    table = read_table(file)
+    table = read_table(file, wanted=lambda kind: not _holds_pictures(kind))
     key = key_column(file, table.column_names, options.key, option="source_key")
     _check_rows(file, table)
     path = paths_in(file, table, key)
@@ -87,9 +87,12 @@ def _scan_paths(file: Path, options: TableOptions) -> Scan:
     skipped = _without(file, empty, f"its {key} is no path: the cell is empty")
     metadata = typed(file, name, choose(file, _metadata_columns(table, key), options.columns))
     order = _order(file, key, name, empty, options)
-    base = Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve would follow links)
-    stats = file_stats(os.fsencode(base), path.take(order))
-    if not stats.there:
+    # The table may be a link: its files are beside that, or beside what it leads to.
+    for base in (_folder(file), file.resolve().parent):
+        stats = file_stats(os.fsencode(base), path.take(order))
+        if stats.there:
+            break
+    else:
         first = stats.paths[0].as_py()
         raise SourceNotFound(
             f"{file}: none of the {len(order)} files that it names is there, the first is {first!r}; paths are "
@@ -161,8 +164,13 @@ def _scan_cells(file: Path, stamp: Stamp, cells: str, options: TableOptions) -> 
     def inputs(numbers: NDArray[np.int64]) -> Cells:
         return Cells(path, stamp, column, numbers)
 
-    base = Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve would follow links)
+    base = _folder(file)
     return Scan(files, (), inputs, _identity(file), base, (file,), metadata, shared_times=True, typical_size=size)
+
+
+def _folder(file: Path) -> Path:
+    """The folder of a table; of a link that of the link."""
+    return Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve would follow links)
 
 
 def _identity(file: Path) -> bytes:
@@ -246,7 +254,7 @@ def _check_no_addresses(file: Path, key: str, paths: pa.Array) -> None:
 
 def _names(file: Path, paths: pa.Array) -> pa.Array:
     """Paths (n,) as image_ids have them: NFC, relative, below the table's folder if they lie there, without `..`."""
-    base = os.path.abspath(file.parent)  # noqa: PTH100 (resolve would follow links)
+    base = str(_folder(file))
     names = normalised(paths)
     untidy = pc.fill_null(pc.match_substring_regex(names, _UNTIDY), False)
     if not pc.any(untidy).as_py():

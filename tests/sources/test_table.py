@@ -186,6 +186,30 @@ def test_every_format_is_a_source(tmp_path: Path, table: Path, suffix: str) -> N
     assert ids(file) == ids(table)
 
 
+def test_a_link_to_a_table_is_that_table(tmp_path: Path, table: Path) -> None:
+    """Its files are beside the link, or else beside what it leads to."""
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links/table.csv"
+    link.symlink_to(table)
+    assert ids(link) == ids(table)
+    draw(tmp_path / "links/shots/cat/1.png", 1)
+    settle(tmp_path / "links/shots/cat/1.png")
+    assert scan_source(CollectionConfig("c", link)).folder == tmp_path / "links"
+
+
+def test_bytes_in_a_table_of_paths_are_not_read(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of bytes that are no pictures is neither read nor metadata, and folders make no columns."""
+    file = table.parent / "shots/year=2020/t.parquet"
+    file.parent.mkdir()
+    draw(file.parent / "a.png", 1)
+    pq.write_table(pa.table({"path": ["a.png"], "sha": [b"x"], "n": [1]}), file)
+    read: list[object] = []
+    real = pq.ParquetFile.read
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda self, names: read.extend(names) or real(self, names))
+    found = scan_source(CollectionConfig("c", file))
+    assert (read, found.metadata.columns.column_names) == (["path", "n"], ["n"])
+
+
 def test_ids_of_paths_that_lead_elsewhere_are_sane(tmp_path: Path, table: Path) -> None:
     """Absolute paths and `..` are allowed, but no id begins with `/` or has a `..` in it."""
     draw(tmp_path / "beside/a.png", 50)
