@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve import images
-from fpve.errors import ImageError, StoreCorrupt
+from fpve.errors import ImageError, SourceError, StoreCorrupt
 from fpve.index import build_exact
 from fpve.maintenance.verify import ROW_KEYS, has_vector, verify
 from fpve.prefixes import prefix_rows
 from fpve.progress import Progress
 from fpve.sources.names import raw_paths
+from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
 from fpve.store.damaged import set_aside
@@ -283,10 +284,9 @@ def _remade_thumbnails(snapshot: Snapshot, sound: list[Table], notes: _Notes) ->
 
 def _thumbnail(file: bytes) -> dict[str, object] | None:
     try:
-        with open(file, "rb") as handle:  # noqa: PTH123 (a path of bytes, which pathlib has not)
-            data = handle.read()
+        data = read_stored(file)
         decoded = images.decode(data)
-    except (OSError, ImageError):
+    except (OSError, ImageError, SourceError):
         return None
     return {
         "content_hash": hashlib.sha256(data).hexdigest(),

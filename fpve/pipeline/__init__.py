@@ -4,7 +4,8 @@ In the order in which a run uses them:
 
     run         the run itself                          journal, metrics, report   what it says of itself
     models      the job's encoders                      plan, before, moves        what changed since the last snapshot
-    columns     metadata and prefixes of files          overlay                    labels, laid over the metadata
+    columns     metadata and prefixes of files          identity, fields           what images are called
+    overlay     labels, laid over the metadata          remember                   what spares the next run its reading
     needs       what must be read or made               vectors                    what is made already, and where
     contents    what the files turned out to hold       forecast                   a dry run's estimates
     rows        image rows                              commit, written            the new snapshot, and its bytes

@@ -119,11 +119,17 @@ def test_sources_are_encoded_without_a_job_file(tmp_path: Path, sources: dict[st
     ]
 
 
-def test_thumbnails_are_made_again_from_any_source(tmp_path: Path, sources: dict[str, Path]) -> None:
-    """Repair finds the files that a table names; what lies in archives and cells waits for a folder that has it."""
-    job = Job(tmp_path / "store", (CollectionConfig("c", sources["paths"], columns=("caption",)),), "j", FAKE)
+@pytest.mark.parametrize(
+    ("kind", "image_id"), [("paths", "c/folder/1.png"), ("archive", "c/a.tar/1.png"), ("glob", "c/a.tar/1.png")]
+)
+def test_thumbnails_are_made_again_from_their_sources(
+    tmp_path: Path, sources: dict[str, Path], kind: str, image_id: str
+) -> None:
+    """Repair finds the files that a table names, and members of archives; not those of cells, which have no place."""
+    columns = ("caption",) if kind == "paths" else ()
+    job = Job(tmp_path / "store", (CollectionConfig("c", sources[kind], columns=columns),), "j", FAKE)
     fpve.run(job)
     for path in (job.store / "tables/thumbnails").iterdir():
         path.write_bytes(b"damaged")
     repair(job.store)
-    assert fpve.open(job.store).thumbnail("c/folder/1.png") is not None
+    assert fpve.open(job.store).thumbnail(image_id) is not None

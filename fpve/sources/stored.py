@@ -1,0 +1,51 @@
+"""Pictures that a store names by their full paths: files, and members of archives."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from fpve.sources.tar import NAME, OFFSET, SIZE, index_archive
+
+# Pictures are asked for in the order of their paths, so those of one archive one after the other.
+_ARCHIVES_KNOWN = 4
+_IN_ARCHIVE = b".tar/"
+
+
+def read_stored(path: bytes) -> bytes:
+    """The bytes of the picture at a full path, which may lead into a tar archive.
+
+    Raises:
+        OSError: it is not there, or can't be read.
+        SourceError: its archive is compressed by now.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a path of bytes, which pathlib has not)
+            return file.read()
+    except NotADirectoryError:
+        archive, name = _split(path)
+        status = os.stat(archive)  # noqa: PTH116 (bytes)
+        place = _members(archive, status.st_size, status.st_mtime_ns).get(name)
+        if place is None:
+            raise FileNotFoundError(f"{os.fsdecode(archive)} has no member {os.fsdecode(name)}") from None
+        with open(archive, "rb", buffering=0) as tar:  # noqa: PTH123 (bytes)
+            return os.pread(tar.fileno(), place[1], place[0])
+
+
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    """The archive that a path leads into, and the rest of it."""
+    at = path.lower().find(_IN_ARCHIVE)
+    while at >= 0:
+        end = at + len(_IN_ARCHIVE)
+        if os.path.isfile(path[: end - 1]):  # noqa: PTH113 (bytes)
+            return path[: end - 1], path[end:]
+        at = path.lower().find(_IN_ARCHIVE, end)
+    raise FileNotFoundError(os.fsdecode(path))
+
+
+@lru_cache(maxsize=_ARCHIVES_KNOWN)
+def _members(archive: bytes, _size: int, _mtime_ns: int) -> dict[bytes, tuple[int, int]]:
+    """Where the pictures in an archive lie; for as long as it is what it was."""
+    index = index_archive(archive)
+    names, offsets, sizes = (index[name].to_pylist() for name in (NAME, OFFSET, SIZE))
+    return dict(zip(names, zip(offsets, sizes, strict=True), strict=True))
