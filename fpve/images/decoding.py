@@ -14,15 +14,15 @@ from fpve.errors import ImageError
 from fpve.images import formats, headers, reasons
 from fpve.images.colours import bytes_per_pixel, to_rgb
 from fpve.images.headers import Metered, Opening
-from fpve.images.room import ROOM
+from fpve.images.room import ROOM, give_memory_back
 from fpve.images.shapes import EXTENT, Box
 
 # Version of the rules by which bytes become a model's square. Other pixels are other features: it is a part of what
 # the fingerprints of encoders cover.
 DECODING = 2
 # More than twice the side of a thumbnail, and 20/7 of that of most models. On photographs of 1 to 24 megapixels
-# features of EfficientNet-Lite0 have a mean cosine of .9998 to those of the whole picture, and .9989 at the least, which is what
-# saving it as JPEG once more does. With 448 that is .9978; with 1,024 decoding takes up to 1.7 times as long.
+# features of EfficientNet-Lite0 have a mean cosine of .9998 to those of the whole picture and .9989 at the least, which
+# is what saving it as JPEG once more does. With 448 that is .9978; with 1,024 decoding takes up to 1.7 times as long.
 ENOUGH = 640
 _MODEL_SIDE = 224
 # Of a picture that is too narrow to be reduced: 800 x 40,000, a comic to be scrolled through.
@@ -113,25 +113,45 @@ def from_picture(picture: Image.Image, *, enough: int = ENOUGH) -> Decoded:
 
 
 def _decode(opening: Opening, enough: int) -> Decoded:
-    file = Metered(opening.data)
-    image = formats.open_as(opening.format, file)
-    size = image.size
-    headers.check_size(opening.format, *size)
-    scale = _decode_less(image, opening, enough)
+    give_memory_back()
+    with ROOM.hold(opening.at_once):
+        file = Metered(opening.data)
+        image = formats.open_as(opening.format, file)
+        try:
+            size = image.size
+            headers.check_size(opening.format, *size)
+            scale = _decode_less(image, opening, enough)
+            with ROOM.hold(0 if opening.at_once else _memory(image, opening, enough)):
+                file.left = Metered.LOADING
+                image.load()
+                decoded = _finish(image, size, scale, enough)
+                if decoded.image is not image:
+                    # Before the next one begins.
+                    image.close()
+                return decoded
+        except BaseException:
+            # The error's traceback would hold it, for as long as that is looked at.
+            image.close()
+            raise
+
+
+def _memory(image: ImageFile, opening: Opening, enough: int) -> int:
+    """Bytes that decoding a picture takes.
+
+    Raises:
+        ImageError: too much of it would be left after it.
+    """
     pixels = image.width * image.height
     kept = pixels // _factor(image.size, enough) ** 2
     if kept > _KEPT_MEGAPIXELS * 10**6:
         raise ImageError(
-            f"{size[0]} x {size[1]} pixels can't be reduced to less than {kept / 1e6:,.0f} megapixels without "
+            f"{image.width} x {image.height} pixels can't be reduced to less than {kept / 1e6:,.0f} megapixels without "
             f"becoming too narrow, and {_KEPT_MEGAPIXELS} is the most that is kept"
         )
     # A TIFF is turned by Pillow, which makes a second one of it.
     copies = 2 if opening.format is formats.TIFF and _orientation(image) != 1 else 1
-    decoding = pixels * (copies * bytes_per_pixel(image.mode) + opening.format.overhead) + opening.overhead
-    with ROOM.hold(decoding + kept * bytes_per_pixel("RGB")):
-        file.left = Metered.LOADING
-        image.load()
-        return _finish(image, size, scale, enough)
+    decoding = pixels * (copies * bytes_per_pixel(image.mode) + opening.format.overhead)
+    return decoding + opening.overhead + kept * bytes_per_pixel("RGB")
 
 
 def _decode_less(image: ImageFile, opening: Opening, enough: int) -> int:
@@ -167,7 +187,8 @@ def _finish(image: Image.Image, size: tuple[int, int], scale: int, enough: int) 
     factor = _factor(image.size, enough)
     rgb = to_rgb(image, factor)
     box: Box = (0, 0, size[0] / scale / factor, size[1] / scale / factor)
-    if turn := _TURNS.get(orientation):
+    turn = _TURNS.get(orientation)
+    if turn is not None:
         box = _turned(box, rgb.size, turn)
         rgb = rgb.transpose(turn)
     # Nothing of the file's own is needed any more, and none of it is to be saved with a thumbnail.

@@ -56,8 +56,7 @@ GIF = Format("GIF", "GifImagePlugin.GifImageFile", _CAMERA)
 BMP = Format("BMP", "BmpImagePlugin.BmpImageFile", _CAMERA)
 DIB = Format("DIB", "BmpImagePlugin.DibImageFile", _CAMERA)
 TIFF = Format("TIFF", "TiffImagePlugin.TiffImageFile", _CAMERA)
-# Two canvases of an animation, and the bytes of a frame.
-WEBP = Format("WebP", "WebPImagePlugin.WebPImageFile", _EIGHT_K, 10)
+WEBP = Format("WebP", "WebPImagePlugin.WebPImageFile", _EIGHT_K)
 # Planes of up to 16 bits, and the bytes of a frame.
 AVIF = Format("AVIF", "AvifImagePlugin.AvifImageFile", _EIGHT_K, 10)
 # 4 bytes for each of four channels; bounded by what is decoded of it, which is as little as is enough.

@@ -38,12 +38,14 @@ class Opening:
         format: what it is to be opened as.
         data: its bytes, maybe without parts that are no pictures.
         overhead: bytes of memory that decoding takes in addition to the picture.
+        at_once: bytes that are taken as soon as it is opened, and are all that it takes; 0 where that comes later.
         levels: how often its width and height can be halved while it is decoded (JPEG 2000).
     """
 
     format: Format
     data: bytes
     overhead: int = 0
+    at_once: int = 0
     levels: int = 0
 
 
@@ -101,26 +103,29 @@ def _jpeg(data: bytes) -> Opening:
             break
     if frame is None:
         raise _broken(one, "its picture has no size")
-    # In coded data the byte after 0xff is 0: what is found is the end, or at the worst a table between two scans.
-    end = data.find(b"\xff\xd9", at)
-    if end < 0:
-        raise ImageError(f"a JPEG that is {CUT_OFF}")
-    scans = 1 + data.count(b"\xff\xda", at, end)
     marker, segment = frame
     bits, height, width, count = struct.unpack(">BHHB", segment[:6])
     if bits != 8:
         raise ImageError(f"a JPEG of {bits} bits a sample: only those of 8 bits can be decoded")
     if count not in (1, 3, 4):
         raise ImageError(f"a JPEG of {count} channels: only those of 1, 3 or 4 can be decoded")
+    check_size(one, width, height)
+    factors = [(byte >> 4) * (byte & 15) for byte in segment[7::3][:count]]
+    samples = width * height * sum(factors) // max(*factors, 1)
+    # In coded data the byte after 0xff is 0: what is found is the end, or at the worst a table between two scans.
+    end = data.find(b"\xff\xd9", at)
+    # A block takes a bit at the least. What is not there would be grey.
+    if end < 0 or (marker in _USUAL_FRAMES and samples // 64 > 8 * (end - at)):
+        raise ImageError(f"a JPEG that is {CUT_OFF}")
+    scans = 1 + data.count(b"\xff\xda", at, end)
     if marker not in _USUAL_FRAMES:
         _check(one, width, height, _SLOW, " of a rare kind")
     if scans > 1 or marker == b"\xc2":
         _check(one, width, height, _MULTIPLE_SCANS, " with several scans")
         if scans > _SCANS or scans * width * height > _SCANNED_MEGAPIXELS * 10**6:
             raise ImageError(f"a JPEG of {scans} scans: more than are decoded of {width} x {height} pixels")
-        factors = [(byte >> 4) * (byte & 15) for byte in segment[7::3][:count]]
         # 2 bytes for each sample.
-        overhead = 2 * width * height * sum(factors) // max(*factors, 1)
+        overhead = 2 * samples
     return Opening(one, data, overhead)
 
 
@@ -172,12 +177,23 @@ def _webp(data: bytes) -> Opening:
     else:
         width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
     check_size(formats.WEBP, width, height)
-    return Opening(formats.WEBP, data)
+    # Two canvases of an animation, the bytes of a frame, and the picture.
+    return Opening(formats.WEBP, data, at_once=16 * width * height)
 
 
 def _jpeg2000(data: bytes) -> Opening:
     """How many times smaller it can be decoded: the number of its wavelet's levels."""
-    at = data.find(b"\xff\x52", 0, _JUNK)
+    start = data.find(b"\xff\x4f\xff\x51", 0, _JUNK)
+    try:
+        right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", data, start + 8)
+        tiles = -(-(right - left) // width) * -(-(bottom - top) // height)
+    except (struct.error, ZeroDivisionError):
+        raise _broken(formats.JPEG2000, "its picture has no size") from None
+    check_size(formats.JPEG2000, right, bottom)
+    # No coded data hold these two: the end, and one for each tile; what is not there would be black.
+    if start < 0 or data.rfind(b"\xff\xd9") < start or data.count(b"\xff\x90", start) < tiles:
+        raise ImageError(f"a JPEG 2000 that is {CUT_OFF}")
+    at = data.find(b"\xff\x52", start, start + _JUNK)
     levels = data[at + 9] if 0 <= at < len(data) - 9 else 0
     return Opening(formats.JPEG2000, data, levels=min(levels, 32))
 
