@@ -40,7 +40,14 @@ class QueryEncoders:
         prepared = [encoder.prepare(_decode(picture, enough)) for picture in pictures]
         step = encoder.batch_size
         parts = [encoder.encode(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)]
-        return np.concatenate(parts) if parts else np.zeros((0, encoder.dim), np.float32)
+        features = np.concatenate(parts) if parts else np.zeros((0, encoder.dim), np.float32)
+        useless = np.flatnonzero(~np.isfinite(features).all(axis=1) | ~features.any(axis=1))
+        if len(useless):
+            raise ImageError(
+                f"picture {useless[0] + 1} of {len(features)}: {encoder.name} makes nothing of it: its features are "
+                "all zero, or not finite"
+            )
+        return features
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Embeddings (n, prefix_dim) of texts."""

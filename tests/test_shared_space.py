@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from own_encoders import COLOURS, Colours, Words
 from PIL import Image
 from samples import make_job
 from tiny_models import write_clip
 
 import fpve
+from fpve.cli import cli
 from fpve.config import EncoderConfig, Encoders, FusionConfig, Job
-from fpve.errors import QueryError
+from fpve.errors import ImageError, QueryError
 from fpve.fusion import Mode
 from fpve.store.snapshot import Snapshot
 
@@ -130,6 +133,35 @@ def test_the_manifest_says_which_space(source: Path, tmp_path: Path) -> None:
     assert "cross_score" not in fpve.open(other.store).search(text="red").to_arrow().column_names
     # Running it again changes nothing.
     assert fpve.run(job).snapshot == 1
+
+
+def test_a_table_shows_the_score_that_the_query_has(source: Path, tmp_path: Path) -> None:
+    """The command prints cross_score for a text and image_score for a picture, not the other one's empty column."""
+    store = run(source, tmp_path / "store").store
+    for options, shown, hidden in (
+        (["--text", "red"], "cross_score", "image_score"),
+        (["--image", str(source / "1.png")], "image_score", "cross_score"),
+    ):
+        done = CliRunner().invoke(cli, ["search", str(store), *options])
+        assert done.exit_code == 0, done.output
+        assert shown in done.stdout
+        assert hidden not in done.stdout
+
+
+def test_a_picture_of_which_the_model_makes_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query whose features are not finite, or zero, is refused by the number of its picture."""
+    store = fpve.open(run(source, tmp_path / "store").store)
+    usual = Colours.encode
+
+    def spoilt(factor: float) -> Callable[[Colours, np.ndarray], np.ndarray]:
+        return lambda self, batch: usual(self, batch) * np.array([1, factor])[: len(batch), None]
+
+    for factor in (np.nan, 0):
+        monkeypatch.setattr(Colours, "encode", spoilt(factor))
+        with pytest.raises(ImageError, match="picture 2 of 2: python:own_encoders:Colours makes nothing of it"):
+            store.encode_images([source / "1.png", source / "2.png"])
 
 
 def test_clip_from_end_to_end(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,9 +177,14 @@ def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: 
 
 
 def _uninformative(hits: pa.Table) -> list[str]:
-    """Metadata columns that a person need not see: empty for all hits, or the prefix once more."""
+    """Columns that a person need not see.
+
+    Metadata that is empty for all hits, or the prefix once more; of image_score and cross_score the one that is empty.
+    """
     metadata = hits.column_names[hits.column_names.index("prefix") + 1 :]
-    return [name for name in metadata if hits[name].null_count == len(hits) or hits[name].equals(hits["prefix"])]
+    repeated = [name for name in metadata if hits[name].equals(hits["prefix"])]
+    either = ["image_score", "cross_score"] if "cross_score" in hits.column_names else []
+    return [*repeated, *(name for name in (*metadata, *either) if hits[name].null_count == len(hits))]
 
 
 COMMANDS = (search, classify, evaluate, sql)

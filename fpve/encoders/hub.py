@@ -53,14 +53,13 @@ def fetch_file(repository: str, names: Sequence[str], *, encoder: str, remedy: s
     Raises:
         EncoderNotFound: none is there or can be fetched.
     """
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     cached = cached_file(repository, names)
     if cached is not None:
         return cached
     identifier, revision = _split(repository)
-    with _reachable(repository, encoder, remedy):
-        there = {one.rfilename for one in HfApi().model_info(identifier, revision=revision).siblings or ()}
+    with _reachable(repository, encoder, remedy) as there:
         name = next((name for name in names if name in there), None)
         if name is None:
             raise FileNotFoundError(f"expected one of the files {', '.join(names)}")
@@ -80,8 +79,8 @@ def _snapshot(repository: str, cache: str | None, ignore: Sequence[str], *, loca
 
 
 @contextmanager
-def _reachable(repository: str, encoder: str, remedy: str) -> Iterator[None]:
-    """Ask the hub whether there is such a repository, and download in silence.
+def _reachable(repository: str, encoder: str, remedy: str) -> Iterator[set[str]]:
+    """Ask the hub which files a repository has, and download in silence.
 
     Raises:
         EncoderNotFound: the hub or the repository is out of reach, or the download breaks off.
@@ -91,9 +90,9 @@ def _reachable(repository: str, encoder: str, remedy: str) -> Iterator[None]:
     identifier, revision = _split(repository)
     try:
         # Asked first because the download itself has no time limit for connecting, and would hang without a network.
-        HfApi().model_info(identifier, revision=revision, timeout=HUB_TIMEOUT_SECONDS)
+        info = HfApi().model_info(identifier, revision=revision, timeout=HUB_TIMEOUT_SECONDS)
         with quiet_downloads():
-            yield
+            yield {one.rfilename for one in info.siblings or ()}
     except Exception as error:  # the client lets through its HTTP library's, which is another one in each version
         raise EncoderNotFound(
             f"encoder {encoder!r}: {identifier} is not on this machine and can't be fetched from the Hugging Face hub "
