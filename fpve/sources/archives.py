@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fpve.errors import SourceError, SourceNotFound
 from fpve.sources.folder import check_name, find_files
-from fpve.sources.inputs import Reading, Stamp
+from fpve.sources.inputs import Reading, Stamp, check_size
 from fpve.sources.metadata import Metadata, lossless, narrowed
 from fpve.sources.names import normalised, text_path, text_paths
 from fpve.sources.scan import Globs, Index, Scan, Skipped, each_once, tabulate
@@ -248,6 +248,7 @@ class Members:
         at, offset, size = int(self._of[number]), int(self._offset[number]), int(self._size[number])
         if offset == LOST:
             raise OSError(errno.EIO, "its archive is damaged, and held it when it was whole")
+        check_size(size)
         # Opened each time: descriptors that many threads share would have to be counted, and this costs microseconds.
         with open(self._archives[at], "rb", buffering=0) as file:  # noqa: PTH123 (a path of bytes)
             self._stamps[at].check(file.fileno())

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.sources.inputs import Reading, Stamp
+from fpve.sources.inputs import Reading, Stamp, check_size
 
 # Rows that are decoded at once: with pictures of some MB that is as much as an encoder's batch.
 _ROWS_AT_ONCE = 32
@@ -54,6 +54,7 @@ class Cells:
         """Read the cell of this number; one that is null is empty."""
         with self._lock:
             data = self._take(int(self._rows[number]))
+        check_size(len(data))
         return Reading(data, len(data), self._stamp.mtime_ns)
 
     def _take(self, row: int) -> bytes:

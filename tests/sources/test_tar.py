@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -399,6 +400,15 @@ def test_an_archive_that_changes_while_it_is_read_gives_nothing(shards: Path) ->
     with pytest.raises(OSError, match="its file changed after it had been scanned"):
         inputs.read(0)
     assert inputs.read(5).data == png(5)
+
+
+def test_a_member_that_is_too_large_is_not_read(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a picture's bytes is that of files of their own."""
+    found = scan(shards)
+    monkeypatch.setattr("fpve.sources.inputs.MAX_FILE_BYTES", 100)
+    with pytest.raises(OSError, match="") as caught:
+        found.inputs(found.files["number"].to_numpy()).read(0)
+    assert caught.value.errno == errno.EFBIG
 
 
 def test_ids_from_sidecars(tmp_path: Path, shards: Path) -> None:
