@@ -406,7 +406,7 @@ def test_a_member_that_is_too_large_is_not_read(shards: Path, monkeypatch: pytes
     """The limit of a picture's bytes is that of files of their own."""
     found = scan(shards)
     monkeypatch.setattr("fpve.sources.inputs.MAX_FILE_BYTES", 100)
-    with pytest.raises(OSError, match="") as caught:
+    with pytest.raises(OSError, match="more than is read of a picture") as caught:
         found.inputs(found.files["number"].to_numpy()).read(0)
     assert caught.value.errno == errno.EFBIG
 
