@@ -15,7 +15,7 @@ from fpve import images
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes import Runtime, open_runtime
-from fpve.encoders.runtimes.quantise import QUANTISATION
+from fpve.encoders.runtimes.quantise import quantisation
 from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class VisionEncoder(ABC):
         """Digest of weights, preprocessing, pooling and precision."""
         shared: dict[str, Any] = {"decoding": images.DECODING, "resize": self.resize, "precision": self.precision}
         if self.precision == "int8":
-            shared["quantisation"] = QUANTISATION
+            shared["quantisation"] = quantisation()
         return fingerprint({**self.settings(), **shared}, self.weights_file())
 
     @property

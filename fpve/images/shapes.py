@@ -25,8 +25,10 @@ Box = tuple[float, float, float, float]
 
 def extent(image: Image.Image) -> Box:
     """Left, top, right and bottom of what is the picture; of most the whole."""
-    box: Box = image.info.get(EXTENT, (0, 0, *image.size))
-    return box
+    whole: Box = (0, 0, *image.size)
+    box: Box = image.info.get(EXTENT, whole)
+    # What was cut out of a reduced picture still has its info.
+    return box if box[2] <= image.width and box[3] <= image.height else whole
 
 
 def resize(image: Image.Image, side: int, how: Resize) -> NDArray[np.uint8]:

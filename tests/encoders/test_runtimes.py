@@ -246,7 +246,7 @@ def test_a_quota_of_a_container_counts(text: str, expected: int, tmp_path: Path)
 
 
 def test_probe_pictures_are_the_same_everywhere() -> None:
-    """They decide what int8 networks are: the same on each call, with contrast, and of different kinds."""
+    """The same on each call, with contrast, and of different kinds."""
     pictures = probe_pictures(64, 8)
     np.testing.assert_array_equal(pictures, probe_pictures(64, 8))
     assert pictures.shape == (8, 64, 64, 3)

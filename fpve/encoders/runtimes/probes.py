@@ -1,4 +1,4 @@
-"""Pictures to measure runtimes with, and to find ranges of activations: drawn by chance, the same on each machine."""
+"""Pictures to measure runtimes with, and to check them: drawn by chance, the same on each machine."""
 
 from __future__ import annotations
 
