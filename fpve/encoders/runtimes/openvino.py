@@ -58,6 +58,7 @@ class OpenVinoRuntime:
                 "INFERENCE_PRECISION_HINT": _ARITHMETIC[precision],
                 "NUM_STREAMS": self.concurrency,
                 "INFERENCE_NUM_THREADS": self.concurrency,
+                "ENABLE_CPU_PINNING": False,
             },
         )
         self._local = threading.local()
