@@ -58,7 +58,7 @@ def test_every_picture_is_named_once(written) -> None:
 
 def test_every_picture_decodes(written) -> None:
     """Every file is a picture, and none of them is blank."""
-    grey = {row["path"]: decode((written.folder / row["path"]).read_bytes()).convert("L") for row in written.rows}
+    grey = {row["path"]: decode((written.folder / row["path"]).read_bytes()).image.convert("L") for row in written.rows}
     assert [path for path, image in grey.items() if len(image.getcolors(256)) < 2] == []
 
 
@@ -77,7 +77,7 @@ def test_digits_are_labelled(tmp_path) -> None:
 def test_digits_are_dark_on_white(tmp_path) -> None:
     """A digit has a white corner and a stroke that is nearly black."""
     first = write(write_digits, tmp_path).folder / "0000.png"
-    image = decode(first.read_bytes())
+    image = decode(first.read_bytes()).image
     assert image.size == (64, 64)
     assert image.getpixel((0, 0)) == (255, 255, 255)
     assert image.convert("L").getextrema()[0] < 32
