@@ -20,6 +20,7 @@ import numpy as np
 from fpve.encoders import hub, weights
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
+from fpve.encoders.runtimes.cache import recalled, version_of
 from fpve.encoders.runtimes.machine import pick_device
 from fpve.encoders.sentence_model import NOT_THE_MODEL
 from fpve.encoders.vision import InputSpec, VisionEncoder
@@ -72,7 +73,7 @@ class OpenClipModel:
 
     @property
     def available(self) -> bool:
-        """Whether its weights are on this machine. Without a local file or directory it needs torch."""
+        """Whether its weights are on this machine."""
         if self._directory is not None or self._weights is not None:
             return True
         return hub.cached_file(*self._repository()) is not None
@@ -179,6 +180,16 @@ class OpenClipModel:
                 return content["model_cfg"], content.get("preprocess_cfg", {})
             except (OSError, ValueError, KeyError) as error:
                 raise EncoderError(f"{file}: expected model_cfg and preprocess_cfg in JSON: {error!r}") from error
+        key = ("open_clip", self._architecture, self._tag, version_of("open_clip_torch"))
+        model, published = recalled(*key, make=self._look_up)
+        return model, published
+
+    def _look_up(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The same from the library's own tables. Takes torch.
+
+        Raises:
+            EncoderNotFound: open_clip has no such model, or no such weights of it.
+        """
         with _quiet():
             import open_clip
 
@@ -214,7 +225,7 @@ class OpenClipImageEncoder(VisionEncoder):
 
     @property
     def available(self) -> bool:
-        """Whether its weights are on this machine. Without a local file or directory it needs torch."""
+        """Whether its weights are on this machine."""
         return self._clip.available
 
     @property
@@ -269,7 +280,7 @@ class OpenClipTextEncoder:
 
     @property
     def available(self) -> bool:
-        """Whether its weights are on this machine. Without a local file or directory it needs torch."""
+        """Whether its weights are on this machine."""
         return self._clip.available
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fpve.encoders import hub, weights
 from fpve.encoders.once import Once
+from fpve.encoders.runtimes.cache import recalled, version_of
 from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.errors import EncoderError, EncoderNotFound, nearest
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # What timm calls the weights in a repository of its own.
 _FILES = ("model.safetensors", "pytorch_model.bin")
+# Of a pretrained configuration.
+_FIELDS = ("hf_hub_id", "hf_hub_filename", "input_size", "mean", "std", "classifier")
 
 
 class TimmEncoder(VisionEncoder):
@@ -48,7 +52,7 @@ class TimmEncoder(VisionEncoder):
 
     @property
     def available(self) -> bool:
-        """Whether its weights are on this machine. Without a local file of weights it needs torch."""
+        """Whether its weights are on this machine."""
         if self._weights is not None:
             return True
         repository = self._published().hf_hub_id
@@ -64,7 +68,7 @@ class TimmEncoder(VisionEncoder):
         return {"architecture": f"timm:{self.model}", "input": "timm", "pooling": self._pooling or "timm"}
 
     def weights_file(self) -> Path:
-        """Where the weights are; they are fetched if that is possible. Without a local file it needs torch."""
+        """Where the weights are; they are fetched if that is possible."""
         if self._weights is not None:
             return self._weights
         repository = self._published().hf_hub_id
@@ -74,7 +78,7 @@ class TimmEncoder(VisionEncoder):
         return hub.fetch_file(repository, self._files(), encoder=self.name, remedy=remedy)
 
     def input(self) -> InputSpec:
-        """What the model wants to see. Needs torch."""
+        """What the model wants to see."""
         published = self._published()
         channels, height, width = published.input_size
         if channels != 3 or height != width:
@@ -108,23 +112,14 @@ class TimmEncoder(VisionEncoder):
         named = self._published().hf_hub_filename
         return (named,) if named else _FILES
 
-    def _find(self) -> Any:
-        """The model's pretrained configuration.
+    def _find(self) -> SimpleNamespace:
+        """What is of interest in the model's pretrained configuration; the first time it takes torch.
 
         Raises:
             EncoderNotFound: timm has no such model, or no such tag of it.
         """
-        import timm
-
-        name, _, tag = self.model.partition(".")
-        if not timm.is_model(name):
-            known = timm.list_models()
-            raise EncoderNotFound(f"timm has no model {name!r}{nearest(name, known)}; {weights.OFFLINE_IMAGE}")
-        tags = [one.partition(".")[2] for one in timm.list_models(f"{name}.*", pretrained=True)]
-        if tag and tag not in tags:
-            there = f"it has {', '.join(tags)}" if tags else "it has none: leave it out"
-            raise EncoderNotFound(f"timm has no tag {tag!r} of {name}{nearest(tag, tags)}; {there}")
-        return timm.get_pretrained_cfg(self.model)
+        found = recalled("timm", self.model, version_of("timm"), make=lambda: _look_up(self.model))
+        return SimpleNamespace(**found)
 
     def _load(self) -> torch.nn.Module:
         """The model with its weights, and without its classifier.
@@ -159,3 +154,22 @@ def _classes(tensors: dict[str, torch.Tensor], classifier: str | tuple[str, ...]
         if name in tensors:
             return int(tensors[name].shape[0])
     return 0
+
+
+def _look_up(model: str) -> dict[str, Any]:
+    """The fields of a model's pretrained configuration.
+
+    Raises:
+        EncoderNotFound: timm has no such model, or no such tag of it.
+    """
+    import timm
+
+    name, _, tag = model.partition(".")
+    if not timm.is_model(name):
+        raise EncoderNotFound(f"timm has no model {name!r}{nearest(name, timm.list_models())}; {weights.OFFLINE_IMAGE}")
+    tags = [one.partition(".")[2] for one in timm.list_models(f"{name}.*", pretrained=True)]
+    if tag and tag not in tags:
+        there = f"it has {', '.join(tags)}" if tags else "it has none: leave it out"
+        raise EncoderNotFound(f"timm has no tag {tag!r} of {name}{nearest(tag, tags)}; {there}")
+    found = timm.get_pretrained_cfg(model)
+    return {name: getattr(found, name) for name in _FIELDS}

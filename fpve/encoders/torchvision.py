@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
 import urllib.parse
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from fpve.encoders import weights
 from fpve.encoders.once import Once
+from fpve.encoders.runtimes.cache import recalled, version_of
 from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.errors import EncoderError, EncoderNotFound, nearest
 
@@ -58,7 +61,7 @@ class TorchvisionEncoder(VisionEncoder):
 
     @property
     def available(self) -> bool:
-        """Whether its weights are on this machine. Without a local file of weights it needs torch."""
+        """Whether its weights are on this machine."""
         return self._weights is not None or _cached_file(self._published()[0]).is_file()
 
     @property
@@ -75,27 +78,18 @@ class TorchvisionEncoder(VisionEncoder):
         }
 
     def weights_file(self) -> Path:
-        """Where the weights are; they are fetched if that is possible. Without a local file it needs torch."""
+        """Where the weights are; they are fetched if that is possible."""
         return self._weights or _published_file(self._published()[0], encoder=self.name)
 
     def input(self) -> InputSpec:
-        """What the model wants to see. Needs torch."""
+        """What the model wants to see."""
         return self._published()[1]
 
     def _find(self) -> tuple[str, InputSpec]:
-        """Address of the model's published weights, and the input that they want."""
-        import torchvision.models
-
-        known = torchvision.models.list_models(module=torchvision.models)
-        if self.model not in known:
-            raise EncoderNotFound(
-                f"torchvision has no classification model {self.model!r}{nearest(self.model, known)}; "
-                f"{weights.OFFLINE_IMAGE}"
-            )
-        published = torchvision.models.get_model_weights(self.model).DEFAULT
-        transforms = published.transforms()
-        spec = InputSpec.of_unit_scale(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
-        return published.url, spec
+        """Address of the model's published weights, and the input that they want; the first time it takes torch."""
+        key = ("torchvision", self.model, version_of("torchvision"))
+        found = recalled(*key, make=lambda: _look_up(self.model))
+        return found["url"], InputSpec.of_json(found["input"])
 
     def network(self) -> torch.nn.Module:
         """Make the model without its last layer: normalised pictures (n, 3, side, side) to features (n, dim)."""
@@ -125,11 +119,30 @@ class TorchvisionEncoder(VisionEncoder):
         return model
 
 
+def _look_up(model: str) -> dict[str, Any]:
+    """Address of a model's published weights, and the input that they want.
+
+    Raises:
+        EncoderNotFound: torchvision has no such model.
+    """
+    import torchvision.models
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if model not in known:
+        raise EncoderNotFound(
+            f"torchvision has no classification model {model!r}{nearest(model, known)}; {weights.OFFLINE_IMAGE}"
+        )
+    published = torchvision.models.get_model_weights(model).DEFAULT
+    transforms = published.transforms()
+    spec = InputSpec.of_unit_scale(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
+    return {"url": published.url, "input": asdict(spec)}
+
+
 def _cached_file(url: str) -> Path:
     """Where torch hub keeps the file of published weights."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
+    # As torch.hub.get_dir() has it, which would mean importing torch.
+    base = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(base).expanduser() / "hub" / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
 def _published_file(url: str, *, encoder: str) -> Path:

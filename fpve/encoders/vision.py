@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fpve import images
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes import Runtime, open_runtime
+from fpve.encoders.runtimes.cache import LIBRARIES, recalled, version_of
 from fpve.encoders.runtimes.quantise import quantisation
 from fpve.errors import EncoderError
 
@@ -49,6 +50,13 @@ class InputSpec:
         of_red, of_green, of_blue = (255 * value for value in std)
         return cls(side, (red, green, blue), (of_red, of_green, of_blue))
 
+    @classmethod
+    def of_json(cls, value: dict[str, Any]) -> InputSpec:
+        """Of what JSON made of `dataclasses.asdict`."""
+        red, green, blue = value["mean"]
+        of_red, of_green, of_blue = value["std"]
+        return cls(value["side"], (red, green, blue), (of_red, of_green, of_blue))
+
 
 class VisionEncoder(ABC):
     """A vision model in torch; a family adds its input, its network, and what its fingerprint must cover.
@@ -64,6 +72,7 @@ class VisionEncoder(ABC):
         self._batch_size = config.batch_size
         self._device = config.device
         self._runtime = Once(self._open_runtime)
+        self._spec = Once(self._recall_input)
 
     @abstractmethod
     def input(self) -> InputSpec:
@@ -115,7 +124,7 @@ class VisionEncoder(ABC):
     @property
     def side(self) -> int:
         """Width and height in pixels of the pictures that the model takes."""
-        return self.input().side
+        return self._spec().side
 
     @property
     def batch_size(self) -> int:
@@ -155,8 +164,13 @@ class VisionEncoder(ABC):
         """The network with its normalisation: pictures (n, side, side, 3) uint8 to features (n, dim)."""
         from fpve.encoders.networks import FromPixels
 
-        spec = self.input()
+        spec = self._spec()
         return FromPixels(self.network(), spec.mean, spec.std).eval().requires_grad_(requires_grad=False)
+
+    def _recall_input(self) -> InputSpec:
+        """What the model wants to see, without the import or the model that it takes some families to find out."""
+        versions = [f"{name} {version_of(name)}" for name in LIBRARIES]
+        return InputSpec.of_json(recalled("input", self.fingerprint, *versions, make=lambda: asdict(self.input())))
 
     def _open_runtime(self) -> Runtime:
         return open_runtime(self, device=self._device)

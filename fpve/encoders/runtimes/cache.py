@@ -18,7 +18,7 @@ from fpve.encoders.runtimes.protocol import Subject
 # Counts up when networks are converted, or runtimes chosen, in another way.
 _VERSION = 1
 # What decides how a network is converted, beside its weights.
-_LIBRARIES = ("torch", "timm", "torchvision", "openvino")
+LIBRARIES = ("torch", "timm", "torchvision", "open_clip_torch", "sentence-transformers", "openvino")
 _DIGITS = 24
 
 
@@ -30,11 +30,36 @@ def cache_folder() -> Path:
     return Path(base) / "fpve"
 
 
+def recalled(*key: str, make: Callable[[], Any]) -> Any:
+    """A JSON value that takes a heavy import or a model to find out: kept under its key, and made where it is not.
+
+    Args:
+        key: all that decides it, such as a name and the version of a library.
+        make: makes it; what it raises is not kept.
+    """
+    file = cache_folder() / "facts" / f"{_digest(f'{_VERSION}', *key)}.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        value = make()
+        _write_json(file, value)
+        # As it will be read: a tuple is a list then.
+        return json.loads(json.dumps(value))
+
+
+def version_of(library: str) -> str:
+    """The version of an installed library, without importing it; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 class Entry:
     """What is kept of one encoder: its converted network, and for each kind of machine the runtime that was chosen."""
 
     def __init__(self, subject: Subject) -> None:
-        versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
+        versions = [f"{name} {version_of(name)}" for name in LIBRARIES]
         key = _digest(f"{_VERSION}", subject.fingerprint, *versions)
         self._folder = cache_folder() / "models" / key
         machine = _digest(cpu_name(), *sorted(cpu_features()), os.environ.get("FPVE_RUNTIME", ""))
@@ -55,14 +80,8 @@ class Entry:
         return found if usable else None
 
     def keep_choice(self, choice: dict[str, Any]) -> None:
-        """Remember what was chosen; a cache that can't be written is done without."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False, encoding="utf-8") as file:
-                json.dump(choice, file, indent=1)
-            Path(file.name).replace(self._choice)
-        except OSError:
-            return
+        """Remember what was chosen."""
+        _write_json(self._choice, choice)
 
     def make_network(self, make: Callable[[Path], None]) -> Path:
         """Let `make` write a network to a path of its own, and put it where it is looked for; the path of it.
@@ -99,11 +118,15 @@ def _temporary_network(make: Callable[[Path], None]) -> Path:
 _holders: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _version(library: str) -> str:
+def _write_json(file: Path, value: Any) -> None:
+    """Put a value into a file; a cache that can't be written is done without."""
     try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as temporary:
+            json.dump(value, temporary, indent=1)
+        Path(temporary.name).replace(file)
+    except OSError:
+        return
 
 
 def _digest(*parts: str) -> str:
