@@ -47,16 +47,16 @@ prefix = "{caption}"
 # A small machine whose model needs a while, with shards of four; a file named stuck.png lies on a disk that hangs.
 SLOW = """
 import sys, time
-import fpve.cli, fpve.encoders.fake as fake, fpve.engines.local as local, fpve.engines.shards as shards
+import fpve.cli, fpve.encoders.fake as fake, fpve.engines.shards as shards, fpve.sources.inputs as inputs
 shards.SHARD_ROWS = 4
-encode, load = fake.FakeImageEncoder.encode, local._Loader.load
+encode, read = fake.FakeImageEncoder.encode, inputs.Files.read
 def slow(self, batch):
     time.sleep(0.2)
     return encode(self, batch)
-def hangs(self, file):
-    time.sleep(600 if file.endswith(b"stuck.png") else 0)
-    return load(self, file)
-fake.FakeImageEncoder.encode, local._Loader.load = slow, hangs
+def hangs(self, number):
+    time.sleep(600 if self.paths[number].endswith(b"stuck.png") else 0)
+    return read(self, number)
+fake.FakeImageEncoder.encode, inputs.Files.read = slow, hangs
 fpve.cli.main()
 """
 
@@ -390,7 +390,7 @@ def test_the_library_is_silent(job: Job, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_progress_is_logged_now_and_then(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage says how far it is at most every so many seconds, and hands every step on."""
+    """A stage says how far it is, and what limits it, at most every so many seconds, and hands every step on."""
     now = [0.0]
     monkeypatch.setattr("fpve.pipeline.journal.time.monotonic", lambda: now[0])
     progress = LoggedProgress(SilentProgress(), Events("pets", None), every=30)
@@ -398,9 +398,11 @@ def test_progress_is_logged_now_and_then(caplog: pytest.LogCaptureFixture, monke
         for _ in range(10):
             now[0] += 7
             stage.advance(7)
+            if now[0] > 40:
+                stage.limited_by("decode")
     assert [record.fields for record in caplog.records] == [  # type: ignore[attr-defined]
-        {"stage": "encode", "done": 35, "total": 100, "per_second": 1.0},
-        {"stage": "encode", "done": 70, "total": 100, "per_second": 1.0},
+        {"stage": "encode", "done": 35, "total": 100, "per_second": 1.0, "limited_by": None},
+        {"stage": "encode", "done": 70, "total": 100, "per_second": 1.0, "limited_by": "decode"},
     ]
 
 

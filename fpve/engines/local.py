@@ -6,7 +6,6 @@ always something to do, and no thread waits for another. For a GPU the encoding 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,39 +17,20 @@ from numpy.typing import NDArray
 
 from fpve import images
 from fpve.encoders.runtimes.machine import cores
+from fpve.engines.loading import Loaded, Loader
 from fpve.engines.meter import Meter
 from fpve.engines.ordered import in_order
 from fpve.engines.shards import SHARD_ROWS, ShardBuilder, Thumbnail
 from fpve.engines.work import Encoded, Models, Outcome, Target, Work
 from fpve.engines.writing import Row, ShardWriter
-from fpve.errors import ImageError
 from fpve.fusion import Floats
 from fpve.progress import Progress, Stage
 
-# Slow disks answer several questions at once sooner than one after the other.
 _READERS = 4
-_FILES_AHEAD = 32
-# Of files that are read or decoded at the moment; one that is larger than that is under way alone.
-_BYTES_AHEAD = 64 * 10**6
-# Pictures that are decoded ahead of the model, beside those at work: enough to ride out a few slow files.
-_PICTURES_AHEAD = 32
-
-
-class _Read(NamedTuple):
-    """An input that was read; `data` is empty if it is not to be decoded."""
-
-    number: int
-    outcome: Outcome
-    data: bytes
-
-
-class _Decoded(NamedTuple):
-    """An input that was decoded; `pixels` and `thumbnail` only if it is to be encoded."""
-
-    number: int
-    outcome: Outcome
-    pixels: NDArray[Any] | None = None
-    thumbnail: Thumbnail | None = None
+# Inputs that are read, decoded or wait for the model, beside those at work: enough to ride out some slow ones.
+_AHEAD = 64
+# What the files of all these are together at most; one that is larger than that is under way alone.
+_BYTES, _BYTES_A_THREAD = 64 * 10**6, 8 * 10**6
 
 
 class _Waiting(NamedTuple):
@@ -87,7 +67,6 @@ class _Chain:
         self._text = models.text
         self._threads = threads
         self._outcomes: list[Outcome] = []
-        self._claimed: set[str] = set()
         # No contexts: leaving one would wait for threads that a slow disk holds, and Ctrl-C with it.
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fpve-read")
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="fpve-work")
@@ -105,9 +84,8 @@ class _Chain:
         builder = ShardBuilder(target, self._text)
         with (
             ShardWriter(builder, self._meter, waiting=SHARD_ROWS) as writer,
-            closing(self._read()) as read,
-            closing(self._decode(read)) as decoded,
-            closing(self._encode(self._batches(decoded, stage))) as encoded,
+            closing(self._load()) as loaded,
+            closing(self._encode(self._batches(loaded, stage))) as encoded,
         ):
             for batch, features in encoded:
                 writer.put(self._rows(batch, features))
@@ -116,52 +94,20 @@ class _Chain:
                 stage.limited_by(self._meter.limit)
         return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, self._meter.limit if pictures else None)
 
-    def _read(self) -> Generator[_Read]:
-        sizes = self._work.sizes
-
-        def submit(number: int) -> Future[_Read]:
-            return self._readers.submit(self._read_one, number)
-
-        numbers = range(len(self._work.inputs))
+    def _load(self) -> Generator[Loaded]:
+        loader = Loader(self._work, self._model, self._readers, self._workers, self._meter)
         return in_order(
-            submit, numbers, ahead=_FILES_AHEAD, cost=lambda number: int(sizes[number]), budget=_BYTES_AHEAD
+            loader.submit,
+            range(len(self._work.inputs)),
+            ahead=_AHEAD + 2 * self._threads,
+            cost=lambda number: int(self._work.sizes[number]),
+            budget=_BYTES + _BYTES_A_THREAD * self._threads,
         )
 
-    def _read_one(self, number: int) -> _Read:
-        with self._meter.busy("read"):
-            try:
-                data, size, mtime_ns = self._work.inputs.read(number)
-            except OSError as error:
-                return _Read(number, Outcome(None, -1, -1, f"can't be read: {error.strerror}"), b"")
-            return _Read(number, Outcome(hashlib.sha256(data).hexdigest(), size, mtime_ns), data)
-
-    def _decode(self, read: Iterable[_Read]) -> Generator[_Decoded]:
-        ahead = 2 * self._threads + _PICTURES_AHEAD
-        return in_order(self._decode_if_new, read, ahead=ahead, cost=lambda one: len(one.data), budget=_BYTES_AHEAD)
-
-    def _decode_if_new(self, one: _Read) -> Future[_Decoded]:
-        """Decode a content that is met for the first time: inputs come in their order, so it is always the same one."""
-        name = one.outcome.content_hash
-        if name is None or name in self._work.known or name in self._claimed:
-            done: Future[_Decoded] = Future()
-            done.set_result(_Decoded(one.number, one.outcome))
-            return done
-        self._claimed.add(name)
-        return self._workers.submit(self._decode_one, one)
-
-    def _decode_one(self, one: _Read) -> _Decoded:
-        with self._meter.busy("decode"):
-            try:
-                decoded = images.decode(one.data, enough=images.enough_for(self._model.side))
-                thumbnail = Thumbnail(decoded.width, decoded.height, images.thumbnail(decoded.image))
-                return _Decoded(one.number, one.outcome, self._model.prepare(decoded.image), thumbnail)
-            except ImageError as error:
-                return _Decoded(one.number, replace(one.outcome, reason=str(error)))
-
-    def _batches(self, decoded: Iterable[_Decoded], stage: Stage) -> Iterator[list[_Waiting]]:
+    def _batches(self, loaded: Iterable[Loaded], stage: Stage) -> Iterator[list[_Waiting]]:
         """Fill batches across files, and keep what became of each."""
         batch: list[_Waiting] = []
-        for one in decoded:
+        for one in loaded:
             self._outcomes.append(one.outcome)
             if one.pixels is None or one.thumbnail is None or one.outcome.content_hash is None:
                 stage.advance()
