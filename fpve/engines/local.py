@@ -148,11 +148,12 @@ class _Chain:
     def _rows(self, batch: list[_Waiting], features: Floats) -> list[Row]:
         """What is written of a batch; a picture that the model makes nothing of gets its reason."""
         rows = []
-        for one, feature in zip(batch, features, strict=True):
-            if np.isfinite(feature).all() and feature.any():
+        finite, something = np.isfinite(features).all(axis=1), features.any(axis=1)
+        for one, feature, is_finite, is_something in zip(batch, features, finite, something, strict=True):
+            if is_finite and is_something:
                 rows.append(Row(one.content_hash, feature, self._work.prefixes[one.number], one.thumbnail))
             else:
-                reason = "the model's features are not finite" if feature.any() else "the model's features are all zero"
+                reason = "the model's features are not finite" if is_something else "the model's features are all zero"
                 self._outcomes[one.number] = replace(self._outcomes[one.number], reason=reason)
         return rows
 

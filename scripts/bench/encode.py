@@ -1,6 +1,6 @@
 """Times encoding from files on disk against the loop that everybody writes first, and against what its parts allow.
 
-    .venv/bin/python scripts/bench/encode.py FOLDER [--pictures 3000] [--csv FILE]
+    .venv/bin/python scripts/bench/encode.py FOLDER [--pictures 8000] [--csv FILE]
 
 FOLDER has pictures of any kind; changed copies of them are written, PNG and JPEG in turns, and encoded by each
 encoder in each precision, in the same run:
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure, print the table and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--pictures", type=int, default=8000)
     parser.add_argument("--encoder", action="append", choices=["efficientnet-lite0", "torchvision:resnet18"])
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16", "int8"])
     parser.add_argument("--work", type=Path, help="folder for the copies, kept for the next time")
