@@ -1,1 +1,8 @@
-"""Where encoding runs. An engine takes files and leaves finished shards in the store's `pending/`."""
+"""Engines: where encoding runs.
+
+work        what every engine takes and gives back
+local       the engine that runs in this process
+loading     an input is read, and decoded           ordered    work ahead that comes back in order
+shards      rows become shards                      writing    in a thread of its own
+meter       where the time goes
+"""

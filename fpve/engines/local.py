@@ -148,7 +148,8 @@ class _Chain:
     def _rows(self, batch: list[_Waiting], features: Floats) -> list[Row]:
         """What is written of a batch; a picture that the model makes nothing of gets its reason."""
         rows = []
-        finite, something = np.isfinite(features).all(axis=1), features.any(axis=1)
+        finite: list[bool] = np.all(np.isfinite(features), axis=1).tolist()
+        something: list[bool] = np.any(features, axis=1).tolist()
         for one, feature, is_finite, is_something in zip(batch, features, finite, something, strict=True):
             if is_finite and is_something:
                 rows.append(Row(one.content_hash, feature, self._work.prefixes[one.number], one.thumbnail))

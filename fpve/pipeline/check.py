@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from fpve.config import Job, load_job
 from fpve.encoders import Encoder, check_encoder
 from fpve.pipeline.forecast import downloads
-from fpve.pipeline.models import open_models, recipe_for
-from fpve.pipeline.plan import CollectionPlan, plan_job
+from fpve.planning.models import open_models, recipe_for
+from fpve.planning.plan import CollectionPlan, plan_job
 from fpve.progress import Progress, SilentProgress
 
 _EXAMPLES = 3

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.engines.work import Outcome
-from fpve.pipeline.moves import count_pairs
-from fpve.pipeline.plan import CollectionPlan
 from fpve.pipeline.vectors import Vectors
+from fpve.planning.moves import count_pairs
+from fpve.planning.plan import CollectionPlan
 from fpve.sources.names import normalise
 from fpve.store import tables
 from fpve.store.runs import Changes

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from fpve.engines.work import Models
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
-from fpve.pipeline.plan import Plan
 from fpve.pipeline.vectors import Vectors
+from fpve.planning.plan import Plan
 from fpve.store import tables
 from fpve.store.snapshot import Snapshot
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.errors import MetadataError, nearest
-from fpve.pipeline.overlay import from_text, lay_over, ordered, to_text
+from fpve.planning.overlay import from_text, lay_over, ordered, to_text
 from fpve.sources.metadata import convert, lossless, read_table
 from fpve.sources.names import normalised
 from fpve.store import manifest as manifests

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.pipeline.plan import CollectionPlan
 from fpve.pipeline.vectors import Vectors
+from fpve.planning.plan import CollectionPlan
 from fpve.prefixes import prefix_ids
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fpve.pipeline.contents import RACY_NS, Contents
-from fpve.pipeline.plan import CollectionPlan
+from fpve.planning.plan import CollectionPlan
 from fpve.store.archives import forget_archives, write_archive_index
 from fpve.store.scanstate import write_scan_state
 

@@ -27,14 +27,14 @@ from fpve.pipeline.commit import Header, commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
 from fpve.pipeline.journal import Journal, one_line
-from fpve.pipeline.models import open_models, recipe_for, recipe_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
-from fpve.pipeline.plan import Plan, guard_removals, other_collections, plan_job
 from fpve.pipeline.remember import remember
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
 from fpve.pipeline.written import bytes_written
+from fpve.planning.models import open_models, recipe_for, recipe_of
+from fpve.planning.plan import Plan, guard_removals, other_collections, plan_job
 from fpve.progress import Progress, SilentProgress
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.fusion import Floats, FusedRows, Fusion
-from fpve.pipeline.models import recipe_of
+from fpve.planning.models import recipe_of
 from fpve.store import segments
 from fpve.store.manifest import Segment
 from fpve.store.pages import read_columns

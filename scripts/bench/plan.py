@@ -35,8 +35,8 @@ def speed(folder: Path, files: int) -> None:
     from synthetic import make
 
     from fpve.config import load_job
-    from fpve.pipeline.models import open_models, recipe_for
-    from fpve.pipeline.plan import plan_job
+    from fpve.planning.models import open_models, recipe_for
+    from fpve.planning.plan import plan_job
     from fpve.progress import SilentProgress
     from fpve.sources.folder import scan_folder
 
@@ -88,8 +88,8 @@ def memory(folder: Path, many: int) -> None:
 
 def plan_alone(path: Path) -> None:
     from fpve.config import load_job
-    from fpve.pipeline.models import open_models, recipe_for
-    from fpve.pipeline.plan import plan_job
+    from fpve.planning.models import open_models, recipe_for
+    from fpve.planning.plan import plan_job
     from fpve.progress import SilentProgress
 
     job = load_job(path)

@@ -13,7 +13,7 @@ import pyarrow.csv as pacsv
 from fpve.config import load_job
 from fpve.fusion import FusedRows
 from fpve.index import build_exact
-from fpve.pipeline.models import open_models, recipe_for
+from fpve.planning.models import open_models, recipe_for
 from fpve.prefixes import prefix_ids
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables

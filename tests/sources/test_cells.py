@@ -20,7 +20,7 @@ from samples import make_job
 import fpve
 from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, MetadataError, SourceError
-from fpve.pipeline.columns import file_columns, read_given
+from fpve.planning.columns import file_columns, read_given
 from fpve.sources import cells
 from fpve.sources.cells import Cells
 from fpve.sources.inputs import Stamp

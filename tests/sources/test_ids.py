@@ -12,7 +12,7 @@ from samples import draw, make_job
 import fpve
 from fpve.config import CollectionConfig, Job
 from fpve.errors import JobError, MetadataError
-from fpve.pipeline.columns import file_columns, read_given
+from fpve.planning.columns import file_columns, read_given
 from fpve.sources.source import scan_source
 
 

@@ -1,4 +1,10 @@
-"""Runtimes: what runs a vision model, chosen by measuring it on the machine at hand."""
+"""Runtimes: what runs a vision model, chosen by measuring it on the machine at hand.
+
+    choice      which one it is on a CPU                cache      what was found out, and converted networks
+    openvino    the fast one                            quantise   networks of 8-bit integers for it
+    eager       torch as it is, also on a GPU           threads    how many of them torch uses
+    machine     cores, CPU and GPU                      probes     pictures to measure and to check with
+"""
 
 from __future__ import annotations
 

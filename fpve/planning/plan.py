@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, StoreConflict
-from fpve.pipeline.before import Before
-from fpve.pipeline.columns import FileColumns, file_columns, read_given
-from fpve.pipeline.models import recipe_of
-from fpve.pipeline.moves import guess_moves
-from fpve.pipeline.overlay import with_labels
+from fpve.planning.before import Before
+from fpve.planning.columns import FileColumns, file_columns, read_given
+from fpve.planning.models import recipe_of
+from fpve.planning.moves import guess_moves
+from fpve.planning.overlay import with_labels
 from fpve.progress import Progress
 from fpve.sources.inputs import Stamp
 from fpve.sources.scan import Index, Scan

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig
 from fpve.errors import JobError, MetadataError, PrefixError, nearest
-from fpve.pipeline.fields import ROW, built_in
+from fpve.planning.fields import ROW, built_in
 from fpve.prefixes import BUILT_IN_FIELDS, Template
 from fpve.sources.metadata import Metadata
 from fpve.sources.names import normalised

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.pipeline.columns import FileColumns
+from fpve.planning.columns import FileColumns
 from fpve.store.manifest import Collection, Page
 from fpve.store.pages import read_page
 

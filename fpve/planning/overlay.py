@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.errors import MetadataError
-from fpve.pipeline.columns import FileColumns
+from fpve.planning.columns import FileColumns
 from fpve.store import tables
 from fpve.store.schema import Column, arrow_type
 from fpve.store.snapshot import Snapshot

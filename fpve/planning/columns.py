@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig
 from fpve.errors import JobError, MetadataError, PrefixError
-from fpve.pipeline.fields import built_in
-from fpve.pipeline.identity import image_ids, parse_id
+from fpve.planning.fields import built_in
+from fpve.planning.identity import image_ids, parse_id
 from fpve.prefixes import Template
 from fpve.sources.metadata import Metadata, choose, convert, match, read_metadata
 from fpve.sources.names import normalised
