@@ -1,5 +1,7 @@
 """Runtimes: what runs a vision model, chosen by measuring it on the machine at hand.
 
+What is where:
+
     choice      which one it is on a CPU                cache      what was found out, and converted networks
     openvino    the fast one                            quantise   networks of 8-bit integers for it
     eager       torch as it is, also on a GPU           threads    how many of them torch uses
