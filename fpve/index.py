@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ EXACT_FILE = "exact.faiss"
 # Beside each index, as `sha256sum` writes it; not in the manifest, for an index that is built again may differ.
 CHECKSUM_SUFFIX = ".sha256"
 EXACT_FILES = (EXACT_FILE, EXACT_FILE + CHECKSUM_SUFFIX)
+
+# Bytes that go from FAISS to a file in one piece.
+_WRITTEN_AT_ONCE = 1 << 20
 
 Rows = NDArray[np.int64]
 
@@ -58,19 +62,20 @@ class SegmentIndex:
         return found
 
 
-def build_exact(vectors: Floats, folder: Path) -> tuple[str, ...]:
-    """Write an index of vectors (n, dim) with its checksum into a segment's folder, durably; returns the files' names.
+def build_exact(vectors: Floats | Iterable[Floats], folder: Path) -> tuple[str, ...]:
+    """Write an index with its checksum into a segment's folder, durably; returns the files' names.
+
+    Args:
+        vectors: (n, dim), or parts of them, of which only one is held at a time.
+        folder: where to.
 
     Raises:
         OSError: it can't be written.
     """
-    import faiss
-
-    index = _exact(vectors)
+    index = _exact([vectors] if isinstance(vectors, np.ndarray) else vectors)
     path = folder / EXACT_FILE
 
-    # Not write_index: on a full disk it can lose the last bytes, and says so on stderr only.
-    write_durably(path, lambda out: out.write_bytes(faiss.serialize_index(index).data))
+    write_durably(path, lambda out: _write(index, out))
     write_durably(_checksum_path(path), lambda out: out.write_bytes(_checksum_line(path)))
     return EXACT_FILES
 
@@ -120,12 +125,43 @@ def open_index(snapshot: Snapshot, segment: Segment) -> SegmentIndex:
 
 def index_in_memory(vectors: Floats) -> SegmentIndex:
     """An exact index of vectors (n, dim), not on disk."""
-    return SegmentIndex(_exact(vectors))
+    return SegmentIndex(_exact([vectors]))
 
 
-def _exact(vectors: Floats) -> Any:
+def _exact(parts: Iterable[Floats]) -> Any:
     import faiss
 
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
+    index = None
+    for vectors in parts:
+        index = index or faiss.IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors, np.float32))
     return index
+
+
+def _write(index: Any, path: Path) -> None:
+    """Write an index without holding a copy of it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    import faiss
+
+    failures: list[OSError] = []
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                failures.append(error)
+                raise
+
+        # Not to a path: on a full disk FAISS can lose the last bytes, and says so on stderr only.
+        try:
+            # Not in its generated signatures.
+            api: Any = faiss
+            api.write_index(index, api.PyCallbackIOWriter(write, _WRITTEN_AT_ONCE))
+        except Exception:
+            if failures:
+                raise failures[0] from None
+            raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +21,8 @@ from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.snapshot import Snapshot
 
-# What one merge holds in memory twice, as Parquet rows and as an index: 40,000 vectors of 1,664 numbers.
-_SEGMENT_BYTES = 256_000_000
+# What one merge holds in memory, as an index: 20,000 vectors of 1,664 numbers.
+_SEGMENT_BYTES = 128_000_000
 # So many segments of about one size become one of the next size, and so each row is written again at most once for
 # each power of this number that the store grows by.
 _MERGED_AT_ONCE = 8
@@ -183,20 +183,22 @@ def _merge(
     snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask]
 ) -> tuple[Segment | None, dict[str, tuple[str, Numbers]]]:
     """Write the living rows of some segments as one, and say for each old one where its rows are now."""
-    parts = [snapshot.segment_table(one).filter(pa.array(alive[one.name])) for one in group]
-    joined = pa.concat_tables(parts).combine_chunks()
-    if not len(joined):
+    keys = pa.concat_tables(
+        snapshot.segment_keys(one).select(segments.KEY_COLUMNS).filter(pa.array(alive[one.name])) for one in group
+    )
+    if not len(keys):
         return None, {}
     # Two segments can hold the same vector; images may name either.
     names = pc.binary_join_element_wise(
-        pc.fill_null(joined["content_hash"], ""), pc.fill_null(joined["prefix_id"], ""), "|"
+        pc.fill_null(keys["content_hash"], ""), pc.fill_null(keys["prefix_id"], ""), "|"
     )
     codes = names.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    first = np.unique(codes, return_index=True)[1]
-    table = joined.take(pa.array(first)) if len(first) < len(joined) else joined
-    segment = segments.write_segment(snapshot.root, table)
+    is_first = np.zeros(len(keys), bool)
+    is_first[np.unique(codes, return_index=True)[1]] = True
+    parts = _parts(snapshot, group, alive, is_first)
+    segment = segments.write_segment(snapshot.root, parts, snapshot.fusion.dim)
     folder = segments.folder(snapshot.root, segment)
-    segment = replace(segment, derived=build_exact(segments.fused_rows(table).vectors, folder))
+    segment = replace(segment, derived=build_exact(segments.read_vectors(folder / segments.ROWS_FILE), folder))
     places: dict[str, tuple[str, Numbers]] = {}
     start = 0
     for one in group:
@@ -206,6 +208,18 @@ def _merge(
         places[one.name] = (segment.name, where)
         start += count
     return segment, places
+
+
+def _parts(snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask], is_first: Mask) -> Iterator[pa.Table]:
+    """The rows that a merged segment has of each segment of a group: of the living ones (n,) those that are first."""
+    start = 0
+    for one in group:
+        wanted = alive[one.name].copy()
+        count = int(wanted.sum())
+        wanted[wanted] = is_first[start : start + count]
+        start += count
+        if wanted.any():
+            yield snapshot.segment_table(one).filter(pa.array(wanted)).combine_chunks()
 
 
 def _moved(
@@ -264,17 +278,28 @@ def _thumbnails(snapshot: Snapshot, files: list[Table], *, everything: bool) -> 
     groups = _grouped(chosen, size, _THUMBNAIL_ROWS)
     groups = [group for group in groups if len(group) > 1 or size[group[0].file.path] < group[0].rows]
     merged = {one.file.path for group in groups for one in group}
-    kept = [one for one in files if one.file.path not in merged]
-    for group in groups:
-        parts = []
-        for one in group:
-            rows = tables.read_tables(root, tables.THUMBNAILS, [one])
-            parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=needed[one.file.path])))
-        rows = pa.concat_tables(parts).combine_chunks()
-        codes = rows["content_hash"].combine_chunks().dictionary_encode().indices.to_numpy()
-        rows = rows.take(pa.array(np.unique(codes, return_index=True)[1]))
-        kept += [tables.write_table(root, tables.THUMBNAILS, rows)] if len(rows) else []
-    return kept
+    living = [group for group in groups if any(_has_any(root, one, needed[one.file.path]) for one in group)]
+    return [
+        *(one for one in files if one.file.path not in merged),
+        *(tables.write_table(root, tables.THUMBNAILS, _first_thumbnails(root, group, needed)) for group in living),
+    ]
+
+
+def _has_any(root: Path, file: Table, needed: pa.Array) -> bool:
+    names = tables.read_tables(root, tables.THUMBNAILS, [file], ["content_hash"])["content_hash"]
+    return bool(pc.any(pc.is_in(names, value_set=needed)).as_py())
+
+
+def _first_thumbnails(root: Path, group: list[Table], needed: dict[str, pa.Array]) -> Iterator[pa.Table]:
+    """The needed rows of each file of a group; what an earlier one had is left out."""
+    seen = pa.array([], pa.string())
+    for one in group:
+        rows = tables.read_tables(root, tables.THUMBNAILS, [one])
+        names = rows["content_hash"]
+        chosen = pc.and_(pc.is_in(names, value_set=needed[one.file.path]), pc.invert(pc.is_in(names, value_set=seen)))
+        seen = pa.concat_arrays([seen, names.filter(chosen).combine_chunks()])
+        if pc.any(chosen).as_py():
+            yield rows.filter(chosen).combine_chunks()
 
 
 def _living_content(snapshot: Snapshot) -> pa.Array:

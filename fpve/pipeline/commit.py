@@ -114,7 +114,7 @@ def _segments(
         if isinstance(shard, Shard):
             segment = adopt_rows(root, shard)
             folder = segments.folder(root, segment)
-            derived = build_exact(segments.read_fused(folder / segments.ROWS_FILE).vectors, folder)
+            derived = build_exact(segments.read_vectors(folder / segments.ROWS_FILE), folder)
             found[segment.name] = replace(segment, derived=derived)
             # After a change of encoder the pictures are the same, and so are their thumbnails.
             if not _among(shard, known):

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -221,14 +221,26 @@ def read_named(root: Path, file: FileRef, *, columns: list[str] | None = None) -
     return read_parquet(path, columns=columns)
 
 
-def write_parquet(rows: pa.Table, path: Path, **options: Any) -> None:
+def write_parquet(
+    rows: pa.Table | Iterable[pa.Table], path: Path, *, schema: pa.Schema | None = None, **options: Any
+) -> None:
     """Write a Parquet file of the store: with checksums, which `read_parquet` compares where it reads a part only.
+
+    Args:
+        rows: a table, or tables of one `schema`, of which only one is held at a time.
+        path: where to.
+        schema: of several tables.
+        options: those of `pyarrow.parquet.write_table`.
 
     Raises:
         OSError: it can't be written.
     """
+    parts, schema = ([rows], rows.schema) if isinstance(rows, pa.Table) else (rows, schema)
+    group = options.pop("row_group_size", None)
     try:
-        pq.write_table(rows, path, write_page_checksum=True, **options)
+        with pq.ParquetWriter(path, schema, write_page_checksum=True, **options) as writer:
+            for part in parts:
+                writer.write_table(part, row_group_size=group)
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise

@@ -78,7 +78,7 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
     temporary.mkdir()
     try:
         segments.write_rows(rows, temporary / segments.ROWS_FILE)
-        tables.write_thumbnails(thumbnails, temporary / _THUMBNAILS_FILE)
+        tables.write_thumbnails([thumbnails], temporary / _THUMBNAILS_FILE)
         digests = {name: sha256_of(temporary / name) for name in (segments.ROWS_FILE, _THUMBNAILS_FILE)}
         name = digests[segments.ROWS_FILE][:NAME_DIGITS]
         shard = Shard(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fpve.fusion import Floats, FusedRows
 from fpve.store.files import (
@@ -54,26 +56,42 @@ def rows_table(content_hash: list[str | None], prefix_id: list[str | None], rows
     return pa.table(arrays, schema=schema)
 
 
-def write_rows(table: pa.Table, path: Path) -> None:
+def write_rows(rows: pa.Table | Iterable[pa.Table], path: Path, *, schema: pa.Schema | None = None) -> None:
     """Write vector rows; the vectors are noise to a compressor, so they are stored plain."""
     write_parquet(
-        table,
+        rows,
         path,
+        schema=schema,
         compression={"content_hash": "zstd", "prefix_id": "zstd", **dict.fromkeys(_PLAIN, "none")},
         use_dictionary=["prefix_id"],
         write_statistics=list(KEY_COLUMNS),
     )
 
 
-def write_segment(root: Path, table: pa.Table) -> Segment:
-    """Write vector rows as a segment, named by its content; it has no index yet."""
+def write_segment(root: Path, parts: Iterable[pa.Table], dim: int) -> Segment:
+    """Write vector rows of length `dim` as a segment, named by its content; it has no index yet.
+
+    Args:
+        root: the store.
+        parts: the rows, of which only one table is held at a time.
+        dim: length of a vector.
+    """
+    count = 0
+
+    def counted() -> Iterator[pa.Table]:
+        nonlocal count
+        for part in parts:
+            count += len(part)
+            yield part
+
     vectors = make_directory(root, _FOLDER)
-    temporary, digest = write_temporary(vectors, ".parquet", lambda out: write_rows(table, out))
+    schema = row_schema(dim)
+    temporary, digest = write_temporary(vectors, ".parquet", lambda out: write_rows(counted(), out, schema=schema))
     name = digest[:NAME_DIGITS]
     path = make_directory(root, _FOLDER, name) / ROWS_FILE
     temporary.replace(path)
     fsync_directory(path.parent)
-    return Segment(name, ref(root, path, digest), len(table), derived=())
+    return Segment(name, ref(root, path, digest), count, derived=())
 
 
 _PLAIN = ("image_norm", "prefix_norm", "vector.list.element")
@@ -87,6 +105,13 @@ def read_keys(path: Path) -> pa.Table:
 def read_fused(path: Path) -> FusedRows:
     """Read all vectors (n, dim) float32 with their norms (n,)."""
     return fused_rows(read_parquet(path, columns=FUSED_COLUMNS).combine_chunks())
+
+
+def read_vectors(path: Path) -> Iterator[Floats]:
+    """Read the vectors (n, dim) float32 of each row group, one after the other."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for number in range(file.num_row_groups):
+            yield _matrix(file.read_row_group(number, columns=["vector"])["vector"])
 
 
 def fused_rows(table: pa.Table) -> FusedRows:

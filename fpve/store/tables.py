@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -65,24 +66,36 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def write_table(root: Path, name: str, rows: pa.Table) -> Table:
-    """Write rows of a table as one more file of it."""
-    rows = rows.select(SCHEMAS[name].names).cast(SCHEMAS[name])
-    path, digest = write_named_by_content(root, ("tables", name), ".parquet", lambda out: _write(name, rows, out))
-    return Table(name, ref(root, path, digest), len(rows))
+def write_table(root: Path, name: str, rows: pa.Table | Iterable[pa.Table]) -> Table:
+    """Write rows of a table as one more file of it; of several tables of rows only one is held at a time."""
+    count = 0
+
+    def parts() -> Iterator[pa.Table]:
+        nonlocal count
+        for part in [rows] if isinstance(rows, pa.Table) else rows:
+            count += len(part)
+            yield part.select(SCHEMAS[name].names).cast(SCHEMAS[name])
+
+    path, digest = write_named_by_content(root, ("tables", name), ".parquet", lambda out: _write(name, parts(), out))
+    return Table(name, ref(root, path, digest), count)
 
 
-def _write(name: str, rows: pa.Table, path: Path) -> None:
+def _write(name: str, parts: Iterable[pa.Table], path: Path) -> None:
     if name == THUMBNAILS:
-        write_thumbnails(rows, path)
+        write_thumbnails(parts, path)
     else:
-        write_parquet(rows, path, compression="zstd")
+        write_parquet(parts, path, schema=SCHEMAS[name], compression="zstd")
 
 
-def write_thumbnails(rows: pa.Table, path: Path) -> None:
+def write_thumbnails(parts: Iterable[pa.Table], path: Path) -> None:
     """Write thumbnails so that a few of them can be read without the others."""
-    rows = rows.cast(SCHEMAS[THUMBNAILS])
-    write_parquet(rows, path, compression={"content_hash": "zstd", "jpeg": "none"}, row_group_size=_THUMBNAIL_GROUP)
+    write_parquet(
+        parts,
+        path,
+        schema=SCHEMAS[THUMBNAILS],
+        compression={"content_hash": "zstd", "jpeg": "none"},
+        row_group_size=_THUMBNAIL_GROUP,
+    )
 
 
 def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collection[str]) -> dict[str, bytes]:
@@ -92,7 +105,10 @@ def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collecti
     for one in files:
         file = pq.ParquetFile(inside(root, one.file.path), page_checksum_verification=True)
         rows = pc.indices_nonzero(pc.is_in(file.read(columns=["content_hash"])["content_hash"], value_set=wanted))
-        groups = sorted({row // _THUMBNAIL_GROUP for row in rows.to_pylist()})
+        # The last group of each part that was merged is a shorter one.
+        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        ends = np.cumsum(counts)
+        groups = np.unique(np.searchsorted(ends, rows.to_numpy(), side="right")).tolist()
         if groups:
             part = file.read_row_groups(groups, columns=["content_hash", "jpeg"])
             part = part.filter(pc.is_in(part["content_hash"], value_set=wanted))

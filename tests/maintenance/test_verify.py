@@ -111,7 +111,7 @@ def test_vectors_of_a_wrong_length_are_found(store: Path) -> None:
     fused = segments.fused_rows(table)
     longer = FusedRows(fused.vectors * np.float32(1.01), fused.image_norm, fused.prefix_norm)
     names = [table[name].to_pylist() for name in segments.KEY_COLUMNS]
-    made = segments.write_segment(store, segments.rows_table(*names, longer))
+    made = segments.write_segment(store, [segments.rows_table(*names, longer)], longer.vectors.shape[1])
     changed = replace(manifest, snapshot=4, parent=3, segments=(made, *manifest.segments[1:]))
     manifests.publish(store, changed)
     problems = {one.file: one.problem for one in fpve.verify(store, at=4).problems}

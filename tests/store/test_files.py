@@ -110,6 +110,6 @@ def test_a_full_disk_is_told_by_its_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*rows\.parquet'"):
         write_parquet(pa.table({"a": [1]}), tmp_path / "rows.parquet")
