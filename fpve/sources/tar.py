@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,12 @@ _SIDECARS = (b".json", b".txt", b".cls")
 # A text about a picture; beyond that it is something else.
 _MAX_SIDECAR = 1 << 20
 _BLOCK = 512
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+# gzip, bzip2, xz, zstd; of bzip2 more than its first letters, which may be those of a member's name.
+_COMPRESSED = re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ|\x28\xb5\x2f\xfd")
+# What a header has, whatever its member is called.
+_USTAR, _USTAR_AT = b"ustar", 257
+# What tarfile raises of headers that hold nonsense: numbers that are none, sizes beyond memory, chains without end.
+_NONSENSE = (ValueError, IndexError, OverflowError, MemoryError, RecursionError)
 COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 
 
@@ -65,8 +71,8 @@ def index_archive(archive: bytes) -> pa.Table:
     """
     found = _Members()
     with open(archive, "rb") as file:  # noqa: PTH123 (a path of bytes)
-        start = file.read(8)
-        if any(start.startswith(magic) for magic in _COMPRESSED):
+        start = file.read(_BLOCK)
+        if _COMPRESSED.match(start) and not start.startswith(_USTAR, _USTAR_AT):
             raise compressed(os.fsdecode(archive))
         file.seek(0)
         damage = _walk(file, found)
@@ -160,13 +166,21 @@ def _walk(file: BinaryIO, found: _Members) -> str | None:
                 return f"it is cut off at byte {end:,}"
     except tarfile.TarError as error:
         return f"it is damaged at byte {tar.offset if tar else 0:,}: {error}"
+    except _NONSENSE:
+        return f"it is damaged at byte {tar.offset if tar else 0:,}: its header holds nonsense"
     return _rest(file, tar.offset)
 
 
 def _headers(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    reached = 0
     while (member := tar.next()) is not None:
         # It keeps them all, for those who would unpack them.
         tar.members = []  # type: ignore[attr-defined]
+        if member.size < 0 or tar.offset <= reached:
+            # The next header would be one that was read already, for ever.
+            tar.offset = member.offset
+            raise tarfile.ReadError(f"a member of {member.size:,} bytes")
+        reached = tar.offset
         yield member
 
 

@@ -241,6 +241,40 @@ def test_a_damaged_header_ends_an_archive(tmp_path: Path) -> None:
     assert skipped(file) == {"x.tar": f"it is damaged at byte {second:,}: no header there"}
 
 
+@pytest.mark.parametrize("size", [-512, -1024, -1])
+def test_a_size_below_nothing_ends_an_archive(tmp_path: Path, size: int) -> None:
+    """It leads back to headers that were read already; what is before it is found."""
+    file = pack(tmp_path / "x.tar", {"0.bmp": png(0), "1.bmp": png(1)})
+    second = 512 + -(-len(png(0)) // 512) * 512
+    data = bytearray(file.read_bytes())
+    # As tar writes what octal digits don't hold: two's complement.
+    data[second + 124 : second + 136] = b"\xff" + size.to_bytes(11, "big", signed=True)
+    data[second + 148 : second + 156] = b" " * 8
+    data[second + 148 : second + 156] = b"%06o\0 " % sum(data[second : second + 512])
+    file.write_bytes(data)
+    assert ids(file) == ["c/x.tar/0.bmp"]
+    assert skipped(file) == {"x.tar": f"it is damaged at byte {second:,}: a member of {size:,} bytes"}
+
+
+def test_a_header_that_holds_nonsense_ends_an_archive(tmp_path: Path) -> None:
+    """A list of the parts of a sparse file that is no list of numbers is damage, and not an error of Python's."""
+    file = tmp_path / "x.tar"
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, fields in (("0.bmp", {}), ("1.bmp", {"GNU.sparse.map": "a,b", "GNU.sparse.size": "10"})):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(png(0)), fields
+            tar.addfile(info, io.BytesIO(png(0)))
+    assert ids(file) == ["c/x.tar/0.bmp"]
+    (reason,) = skipped(file).values()
+    assert reason.endswith("its header holds nonsense")
+
+
+@pytest.mark.parametrize("name", ["BZhang/1.bmp", "\x1f\x8b.bmp"])
+def test_a_first_name_like_a_compressed_file_is_a_name(tmp_path: Path, name: str) -> None:
+    """An archive begins with the name of its first member, whatever that is."""
+    assert len(ids(pack(tmp_path / "x.tar", {name: png(0)}))) == 1
+
+
 def test_odd_members(tmp_path: Path) -> None:
     """Links, names that lead outside and other kinds are told; absolute, untidy and hidden ones are as tar has them."""
     link, hard, device = tarfile.TarInfo("link.bmp"), tarfile.TarInfo("hard.bmp"), tarfile.TarInfo("device.bmp")
