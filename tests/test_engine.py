@@ -70,17 +70,14 @@ def test_no_more_is_under_way_than_is_allowed() -> None:
 
 def test_what_costs_more_than_the_budget_is_under_way_alone() -> None:
     """Of items of 4, 4, 20 and 1 with a budget of 10 two begin at once; the large one waits for both, and the last."""
-    pool, begun = Pool(), []
-    costs = [4, 4, 20, 1]
-
-    def submit(item: int) -> Future[int]:
-        begun.append(sorted(one for one, future in pool.futures.items() if not future.done()))
-        future = pool.submit(item)
+    pool, costs = Pool(), [4, 4, 20, 1]
+    work = in_order(pool.submit, range(4), ahead=9, cost=costs.__getitem__, budget=10)
+    seen = []
+    for item in range(4):
+        # What is asked for now can't be answered before it is finished, and nothing more is begun meanwhile.
         threading.Timer(0.02, pool.finish, [item]).start()
-        return future
-
-    assert list(in_order(submit, range(4), ahead=9, cost=costs.__getitem__, budget=10)) == [0, 1, 2, 3]
-    assert begun == [[], [0], [], []]
+        seen.append((next(work), sorted(pool.futures)))
+    assert seen == [(0, [0, 1]), (1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3])]
 
 
 def test_who_stops_early_cancels_what_has_not_begun() -> None:
@@ -140,6 +137,29 @@ def test_what_fails_in_the_writer_is_raised_to_whoever_puts() -> None:
     assert not builder.finished
 
 
+def test_few_rows_wait_for_a_slow_writer() -> None:
+    """Whoever puts rows waits while as many as are allowed wait to be written: memory does not grow meanwhile."""
+    gate, builder = threading.Event(), Builder()
+    add = builder.add
+    builder.add = lambda name: (gate.wait(), add(name))  # type: ignore[assignment, return-value]
+    put: list[int] = []
+
+    def fill() -> None:
+        with _writer(builder) as writer:
+            for number in range(20):
+                writer.put([(f"{number}",)])  # type: ignore[list-item]
+                put.append(number)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    thread.join(0.3)
+    # One that is being written, and two that wait.
+    assert len(put) <= 3
+    gate.set()
+    thread.join()
+    assert builder.rows == [str(number) for number in range(20)]
+
+
 def test_an_interrupted_run_writes_no_last_shard() -> None:
     """Rows that wait when a run is interrupted are given up: it must end at once."""
     builder = Builder()
@@ -182,14 +202,17 @@ def test_the_limit_is_the_stage_that_waits_least(
     assert meter.limit == limit
 
 
-def test_the_same_pictures_make_the_same_shards(job: Job, tmp_path: Path) -> None:
+def test_the_same_pictures_make_the_same_shards(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However threads were scheduled: inputs keep their order, so rows, batches and shards are the same each time."""
+    monkeypatch.setattr("fpve.engines.shards.SHARD_ROWS", 4)
+    monkeypatch.setattr("fpve.encoders.fake.FakeImageEncoder.batch_size", 3)
     names = set()
     for number, threads in enumerate((1, 2, 7)):
         store = tmp_path / f"store{number}"
         run(replace(job, store=store), engine=LocalEngine(threads))
         names.add(tuple(sorted(path.name for path in (store / "vectors").iterdir())))
     assert len(names) == 1
+    assert len(names.pop()) == 3
 
 
 def test_of_equal_pictures_the_first_is_encoded(job: Job, pictures: Path) -> None:

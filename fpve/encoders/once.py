@@ -23,3 +23,8 @@ class Once(Generic[T]):
             if not self._made:
                 self._made.append(self._make())
             return self._made[0]
+
+    def forget(self) -> None:
+        """Give the value back; the next call makes it again."""
+        with self._lock:
+            self._made.clear()

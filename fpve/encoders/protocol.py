@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,15 @@ class Encoder(Protocol):
 
         None where rows can be compared with rows of the same encoder only. Needs no torch where the weights are local.
         """
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """An encoder that holds much memory from its first call of `encode` on."""
+
+    def close(self) -> None:
+        """Give it back; the next call of `encode` loads the model again."""
         ...
 
 

@@ -50,6 +50,11 @@ class InputSpec:
         of_red, of_green, of_blue = (255 * value for value in std)
         return cls(side, (red, green, blue), (of_red, of_green, of_blue))
 
+    @property
+    def telling(self) -> list[Any]:
+        """What a fingerprint must cover of it, as JSON values: the side, the means, the deviations."""
+        return [self.side, list(self.mean), list(self.std)]
+
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> InputSpec:
         """Of what JSON made of `dataclasses.asdict`."""
@@ -159,6 +164,10 @@ class VisionEncoder(ABC):
         # Pieces keep memory bounded, whatever a caller sends.
         step = max(self.batch_size, 1)
         return np.concatenate([runtime.encode(batch[at : at + step]) for at in range(0, len(batch), step)])
+
+    def close(self) -> None:
+        """Give back the model's memory; the next call of `encode` loads it again."""
+        self._runtime.forget()
 
     def pixel_network(self) -> torch.nn.Module:
         """The network with its normalisation: pictures (n, side, side, 3) uint8 to features (n, dim)."""

@@ -109,6 +109,7 @@ def _submit(pool: Executor, future: Future[Loaded], work: Callable[[], None]) ->
 
     try:
         pool.submit(run)
-    except RuntimeError:
-        # The pool is shut down: the run is over, and nobody waits any more.
-        future.cancel()
+    except RuntimeError as error:
+        # The pool is shut down, and nobody waits any more; or the system gives it no thread.
+        if not future.cancelled():
+            future.set_exception(error)

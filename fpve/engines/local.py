@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpve import images
+from fpve.encoders.protocol import Closable
 from fpve.encoders.runtimes.machine import cores
 from fpve.engines.loading import Loaded, Loader
 from fpve.engines.meter import Meter
@@ -56,6 +57,9 @@ class LocalEngine:
                 return chain.run(target, stage)
             finally:
                 chain.close()
+                if isinstance(models.image, Closable):
+                    # What comes after encoding needs the memory.
+                    models.image.close()
 
 
 class _Chain:
@@ -83,7 +87,7 @@ class _Chain:
         pictures = 0
         builder = ShardBuilder(target, self._text)
         with (
-            ShardWriter(builder, self._meter, waiting=SHARD_ROWS) as writer,
+            ShardWriter(builder, self._meter, waiting=SHARD_ROWS // 2) as writer,
             closing(self._load()) as loaded,
             closing(self._encode(self._batches(loaded, stage))) as encoded,
         ):

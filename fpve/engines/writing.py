@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from queue import Queue
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import NamedTuple
 
@@ -30,13 +30,15 @@ class ShardWriter:
     Args:
         builder: makes shards of rows.
         meter: is told how long that takes.
-        waiting: how many lists of rows may wait: a shard's worth, for while one is written no other is begun.
+        waiting: how many rows may wait, beside a last list: for while a shard is written no other is begun.
     """
 
     def __init__(self, builder: ShardBuilder, meter: Meter, *, waiting: int) -> None:
         self._builder = builder
         self._meter = meter
-        self._queue: Queue[list[Row] | None] = Queue(waiting)
+        self._queue: Queue[list[Row] | None] = Queue()
+        self._room = Condition()
+        self._waiting, self._limit = 0, waiting
         self._gave_up = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="fpve-write")
@@ -61,6 +63,9 @@ class ShardWriter:
         Raises:
             Exception: what went wrong with earlier ones.
         """
+        with self._room:
+            self._room.wait_for(lambda: self._waiting < self._limit)
+            self._waiting += len(rows)
         self._check()
         self._queue.put(rows)
 
@@ -70,6 +75,9 @@ class ShardWriter:
 
     def _work(self) -> None:
         while (rows := self._queue.get()) is not None:
+            with self._room:
+                self._waiting -= len(rows)
+                self._room.notify()
             if self._error is None and not self._gave_up.is_set():
                 self._try(rows)
         if self._error is None and not self._gave_up.is_set():
