@@ -528,6 +528,14 @@ def test_a_signal_ends_a_run_at_once_and_loses_no_finished_shard(
     assert (done["scanned"], done["encoded"], done["published"]) == (21, 21 - finished, True)
 
 
+def test_a_run_that_fails_does_not_wait_for_a_disk_that_hangs(job_file: Path, pictures: Path) -> None:
+    """Its error ends the process though a thread still reads."""
+    draw(pictures / "zebra/stuck.png", 200)
+    broken = SLOW.replace("return encode(self, batch)", "raise OSError(28, 'No space left on device')")
+    done = subprocess.run([sys.executable, "-c", broken, "run", str(job_file)], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"fpve: No space left on device\n")
+
+
 def test_a_signal_that_was_ignored_stays_ignored(job_file: Path) -> None:
     """A program that is started with SIGHUP ignored, as nohup does, goes on when the terminal is closed."""
     script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + SLOW

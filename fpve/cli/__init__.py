@@ -10,7 +10,7 @@ import click
 
 from fpve._version import __version__
 from fpve.cli import demo, jobs, labels, queries, stores
-from fpve.cli.signals import Interrupted, interruptible, leave
+from fpve.cli.signals import Interrupted, end_without_waiting, interruptible, leave
 from fpve.errors import FpveError
 
 
@@ -67,4 +67,4 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     click.echo("fpve: " + " ".join(message.split()), err=True)
-    sys.exit(code)
+    end_without_waiting(code)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -17,6 +18,8 @@ import click
 _MESSAGE = "fpve: interrupted; what was finished is kept, run the same command again to go on"
 # For the report, the log and the metrics of an interrupted run; on a disk that hangs they are done without.
 _GRACE_SECONDS = 10.0
+# What a thread of a run that failed may need to end what it is at.
+_THREAD_SECONDS = 2.0
 # A terminal that was closed is a signal too.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -60,6 +63,19 @@ def interruptible() -> Iterator[None]:
         if not seen:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def end_without_waiting(code: int) -> NoReturn:
+    """End the process with a code; threads of a run that wait for a disk that hangs are not waited for."""
+    end = time.monotonic() + _THREAD_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith("fpve-"):
+            thread.join(max(end - time.monotonic(), 0))
+            if thread.is_alive():
+                with suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                os._exit(code)
+    sys.exit(code)
 
 
 def leave(signum: int) -> NoReturn:
