@@ -98,9 +98,7 @@ class OpenClipModel:
         return hub.fetch_file(repository, names, encoder=self.name, remedy=remedy)
 
     def input(self) -> InputSpec:
-        """The side of its pictures and their normalisation."""
-        from open_clip.transform import PreprocessCfg
-
+        """The side of its pictures and their normalisation; open_clip's defaults where it names none."""
         model, preprocessing = self._described()
         side = model["vision_cfg"].get("image_size", 224)
         height, width = (side, side) if isinstance(side, int) else side
@@ -108,9 +106,17 @@ class OpenClipModel:
             raise EncoderError(
                 f"encoder {self.name!r}: expected a model of square pictures, found {height} x {width}; {self._offline}"
             )
-        usual = PreprocessCfg()
-        mean, std = preprocessing.get("mean", usual.mean), preprocessing.get("std", usual.std)
+        mean, std = preprocessing.get("mean"), preprocessing.get("std")
+        if mean is None or std is None:
+            usual = recalled("open_clip usual", version_of("open_clip_torch"), make=_usual)
+            mean, std = mean or usual["mean"], std or usual["std"]
         return InputSpec.of_unit_scale(int(height), tuple(mean), tuple(std))
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the output of both sides beside the files: of a name also what the library's tables say."""
+        model, preprocessing = self._described()
+        quick = bool(preprocessing.get("quick_gelu") or model.get("quick_gelu"))
+        return {"architecture": self.identity, "quick_gelu": quick}
 
     def make(self) -> Any:
         """The model with its weights, on the CPU in float32.
@@ -239,16 +245,20 @@ class OpenClipImageEncoder(VisionEncoder):
         return self._dim()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the output beside weights, resize and precision."""
-        return {"architecture": self._clip.identity, "input": "image"}
+        """What decides the output beside weights, resize and precision: what an upgrade can change included."""
+        return {**self._clip.settings(), "input": self.input().telling}
 
     def weights_file(self) -> Path:
         """Where the weights are; they are fetched if that is possible."""
         return self._clip.files()
 
     def input(self) -> InputSpec:
-        """What the model wants to see. Needs torch."""
+        """What the model wants to see."""
         return self._clip.input()
+
+    def _recall_input(self) -> InputSpec:
+        # Remembered already, by name and version; the fingerprint, the base's key, would have to read the weights.
+        return self.input()
 
     def network(self) -> torch.nn.Module:
         """Make the model's picture side: normalised pictures (n, 3, side, side) to features (n, dim)."""
@@ -295,8 +305,8 @@ class OpenClipTextEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, architecture and precision. Without a local file or directory it needs torch."""
-        settings = {"architecture": self._clip.identity, "input": "text", "precision": "float32"}
+        """Digest of weights, architecture and precision. Without a directory it needs torch, once for each version."""
+        settings = {**self._clip.settings(), "input": "text", "precision": "float32"}
         return fingerprint(settings, self._clip.files(), ignore=NOT_THE_MODEL)
 
     def encode(self, texts: Sequence[str]) -> Floats:
@@ -327,6 +337,14 @@ class OpenClipTextEncoder:
         # The other half of the model, which texts don't need.
         model.visual = torch.nn.Identity()
         return model.to(device), self._clip.tokenizer(), device
+
+
+def _usual() -> dict[str, Any]:
+    """The mean and deviation of models that name none. Takes torch."""
+    with _quiet():
+        from open_clip.transform import PreprocessCfg
+
+        return {"mean": PreprocessCfg().mean, "std": PreprocessCfg().std}
 
 
 def _tags(architecture: str) -> list[str]:

@@ -59,7 +59,7 @@ class EfficientNetLite0(VisionEncoder):
         """What decides the output beside weights, resize and precision."""
         return {
             "architecture": f"timm:{self.ARCHITECTURE}",
-            "input": [self.SPEC.side, self.SPEC.mean, self.SPEC.std],
+            "input": self.SPEC.telling,
             "pooling": self.pooling,
         }
 

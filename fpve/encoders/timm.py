@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What timm calls the weights in a repository of its own.
 _FILES = ("model.safetensors", "pytorch_model.bin")
 # Of a pretrained configuration.
-_FIELDS = ("hf_hub_id", "hf_hub_filename", "input_size", "mean", "std", "classifier")
+_FIELDS = ("tag", "hf_hub_id", "hf_hub_filename", "input_size", "mean", "std", "classifier")
 
 
 class TimmEncoder(VisionEncoder):
@@ -64,8 +64,15 @@ class TimmEncoder(VisionEncoder):
         return self._dim()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the output beside weights, resize and precision."""
-        return {"architecture": f"timm:{self.model}", "input": "timm", "pooling": self._pooling or "timm"}
+        """What decides the output beside weights, resize and precision: what an upgrade of timm can change included."""
+        # Which tag a name without one stands for is the installed timm's affair, and so is how pictures are normalised.
+        name, _, tag = self.model.partition(".")
+        tag = tag or self._published().tag or ""
+        return {
+            "architecture": f"timm:{name}.{tag}" if tag else f"timm:{name}",
+            "input": self.input().telling,
+            "pooling": self._pooling or "timm",
+        }
 
     def weights_file(self) -> Path:
         """Where the weights are; they are fetched if that is possible."""
@@ -87,6 +94,10 @@ class TimmEncoder(VisionEncoder):
                 f"pixels with {channels} channels; {weights.OFFLINE_IMAGE}"
             )
         return InputSpec.of_unit_scale(height, tuple(published.mean), tuple(published.std))
+
+    def _recall_input(self) -> InputSpec:
+        # Remembered already, by name and version; the fingerprint, the base's key, would have to read the weights.
+        return self.input()
 
     def network(self) -> torch.nn.Module:
         """Make the model: normalised pictures (n, 3, side, side) to features (n, dim)."""
@@ -118,7 +129,7 @@ class TimmEncoder(VisionEncoder):
         Raises:
             EncoderNotFound: timm has no such model, or no such tag of it.
         """
-        found = recalled("timm", self.model, version_of("timm"), make=lambda: _look_up(self.model))
+        found = recalled("timm", *_FIELDS, self.model, version_of("timm"), make=lambda: _look_up(self.model))
         return SimpleNamespace(**found)
 
     def _load(self) -> torch.nn.Module:

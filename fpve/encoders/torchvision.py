@@ -47,7 +47,7 @@ class TorchvisionEncoder(VisionEncoder):
     Weights are those that torchvision calls DEFAULT, fetched once into torch hub's cache, or a local file.
 
     Args:
-        config: with the options weights, resize, pooling, batch_size and device.
+        config: with the options weights, resize, pooling, precision, batch_size and device.
         model: torchvision's name of the model. It is looked up when the model is first used, because that takes torch.
     """
 
@@ -70,10 +70,10 @@ class TorchvisionEncoder(VisionEncoder):
         return self._dim()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the output beside weights, resize and precision."""
+        """What decides the output beside weights, resize and precision: what an upgrade of it can change included."""
         return {
             "architecture": f"torchvision:{self.model}",
-            "input": "torchvision",
+            "input": self.input().telling,
             "pooling": self._pooling or "mean",
         }
 
@@ -84,6 +84,10 @@ class TorchvisionEncoder(VisionEncoder):
     def input(self) -> InputSpec:
         """What the model wants to see."""
         return self._published()[1]
+
+    def _recall_input(self) -> InputSpec:
+        # Remembered already, by name and version; the fingerprint, the base's key, would have to read the weights.
+        return self.input()
 
     def _find(self) -> tuple[str, InputSpec]:
         """Address of the model's published weights, and the input that they want; the first time it takes torch."""

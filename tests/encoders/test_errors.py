@@ -256,7 +256,12 @@ def test_pictures_that_were_not_prepared(name: str, shape: tuple[int, ...]) -> N
 def test_opening_and_fingerprints_need_no_torch(
     vision_weights: dict[str, Path], text_models: dict[str, Path], tiny_vision: str
 ) -> None:
-    """Opening an encoder, its fingerprint and a packaged encoder's dim import neither torch nor what stands on it."""
+    """Opening an encoder, its fingerprint and a packaged encoder's dim import neither torch nor what stands on it.
+
+    What torchvision's table says of a model is asked once for each version of it.
+    """
+    config = EncoderConfig(f"torchvision:{tiny_vision}", weights=vision_weights["tensors"])
+    assert open_image_encoder(config).fingerprint
     program = f"""
 import sys
 from pathlib import Path

@@ -17,6 +17,7 @@ import torch
 from tiny_models import CLIP_DIM, CLIP_SIDE
 
 from fpve.config import EncoderConfig
+from fpve.encoders import open_clip as family
 from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.errors import EncoderError, EncoderNotFound
 
@@ -100,6 +101,25 @@ def test_an_activation_that_the_weights_want(
     found = quick.encode(pixels)
     np.testing.assert_allclose(found, expected(picture_models["open_clip"], pixels, quick=True)[0], atol=1e-5)
     assert np.abs(found - expected(picture_models["open_clip"], pixels)[0]).max() > 1e-3
+
+
+def test_an_upgrade_that_says_otherwise_is_another_encoder(registered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprints cover what open_clip's tables say: of pictures the normalisation, of both sides the activation."""
+
+    def fingerprints() -> tuple[str, str]:
+        config = EncoderConfig("open_clip:tiny/web", weights=registered)
+        return open_image_encoder(config).fingerprint, open_text_encoder(config).fingerprint
+
+    before = fingerprints()
+    usual = open_clip.pretrained._PRETRAINED["tiny"]["web"]
+    found = []
+    for number, change in enumerate(({}, {"mean": (0.1,) * 3}, {"std": (0.1,) * 3}, {"quick_gelu": True})):
+        monkeypatch.setattr(family, "version_of", lambda library, number=number: f"9.{number}")
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED["tiny"], "web", {**usual, **change})
+        found.append(fingerprints())
+    assert found[0] == before
+    assert len({image for image, _ in found}) == 4
+    assert [text == before[1] for _, text in found] == [True, True, True, False]
 
 
 def test_cached_weights_need_no_network(

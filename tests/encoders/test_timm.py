@@ -15,6 +15,7 @@ from tiny_models import TIMM_MODEL, write_timm
 
 from fpve.config import EncoderConfig
 from fpve.encoders import ImageEncoder, open_image_encoder
+from fpve.encoders import timm as family
 from fpve.errors import EncoderError, EncoderNotFound
 
 SIDE = 160
@@ -106,6 +107,34 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         with pytest.raises(EncoderError, match=f"w.safetensors: not the weights of {model}: {reason}") as caught:
             opened(weights, model).dim  # noqa: B018
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": (0.1, 0.1, 0.1)},
+        {"std": (0.1, 0.1, 0.1)},
+        {"input_size": (3, 192, 192)},
+        {"tag": "another"},
+    ],
+)
+def test_an_upgrade_that_sees_pictures_otherwise_is_another_encoder(
+    timm_weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """The fingerprint covers what the installed timm's table says, so that vectors of two tables are never mixed."""
+    before = opened(timm_weights["first"]).fingerprint
+    usual = family._look_up
+    monkeypatch.setattr(family, "version_of", lambda library: f"9.{change}")
+    assert opened(timm_weights["first"]).fingerprint == before
+    monkeypatch.setattr(family, "version_of", lambda library: f"10.{change}")
+    monkeypatch.setattr(family, "_look_up", lambda model: {**usual(model), **change})
+    assert opened(timm_weights["first"]).fingerprint != before
+
+
+def test_a_name_without_a_tag_stands_for_timm_s_default(timm_weights: dict[str, Path]) -> None:
+    """`NAME` and `NAME.TAG` of the default tag are one encoder."""
+    named = opened(timm_weights["first"], f"{TIMM_MODEL}.r160_in1k")
+    assert opened(timm_weights["first"]).fingerprint == named.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder
+from fpve.encoders import torchvision as family
 
 
 def encode(name: str, pictures: np.ndarray, **options: object) -> np.ndarray:
@@ -133,6 +134,26 @@ def test_weights_that_torch_hub_holds_are_used(
     local = open_image_encoder(EncoderConfig(f"torchvision:{tiny_vision}", weights=vision_weights["pickled"]))
     assert published.fingerprint == local.fingerprint
     np.testing.assert_array_equal(published.encode(pictures), local.encode(pictures))
+
+
+def test_an_upgrade_that_sees_pictures_otherwise_is_another_encoder(
+    vision_weights: dict[str, Path], tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fingerprint covers the side and the normalisation that the installed torchvision's table says."""
+
+    def fingerprint() -> str:
+        config = EncoderConfig(f"torchvision:{tiny_vision}", weights=vision_weights["tensors"])
+        return open_image_encoder(config).fingerprint
+
+    before, usual = fingerprint(), family._look_up(tiny_vision)
+    found = []
+    for number, change in enumerate(({}, {"side": 232}, {"mean": [1.0, 2.0, 3.0]}, {"std": [1.0, 2.0, 3.0]})):
+        table = {**usual, "input": {**usual["input"], **change}}
+        monkeypatch.setattr(family, "version_of", lambda library, number=number: f"9.{number}")
+        monkeypatch.setattr(family, "_look_up", lambda model, table=table: table)
+        found.append(fingerprint())
+    assert found[0] == before
+    assert len(set(found)) == 4
 
 
 def test_old_names_of_densenet_layers_are_understood(tmp_path: Path, pictures: np.ndarray) -> None:
