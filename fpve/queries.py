@@ -18,6 +18,7 @@ from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder
 from fpve.errors import EncoderMismatch, ImageError, QueryError
 from fpve.fusion import Blocks, Floats
 from fpve.search import Rows, Searcher
+from fpve.sources.inputs import read_file
 from fpve.store.manifest import EncoderRef, Manifest
 from fpve.store.snapshot import Snapshot
 
@@ -185,7 +186,7 @@ def _decode(picture: Picture, enough: int) -> Image:
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
         try:
-            return images.decode(path.read_bytes(), enough=enough).image
+            return images.decode(read_file(os.fsencode(path)).data, enough=enough).image
         except FileNotFoundError:
             raise ImageError(f"{path}: no such file") from None
         except OSError as error:

@@ -87,14 +87,31 @@ class Files:
 
     def read(self, number: int) -> Reading:
         """Read the file of this number."""
-        # What was a file when it was scanned may be a pipe by now, which would be waited for for ever.
-        with open(os.open(self.paths[number], os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:  # noqa: PTH123 (no path)
-            status = os.fstat(handle.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            check_size(status.st_size)
-            # No more than that, also of a file that grows meanwhile.
-            return Reading(handle.read(MAX_FILE_BYTES), status.st_size, status.st_mtime_ns)
+        return read_file(self.paths[number])
+
+
+def read_file(path: bytes) -> Reading:
+    """Read a regular file whole.
+
+    Raises:
+        OSError: it is no regular file, larger than MAX_FILE_BYTES, can't be read, or changes while it is read.
+    """
+    with open(path, "rb", opener=_without_waiting) as handle:
+        status = os.fstat(handle.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        check_size(status.st_size)
+        # Room is made for as much as is asked for; one more tells of a file that grows.
+        data = handle.read(status.st_size + 1)
+    if len(data) != status.st_size:
+        # Half a picture may look like a whole one.
+        raise OSError(errno.ESTALE, "its file changed while it was read")
+    return Reading(data, status.st_size, status.st_mtime_ns)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what was a file when it was found and may be a pipe by now, which would be waited for for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class PathsBelow(Sequence[bytes]):

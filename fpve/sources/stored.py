@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
+from fpve.sources.inputs import check_size, read_file
 from fpve.sources.tar import NAME, OFFSET, SIZE, index_archive
 
 # Pictures are asked for in the order of their paths, so those of one archive one after the other.
@@ -16,18 +17,18 @@ def read_stored(path: bytes) -> bytes:
     """The bytes of the picture at a full path, which may lead into a tar archive.
 
     Raises:
-        OSError: it is not there, or can't be read.
+        OSError: it is not there, can't be read, is no regular file, or too large.
         SourceError: its archive is compressed by now.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 (a path of bytes, which pathlib has not)
-            return file.read()
+        return read_file(path).data
     except NotADirectoryError:
         archive, name = _split(path)
         status = os.stat(archive)  # noqa: PTH116 (bytes)
         place = _members(archive, status.st_size, status.st_mtime_ns).get(name)
         if place is None:
             raise FileNotFoundError(f"{os.fsdecode(archive)} has no member {os.fsdecode(name)}") from None
+        check_size(place[1])
         with open(archive, "rb", buffering=0) as tar:  # noqa: PTH123 (bytes)
             return os.pread(tar.fileno(), place[1], place[0])
 

@@ -226,6 +226,7 @@ def test_a_run_with_nothing_to_do_loads_no_model(job_file: Path, store: Path) ->
 BAD = [
     (["search", "missing", "--text", "x"], 1, "missing: no store here"),
     (["search", "store", "--image", "missing.png"], 1, "missing.png: no such file"),
+    (["search", "store", "--image", "/dev/zero"], 1, "/dev/zero: can't be read: not a regular file"),
     (["search", "store", "--text", "x", "--where", "kind = = 'cat'"], 1, "where: "),
     (["search", "store"], 2, "give it --image FILE, --text TEXT, both, or --id IMAGE_ID"),
     (["search", "store", "--texd", "x"], 2, "No such option"),
