@@ -62,7 +62,8 @@ class Cells:
             return self._passed.pop(row)
         try:
             if self._reader is None:
-                self._reader = _Reader(self._file, self._stamp, self._column)
+                handle = open(self._file, "rb")  # noqa: PTH123, SIM115 (a path of bytes; the reader closes it)
+                self._reader = _Reader(handle, self._stamp, self._column)
             reader = self._reader
             reader.seek(row)
             while reader.next_row <= row:
@@ -84,8 +85,9 @@ class Cells:
 class _Reader:
     """An open Parquet file, at some row of a column."""
 
-    def __init__(self, file: bytes, stamp: Stamp, column: str) -> None:
-        self._handle: BinaryIO = open(file, "rb")  # noqa: PTH123, SIM115 (a path of bytes)
+    def __init__(self, handle: BinaryIO, stamp: Stamp, column: str) -> None:
+        # Before anything fails: `__del__` closes it.
+        self._handle = handle
         self._stamp = stamp
         stamp.check(self._handle.fileno())
         self._parquet = pq.ParquetFile(self._handle, buffer_size=_BUFFER, pre_buffer=False)

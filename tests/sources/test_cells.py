@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pickle
@@ -251,6 +252,17 @@ def test_each_part_of_a_table_is_decoded_once(tmp_path: Path, monkeypatch: pytes
     assert found == [b"%d" % number for number in range(0, 2000, 3)]
     assert len(begun) <= 4
     assert not inputs._passed
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_table_that_vanishes_is_told_in_its_own_words(tmp_path: Path) -> None:
+    """The pictures can't be read, and nothing else is complained about."""
+    file = write(tmp_path / "t.parquet", {"data": [b"x"] * 3})
+    inputs = reader(file, [0, 1, 2])
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        inputs.read(0)
+    gc.collect()
 
 
 def test_a_table_that_changes_while_it_is_read_gives_nothing(tmp_path: Path) -> None:
