@@ -19,7 +19,7 @@ def cached_model(repository: str, *, cache: str | None, ignore: Sequence[str]) -
     except (OSError, ValueError):
         return None
     # A snapshot can hold no more than the one file that something asked for.
-    return found if any(found.rglob(pattern) for pattern in ("*.safetensors", "*.bin")) else None
+    return found if any(any(found.rglob(pattern)) for pattern in ("*.safetensors", "*.bin")) else None
 
 
 def fetch_model(repository: str, *, cache: str | None, ignore: Sequence[str], encoder: str, remedy: str) -> Path:

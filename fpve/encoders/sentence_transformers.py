@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fpve.config import EncoderConfig
     from fpve.encoders.protocol import Floats
+    from fpve.encoders.runtimes import Runtime
 
 # MiniLM on captions, 2 cores: 785 texts/s in batches of 64, 755 in those of 32, 826 of 128, which pad long texts more.
 TEXT_BATCH = 64
@@ -127,7 +128,6 @@ class SentenceTransformerImageEncoder(VisionEncoder):
         self._files = SentenceModel(config.name, source, offline=OFFLINE_IMAGE)
         # From the first question about its input until it is run: what runs it may have a copy of its own.
         self._held: Any = None
-        self._spec = Once(self._ask)
         self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
@@ -154,22 +154,13 @@ class SentenceTransformerImageEncoder(VisionEncoder):
         return self._files.directory()
 
     def input(self) -> InputSpec:
-        """What the model wants to see. Loads the model."""
-        return self._spec()
+        """What the model's processor makes of pixel values: a square of one side, and a line for each channel.
 
-    def network(self) -> torch.nn.Module:
-        """Make the model: normalised pictures (n, 3, side, side) to embeddings (n, dim)."""
-        from fpve.encoders.networks import SentencePictures
-
-        self.input()
-        model, self._held = self._held or self._files.load("cpu"), None
-        return SentencePictures(model)
-
-    def _ask(self) -> InputSpec:
-        """What the model's processor makes of pixel values: a square of one side, and a line for each channel."""
+        Loads the model.
+        """
         from PIL import Image
 
-        model = self._held = self._files.load("cpu")
+        model = self._files.load("cpu")
         if "image" not in _modalities(model):
             raise EncoderError(
                 f"encoder {self.name!r}: its model takes no pictures, as CLIP and SigLIP do; {OFFLINE_IMAGE}"
@@ -189,8 +180,26 @@ class SentenceTransformerImageEncoder(VisionEncoder):
         others = set(made) - {"pixel_values", "modality"}
         if others:
             raise self._unfit(f"it also wants {', '.join(sorted(others))}")
+        self._held = model
         red, green, blue = zip((-first / slope).tolist(), (1 / slope).tolist(), strict=True)
         return InputSpec(black.shape[1], (red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
+
+    def network(self) -> torch.nn.Module:
+        """Make the model: normalised pictures (n, 3, side, side) to embeddings (n, dim)."""
+        from fpve.encoders.networks import SentencePictures
+
+        # Asked first: a model that takes no pictures is refused there.
+        self._spec()
+        model, self._held = self._held or self._files.load("cpu"), None
+        return SentencePictures(model)
+
+    def _open_runtime(self) -> Runtime:
+        try:
+            # Before the runtime: a question that comes later would load a model that nothing lets go of.
+            self._spec()
+            return super()._open_runtime()
+        finally:
+            self._held = None
 
     def _unfit(self, why: str) -> EncoderError:
         return EncoderError(

@@ -178,7 +178,8 @@ class VisionEncoder(ABC):
 
     def _recall_input(self) -> InputSpec:
         """What the model wants to see, without the import or the model that it takes some families to find out."""
-        versions = [f"{name} {version_of(name)}" for name in LIBRARIES]
+        # Processors, which say how a model of sentence-transformers sees pictures, are of transformers.
+        versions = [f"{name} {version_of(name)}" for name in ("transformers", *LIBRARIES)]
         return InputSpec.of_json(recalled("input", self.fingerprint, *versions, make=lambda: asdict(self.input())))
 
     def _open_runtime(self) -> Runtime:

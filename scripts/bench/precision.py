@@ -23,7 +23,7 @@ from fpve.config import EncoderConfig, Encoders, Job, load_job
 from fpve.encoders import open_image_encoder
 from fpve.encoders.runtimes.machine import cpu_name
 from fpve.errors import EncoderError
-from fpve.store.segments import read_fused
+from fpve.store.snapshot import Snapshot
 
 PRECISIONS = ("fp32", "bf16", "int8")
 RESIZES = ("squash", "pad", "crop")
@@ -78,13 +78,12 @@ def _encode(job: Job, resize: str, precision: str, store: Path) -> Path:
 
 def _features(store: Path) -> dict[str, np.ndarray]:
     """Image blocks by content."""
-    with fpve.open(store) as opened:
-        snapshot = opened.snapshot
-        found: dict[str, np.ndarray] = {}
-        for segment in snapshot.manifest.segments:
-            rows = read_fused(store / segment.file.path)
-            names = snapshot.segment_keys(segment)["content_hash"].to_pylist()
-            found |= zip(names, snapshot.fusion.unfuse(rows).image, strict=True)
+    snapshot = Snapshot.open(store)
+    found: dict[str, np.ndarray] = {}
+    for segment in snapshot.manifest.segments:
+        names = snapshot.segment_keys(segment)["content_hash"].to_pylist()
+        found |= zip(names, snapshot.fusion.unfuse(snapshot.segment_rows(segment)).image, strict=True)
+    snapshot.close()
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 
 from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder
-from fpve.encoders.runtimes import choice, machine, openvino
+from fpve.encoders.runtimes import cache, choice, machine, openvino
 from fpve.encoders.runtimes.cache import Entry
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.probes import probe_pictures
@@ -170,6 +170,51 @@ def test_a_damaged_choice_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert choice.open_on_cpu(Model(Network(), "damaged")).name.startswith("openvino")
     entry.network.unlink()
     assert entry.choice() is None
+    assert choice.open_on_cpu(Model(Network(), "damaged")).name.startswith("openvino")
+    assert entry.choice() == {"runtime": "openvino", "pictures_per_second": {"openvino": 1.0, "torch": 0.0}}
+
+
+def cut(content: bytes) -> bytes:
+    """Half of it."""
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    """One bit of it changed."""
+    return content[:101] + bytes([content[101] ^ 0x40]) + content[102:]
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [(".xml", cut), (".bin", cut), (".bin", flip), (".bin", lambda _: b"")])
+def test_a_damaged_network_is_converted_again(suffix: str, damage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a traceback nor other vectors: what is not as it was written is made again, and then found again."""
+    monkeypatch.setattr(choice, "_rate", lambda runtime, _: float(runtime.name.startswith("openvino")))
+    pictures = probe_pictures(SIDE, 2)
+    expected = choice.open_on_cpu(Model(Network(), "broken")).encode(pictures)
+    file = Entry(Model(Network(), "broken")).network.with_suffix(suffix)
+    file.write_bytes(damage(file.read_bytes()))
+    again = Model(Network(), "broken")
+    np.testing.assert_array_equal(choice.open_on_cpu(again).encode(pictures), expected)
+    assert again.made == 1
+    found = Model(Network(), "broken")
+    assert choice.open_on_cpu(found).name.startswith("openvino")
+    assert found.made == 0
+
+
+def test_a_network_that_openvino_refuses_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sums are right, so it was written like that: it and the choice are deleted, and the log says why."""
+    monkeypatch.setattr(choice, "_rate", lambda runtime, _: float(runtime.name.startswith("openvino")))
+    choice.open_on_cpu(Model(Network(), "refused network"))
+    entry = Entry(Model(Network(), "refused network"))
+    entry.network.write_text("<net/>")
+    (entry.network.parent / "SHA256SUMS").write_text(cache._sums(entry.network.parent))
+    assert entry.has_network()
+    with caplog.at_level(logging.WARNING, "fpve"):
+        assert choice.open_on_cpu(Model(Network(), "refused network")).name.startswith("openvino")
+    assert "encoder tiny: its network in the cache is made again" in caplog.text
+    assert len(entry.network.read_text()) > 1000
+    assert sorted(path.name for path in entry.network.parents[1].iterdir() if path.is_dir()) == ["network"]
 
 
 def test_the_environment_settles_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from tiny_models import CLIP_DIM, CLIP_SIDE
 
 from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.encoders.sentence_model import SentenceModel
 from fpve.errors import EncoderError
 
 
@@ -57,6 +59,37 @@ def test_a_text_is_a_text(picture_models: dict[str, Path], tmp_path: Path, monke
     rows = encoder.encode(texts)
     Path("cat.png").unlink()
     np.testing.assert_allclose(encoder.encode(texts), rows, atol=1e-6)
+
+
+def test_what_it_sees_is_remembered(picture_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later process with a converted network loads no model of torch's, and no process holds one that is not run."""
+    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+    load, loaded = SentenceModel.load, []
+    monkeypatch.setattr(SentenceModel, "load", lambda *args: [loaded.append(args), load(*args)][1])
+    config = EncoderConfig(f"st:{picture_models['siglip']}", device="cpu", resize="pad")
+    pixels = np.random.default_rng(5).integers(0, 256, (2, CLIP_SIDE, CLIP_SIDE, 3), dtype=np.uint8)
+    first = open_image_encoder(config)
+    assert (first.side, len(loaded)) == (CLIP_SIDE, 1)
+    rows = first.encode(pixels)
+    assert (first._held, len(loaded)) == (None, 1)
+    second = open_image_encoder(config)
+    np.testing.assert_array_equal(second.encode(pixels), rows)
+    assert (second.side, second._held, len(loaded)) == (CLIP_SIDE, None, 1)
+
+
+def test_a_model_that_is_asked_but_run_by_its_copy_is_let_go(
+    picture_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where only the network is remembered, the model is loaded to ask it, and not held."""
+    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
+    config = EncoderConfig(f"st:{picture_models['siglip']}", device="cpu")
+    assert open_image_encoder(config).batch_size > 0
+    shutil.rmtree(tmp_path / "facts")
+    for use in (lambda encoder: encoder.batch_size, lambda encoder: encoder.dim):
+        encoder = open_image_encoder(config)
+        use(encoder)
+        assert encoder._held is None
 
 
 def test_a_text_model_takes_no_pictures(text_models: dict[str, Path]) -> None:

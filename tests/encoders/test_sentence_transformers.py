@@ -11,6 +11,7 @@ import pytest
 
 from fpve.config import EncoderConfig
 from fpve.encoders import open_text_encoder
+from fpve.errors import EncoderNotFound
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -77,6 +78,27 @@ def test_a_cached_model_needs_no_network(
     assert cached.fingerprint == local.fingerprint
     np.testing.assert_array_equal(cached.encode(["a cat"]), local.encode(["a cat"]))
     assert cached.dim == 16
+
+
+def test_a_snapshot_without_weights_is_no_model(
+    text_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that holds the one file that another program asked for is not the model: the hub is asked for the rest."""
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+    repository = tmp_path / "models--someone--tiny"
+    (repository / "snapshots" / COMMIT).mkdir(parents=True)
+    shutil.copy(text_models["first"] / "config.json", repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    encoder = open_text_encoder(EncoderConfig("st:someone/tiny"))
+    assert not encoder.available
+    with pytest.raises(EncoderNotFound, match="someone/tiny is not on this machine and can't be fetched"):
+        encoder.fingerprint  # noqa: B018
 
 
 def test_loading_is_silent(text_models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:

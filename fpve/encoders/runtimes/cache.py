@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +21,8 @@ _VERSION = 1
 # What decides how a network is converted, beside its weights.
 LIBRARIES = ("torch", "timm", "torchvision", "open_clip_torch", "sentence-transformers", "openvino")
 _DIGITS = 24
+# Beside the files of a network: their sums.
+_SUMS = "SHA256SUMS"
 
 
 def cache_folder() -> Path:
@@ -71,13 +74,26 @@ class Entry:
         return self._folder / "network" / "model.xml"
 
     def choice(self) -> dict[str, Any] | None:
-        """What was chosen on a machine like this one; None if nothing was, or the network is gone."""
+        """What was chosen on a machine like this one; None if nothing was, or the network is gone or damaged."""
         try:
             found = json.loads(self._choice.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        usable = isinstance(found, dict) and (found.get("runtime") != "openvino" or self.network.is_file())
+        usable = isinstance(found, dict) and (found.get("runtime") != "openvino" or self.has_network())
         return found if usable else None
+
+    def has_network(self) -> bool:
+        """Whether the converted network is there, and is what was written: a flipped bit changes vectors unseen."""
+        try:
+            return (self.network.parent / _SUMS).read_text(encoding="utf-8") == _sums(self.network.parent)
+        except (OSError, ValueError):
+            return False
+
+    def forget(self) -> None:
+        """Delete the converted network, and what was chosen."""
+        with contextlib.suppress(OSError):
+            self._choice.unlink(missing_ok=True)
+        shutil.rmtree(self.network.parent, ignore_errors=True)
 
     def keep_choice(self, choice: dict[str, Any]) -> None:
         """Remember what was chosen."""
@@ -95,15 +111,64 @@ class Entry:
             return _temporary_network(make)
         try:
             make(folder / self.network.name)
-            try:
-                folder.rename(self.network.parent)
-            except OSError:
-                # Another process was first: its network is the same.
-                if not self.network.is_file():
-                    raise
+            _seal(folder)
+            self._place(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return self.network
+
+    def _place(self, folder: Path) -> None:
+        """Give a folder the name of the network's; one that is there gives way unless it is whole.
+
+        Raises:
+            OSError: it has not become the network's.
+        """
+        try:
+            folder.rename(self.network.parent)
+        except OSError:
+            # Another process was first: its network is the same.
+            if self.has_network():
+                return
+            # Renamed at once, so that nobody opens a network of which a part is deleted.
+            aside = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    self.network.parent.rename(aside / self.network.parent.name)
+                folder.rename(self.network.parent)
+            except OSError:
+                if not self.has_network():
+                    raise
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        _fsync(self._folder)
+
+
+def _sums(folder: Path) -> str:
+    """SHA-256 of each file of a network, as `sha256sum` lists them."""
+    lines = []
+    for file in sorted(folder.iterdir()):
+        if file.name != _SUMS:
+            with file.open("rb") as content:
+                lines.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {file.name}\n")
+    return "".join(lines)
+
+
+def _seal(folder: Path) -> None:
+    """Write down the sums of a network's files, and make all of it survive a power cut."""
+    (folder / _SUMS).write_text(_sums(folder), encoding="utf-8")
+    for file in folder.iterdir():
+        _fsync(file)
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _temporary_network(make: Callable[[Path], None]) -> Path:

@@ -47,9 +47,14 @@ def open_on_cpu(subject: Subject) -> Runtime:
     entry = Entry(subject)
     choice = entry.choice()
     if choice is not None and choice.get("runtime") == "openvino":
-        return OpenVinoRuntime(entry.network, subject.precision)
+        try:
+            return OpenVinoRuntime(entry.network, subject.precision)
+        except Exception as error:  # noqa: BLE001 -- whatever OpenVINO says of a bad network
+            _log.warning("encoder %s: its network in the cache is made again: %s", subject.name, first_line(error))
+            entry.forget()
+            choice = None
     network = subject.pixel_network()
-    if choice is not None and subject.precision == "fp32":
+    if choice is not None and choice.get("runtime") == "torch" and subject.precision == "fp32":
         return _eager(network, subject)
     return _choose(subject, network, entry)
 
@@ -61,9 +66,7 @@ def _choose(subject: Subject, network: torch.nn.Module, entry: Entry) -> Runtime
     if wanted == "torch":
         return _eager(network, subject)
     try:
-        file = (
-            entry.network if entry.network.is_file() else entry.make_network(lambda path: _make(subject, network, path))
-        )
+        file = entry.network if entry.has_network() else entry.make_network(lambda path: _make(subject, network, path))
         fast = OpenVinoRuntime(file, subject.precision)
         pictures = probe_pictures(subject.side, fast.batch_size)
         found = fast.encode(pictures)
