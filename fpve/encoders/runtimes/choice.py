@@ -49,7 +49,7 @@ def open_on_cpu(subject: Subject) -> Runtime:
     if choice is not None and choice.get("runtime") == "openvino":
         try:
             return OpenVinoRuntime(entry.network, subject.precision)
-        except Exception as error:  # noqa: BLE001 -- whatever OpenVINO says of a bad network
+        except Exception as error:  # noqa: BLE001 (whatever OpenVINO says of a bad network)
             _log.warning("encoder %s: its network in the cache is made again: %s", subject.name, first_line(error))
             entry.forget()
             choice = None
