@@ -83,7 +83,7 @@ def test_a_cached_model_needs_no_network(
 def test_a_snapshot_without_weights_is_no_model(
     text_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache that holds the one file that another program asked for is not the model: the hub is asked for the rest."""
+    """A cache that holds the one file that another program asked for is not the model; the hub is asked for it."""
 
     def unreachable(*args: object, **kwargs: object) -> None:
         raise OSError("Name or service not known")
