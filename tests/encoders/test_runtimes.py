@@ -143,6 +143,32 @@ def test_a_network_that_can_not_be_converted_runs_in_torch(caplog: pytest.LogCap
     assert kept["runtime"] == "torch"
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), ImportError("half")])
+def test_what_may_pass_is_not_remembered(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk makes one run slow, with a warning, and not all that follow."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    model = Model(Network(), f"transient {type(error)}")
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "fpve"):
+        patch.setattr(choice, "convert", fail)
+        assert choice.open_on_cpu(model).name.startswith("torch")
+    assert [record.levelname for record in caplog.records if "in torch this time" in record.message] == ["WARNING"]
+    assert Entry(model).choice() is None
+    assert not list(Entry(model).network.parents[1].iterdir())
+
+
+def test_a_network_that_can_not_be_written_is_an_oserror(tmp_path: Path) -> None:
+    """OpenVINO makes a RuntimeError of a full disk, from which nobody could tell it."""
+    full = tmp_path / "model.bin"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"model.xml can't be written"):
+        openvino.convert(Network().eval(), SIDE, tmp_path / "model.xml")
+
+
 def test_a_runtime_with_other_vectors_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A conversion that changes vectors is found out before it is used, however fast it is."""
     other = Network(shift=0.5).eval()

@@ -30,6 +30,8 @@ RUNTIMES = ("openvino", "torch")
 MIN_COSINE = 0.9999
 # How long each runtime is measured, after a first call that prepares it.
 _SECONDS = 0.6
+# What says nothing of the network: a full disk, too little memory, a library that is being replaced.
+_TRANSIENT = (OSError, MemoryError, ImportError)
 
 _log = logging.getLogger("fpve")
 
@@ -76,8 +78,11 @@ def _choose(subject: Subject, network: torch.nn.Module, entry: Entry) -> Runtime
     except Exception as error:  # whatever a network that can't be converted makes of the converter
         if wanted or subject.precision != "fp32":
             raise EncoderError(f"encoder {subject.name!r} can't be run by OpenVINO: {first_line(error)}") from error
-        _log.info("encoder %s: runs in torch, for OpenVINO can't run it: %s", subject.name, first_line(error))
-        entry.keep_choice({"runtime": "torch", "reason": first_line(error)})
+        if isinstance(error, _TRANSIENT):
+            _log.warning("encoder %s: runs in torch this time: %s", subject.name, first_line(error))
+        else:
+            _log.info("encoder %s: runs in torch, for OpenVINO can't run it: %s", subject.name, first_line(error))
+            entry.keep_choice({"runtime": "torch", "reason": first_line(error)})
         return _eager(network, subject)
     if wanted or subject.precision != "fp32":
         entry.keep_choice({"runtime": "openvino"})

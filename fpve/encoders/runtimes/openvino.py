@@ -90,6 +90,7 @@ def convert(network: torch.nn.Module, side: int, file: Path) -> None:
     """Write a network that takes pictures (n, side, side, 3) uint8 as OpenVINO's .xml and .bin, in float32.
 
     Raises:
+        OSError: it can't be written.
         Exception: whatever the conversion raises for a network that it can't follow.
     """
     import torch
@@ -100,8 +101,22 @@ def convert(network: torch.nn.Module, side: int, file: Path) -> None:
         pixels = torch.zeros((2, side, side, 3), dtype=torch.uint8)
         shape = openvino.PartialShape([-1, side, side, 3])
         model = openvino.convert_model(network, example_input=pixels, input=[(shape, openvino.Type.u8)])
+        save(model, file)
+
+
+def save(model: Any, file: Path) -> None:
+    """Write OpenVINO's .xml and .bin.
+
+    Raises:
+        OSError: they can't be written, to a full disk, say.
+    """
+    import openvino
+
+    try:
         # Compressed, as is its default, weights would be stored in half precision.
         openvino.save_model(model, file, compress_to_fp16=False)
+    except RuntimeError as error:  # `basic_ios::clear: iostream error` is all that it says of a full disk
+        raise OSError(f"{file} can't be written: {error}") from error
 
 
 def _core() -> Any:

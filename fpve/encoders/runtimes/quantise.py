@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpve import images
-from fpve.encoders.runtimes.openvino import quiet
+from fpve.encoders.runtimes.openvino import quiet, save
 from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def quantise(exact: Path, side: int, file: Path) -> None:
 
     Raises:
         EncoderError: the extra is not installed.
+        OSError: the network can't be written.
     """
     if importlib.util.find_spec("nncf") is None:
         raise EncoderError(_ADVICE)
@@ -77,7 +78,7 @@ def quantise(exact: Path, side: int, file: Path) -> None:
             # The remedy for CPUs without VNNI instructions costs a bit of the weights; those CPUs are refused.
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
         )
-    openvino.save_model(quantised, file, compress_to_fp16=False)
+    save(quantised, file)
 
 
 def calibration_pictures(side: int) -> Pixels:
