@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ NOT_THE_MODEL = (
     *(".*", "*/.*", "*.md", "LICENSE*", "*.py", "data_config.json"),
     *("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel"),
 )
+# Files that name the classes of which a model is made; a router's is in a directory below.
+_CLASS_LISTS = ("modules.json", "router_config.json")
+_TRUSTED = "sentence_transformers."
 # What a model that takes pictures has beside its weights, whatever else it takes.
 _PICTURE_PROCESSORS = ("*preprocessor_config.json", "*processor_config.json")
 
@@ -70,14 +74,17 @@ class SentenceModel:
 
         Raises:
             EncoderNotFound: it is not on this machine and can't be fetched.
-            EncoderError: its files can't be loaded.
+            EncoderError: its files can't be loaded, or want code to be run that is not the library's own.
         """
         directory = self.directory()
+        self._refuse_foreign_code(directory)
         with _quiet():
             from sentence_transformers import SentenceTransformer
 
             try:
-                model = SentenceTransformer(str(directory), device=str(device), local_files_only=True)
+                model = SentenceTransformer(
+                    str(directory), device=str(device), local_files_only=True, trust_remote_code=False
+                )
             except Exception as error:  # a directory can hold anything, and each module reads its own files
                 raise EncoderError(
                     f"encoder {self._encoder!r}: {directory} can't be loaded by sentence-transformers: "
@@ -86,6 +93,31 @@ class SentenceModel:
         _pad_as_trained(model[0])
         # Models are also published in half precision, which is slow on a CPU and differs between devices.
         return model.eval().float()
+
+    def _refuse_foreign_code(self, directory: Path) -> None:
+        """Refuse a model that names classes outside the library: loading it would import what its author wrote.
+
+        Raises:
+            EncoderError: it does, or what it names can't be told.
+        """
+        for file in (found for name in _CLASS_LISTS for found in sorted(directory.rglob(name))):
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                classes = (
+                    [one["type"] for one in content] if isinstance(content, list) else list(content["types"].values())
+                )
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise EncoderError(
+                    f"encoder {self._encoder!r}: {file}: expected JSON that names the classes of a model: "
+                    f"{first_line(error)}; {self._offline}"
+                ) from error
+            foreign = [one for one in classes if not str(one).startswith(_TRUSTED)]
+            if foreign:
+                raise EncoderError(
+                    f"encoder {self._encoder!r}: {file} names {str(foreign[0])!r}, which is not of "
+                    "sentence-transformers: its code would be run; if you trust it, wrap the model in a class of your "
+                    f"own as python:MODULE:CLASS; {self._offline}"
+                )
 
     def _find(self) -> Path:
         if self._path.is_dir():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
 import pytest
 
 from fpve.config import EncoderConfig
-from fpve.encoders import open_text_encoder
-from fpve.errors import EncoderNotFound
+from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.errors import EncoderError, EncoderNotFound
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -78,6 +80,35 @@ def test_a_cached_model_needs_no_network(
     assert cached.fingerprint == local.fingerprint
     np.testing.assert_array_equal(cached.encode(["a cat"]), local.encode(["a cat"]))
     assert cached.dim == 16
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", [{"idx": 0, "name": "0", "path": "", "type": "modeling_trap.Trap"}]),
+        ("1_Pooling/router_config.json", {"types": {"a": "modeling_trap.Trap"}, "structure": {}}),
+    ],
+)
+@pytest.mark.parametrize("open_encoder", [open_text_encoder, open_image_encoder])
+def test_code_in_a_model_is_not_run(
+    text_models: dict[str, Path], tmp_path: Path, file: str, content: object, open_encoder: Any
+) -> None:
+    """A model that names a class of its own is refused in one line, and its code is not imported."""
+    folder = shutil.copytree(text_models["first"], tmp_path / "trap")
+    (folder / file).write_text(json.dumps(content))
+    (folder / "modeling_trap.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nclass Trap: pass\n")
+    with pytest.raises(EncoderError, match=r"names 'modeling_trap\.Trap', which is not of sent") as caught:
+        open_encoder(EncoderConfig(f"st:{folder}", device="cpu")).dim  # noqa: B018
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_list_of_classes_that_can_not_be_read(text_models: dict[str, Path], tmp_path: Path) -> None:
+    """A modules.json of something else is named, with the reason."""
+    folder = shutil.copytree(text_models["first"], tmp_path / "broken")
+    (folder / "modules.json").write_text("[1]")
+    with pytest.raises(EncoderError, match=r"modules\.json: expected JSON that names the classes of a model: "):
+        open_text_encoder(EncoderConfig(f"st:{folder}")).dim  # noqa: B018
 
 
 def test_a_snapshot_without_weights_is_no_model(
