@@ -129,12 +129,19 @@ def ask(queries: Queries, searcher: Searcher, encoders: QueryEncoders) -> Asked:
         return Asked(searcher.split(np.asarray(queries.vectors, np.float32)))
     if pictures is not None and texts is not None and len(pictures) != len(texts):
         raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
+    snapshot = searcher.snapshot
+    if pictures is not None and texts is not None and snapshot.shares_space and not snapshot.has_prefixes:
+        # A text alone takes the picture's place in the query; beside a picture nothing is left for it.
+        raise QueryError(
+            f"{snapshot.root}: no image has a prefix that the text of a query with a picture could be compared with; "
+            "leave out the picture, to compare the text with the images themselves, or leave out the text"
+        )
     # Texts first: a store in which nothing can be compared with them is found out before a model is loaded.
-    embedded = None if texts is None else encode_texts(texts, searcher.snapshot, encoders)
-    prefix = embedded if searcher.snapshot.has_prefixes else None
+    embedded = None if texts is None else encode_texts(texts, snapshot, encoders)
+    prefix = embedded if snapshot.has_prefixes else None
     if pictures is not None:
         return Asked(searcher.fusion.blocks(encoders.encode_images(pictures), prefix))
-    across = searcher.snapshot.shares_space
+    across = snapshot.shares_space
     return Asked(searcher.fusion.blocks(embedded if across else None, prefix), across=across)
 
 

@@ -95,6 +95,19 @@ def test_text_finds_pictures_of_a_store_without_prefixes(source: Path, tmp_path:
         store.search(text="blue", image_weight=0)
 
 
+def test_a_text_beside_a_picture_needs_prefixes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no image has a prefix, a picture with a text is refused before a model is run; either alone is answered."""
+    store = fpve.open(run(source, tmp_path / "store", prefix=None).store)
+    for encoder in (Colours, Words):
+        monkeypatch.setattr(encoder, "encode", lambda *args: pytest.fail("a model was run"))
+    for weight in (None, 0.0, 0.5, 1.0):
+        with pytest.raises(QueryError, match=r"no image has a prefix that the text .* leave out the picture, to comp"):
+            store.search(image=source / "1.png", text="red", image_weight=weight)
+    monkeypatch.undo()
+    assert store.search(image=source / "1.png", k=1)[0].image_id == "pets/1.png"
+    assert len(store.search(text="red", k=1)) == 1
+
+
 def test_a_query_with_a_picture_of_its_own_has_no_cross_score(source: Path, tmp_path: Path) -> None:
     """By picture, by picture and text, and by id the image block is a picture's, and scores are as in any store."""
     store = fpve.open(run(source, tmp_path / "store").store)
