@@ -71,6 +71,33 @@ def test_what_is_no_picture_says_why(data: bytes, message: str) -> None:
         images.decode(data)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"subsampling": 2}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 7}, {"optimize": True}]
+)
+@pytest.mark.parametrize("picture", ["noise", "flat"])
+def test_a_jpeg_without_its_end_mark_is_decoded_if_it_is_whole(picture: str, options: dict[str, object]) -> None:
+    """Some cameras and tools leave it out; one whose picture lacks anything, up to a whole restart, is cut off."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels if picture == "noise" else np.full_like(pixels, 90)).resize((333, 280))
+    whole = encoded(image, "JPEG", **options)
+    wanted = np.asarray(images.decode(whole).image)
+    for end in (2, 1):
+        assert np.array_equal(np.asarray(images.decode(whole[:-end]).image), wanted)
+    coded = whole.index(b"\xff\xda") + 14
+    restarts = [at for at in range(coded, len(whole)) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
+    for cut in {*range(coded, len(whole) - 8, max((len(whole) - coded) // 40, 1)), *restarts[::5], *restarts[-1:]}:
+        for data in (whole[:cut], whole[:cut] + bytes(5000)):
+            with pytest.raises(ImageError, match=r"a JPEG that (is cut off|has no end mark)"):
+                images.decode(data)
+
+
+def test_a_progressive_jpeg_without_its_end_mark_may_be_cut_off() -> None:
+    """Its next scan may be missing, which can't be told."""
+    whole = encoded(Image.new("RGB", (90, 90), "red"), "JPEG", progressive=True)
+    with pytest.raises(ImageError, match="a JPEG that has no end mark: it may be cut off"):
+        images.decode(whole[:-2])
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     """More pixels than allowed are refused by what the header says."""
     data = bytearray(encoded(Image.new("RGB", (10, 10))))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
 
 from fpve.errors import ImageError
@@ -85,7 +85,8 @@ def decode(data: bytes, *, enough: int = ENOUGH) -> Decoded:
     if found is None:
         raise ImageError(reasons.foreign(data))
     try:
-        return _decode(headers.examine(found, data), enough)
+        opening = headers.examine(found, data)
+        return _decode_both(opening, enough) if opening.other else _decode(opening, enough)
     except ImageError:
         raise
     # Pillow's plugins raise anything on broken files: struct.error, SyntaxError, ZeroDivisionError.
@@ -110,6 +111,15 @@ def from_picture(picture: Image.Image, *, enough: int = ENOUGH) -> Decoded:
         return _finish(picture, picture.size, 1, enough)
     except Exception as error:
         raise ImageError("a picture that can't be decoded") from error
+
+
+def _decode_both(opening: Opening, enough: int) -> Decoded:
+    """A picture without an end mark, if it is the same whatever comes behind it: nothing of it is missing."""
+    decoded = _decode(opening, enough)
+    other = _decode(replace(opening, data=opening.other), enough)
+    if ImageChops.difference(decoded.image, other.image).getbbox() is not None:
+        raise ImageError(f"{opening.format.article} that is {reasons.CUT_OFF}")
+    return decoded
 
 
 def _decode(opening: Opening, enough: int) -> Decoded:

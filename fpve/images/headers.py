@@ -12,7 +12,7 @@ import numpy as np
 from fpve.errors import ImageError
 from fpve.images import formats
 from fpve.images.formats import Format
-from fpve.images.reasons import CUT_OFF, too_large
+from fpve.images.reasons import CUT_OFF, NO_END, too_large
 
 # Files of cameras have some tens of parts in their header, those with large profiles or depth maps some hundreds.
 _PARTS = 4096
@@ -40,6 +40,7 @@ class Opening:
         overhead: bytes of memory that decoding takes in addition to the picture.
         at_once: bytes that are taken as soon as it is opened, and are all that it takes; 0 where that comes later.
         levels: how often its width and height can be halved while it is decoded (JPEG 2000).
+        other: of a file without an end mark what it is with another end: whole pictures are the same with either.
     """
 
     format: Format
@@ -47,6 +48,7 @@ class Opening:
     overhead: int = 0
     at_once: int = 0
     levels: int = 0
+    other: bytes = b""
 
 
 def examine(one: Format, data: bytes) -> Opening:
@@ -78,7 +80,7 @@ def _broken(one: Format, what: str) -> ImageError:
 
 
 def _jpeg(data: bytes) -> Opening:
-    """Walk to the first scan; a JPEG is whole if it has an end."""
+    """Walk to the first scan; a JPEG is whole if it has an end, or maybe if its only scan has all of its channels."""
     one = formats.JPEG
     at, overhead, frame, parts = 2, 0, None, 0
     while True:
@@ -100,6 +102,7 @@ def _jpeg(data: bytes) -> Opening:
             frame = (marker, segment)
         at = found + 4 + len(segment)
         if marker == b"\xda":
+            scanned = segment[:1]
             break
     if frame is None:
         raise _broken(one, "its picture has no size")
@@ -114,10 +117,14 @@ def _jpeg(data: bytes) -> Opening:
     samples = width * height * sum(factors) // max(*factors, 1)
     # In coded data the byte after 0xff is 0: what is found is the end, or at the worst a table between two scans.
     end = data.find(b"\xff\xd9", at)
+    ended, end = end >= 0, end if end >= 0 else len(data)
     # A block takes a bit at the least. What is not there would be grey.
-    if end < 0 or (marker in _USUAL_FRAMES and samples // 64 > 8 * (end - at)):
+    if marker in _USUAL_FRAMES and samples // 64 > 8 * (end - at):
         raise ImageError(f"a JPEG that is {CUT_OFF}")
     scans = 1 + data.count(b"\xff\xda", at, end)
+    if not ended and (scans > 1 or marker not in _SEQUENTIAL or scanned != bytes([count]) or data.endswith(_ZEROS)):
+        # There may have been another scan, or a part of this one in place of zeros.
+        raise ImageError(f"a JPEG that {NO_END}")
     if marker not in _USUAL_FRAMES:
         _check(one, width, height, _SLOW, " of a rare kind")
     if scans > 1 or marker == b"\xc2":
@@ -126,13 +133,33 @@ def _jpeg(data: bytes) -> Opening:
             raise ImageError(f"a JPEG of {scans} scans: more than are decoded of {width} x {height} pixels")
         # 2 bytes for each sample.
         overhead = 2 * samples
-    return Opening(one, data, overhead)
+    return Opening(one, data, overhead) if ended else _without_end(data, at)
 
 
+def _without_end(data: bytes, at: int) -> Opening:
+    """A JPEG that some cameras and tools write: with an end, and with one before which there is something else.
+
+    What is there in place of data that are missing changes the picture: coded data of nothing, and of the next part,
+    where the picture is in parts that begin with a restart.
+    """
+    # Half a marker.
+    data = data.rstrip(b"\xff")
+    restarts = _RESTART.findall(data, at)
+    restart = bytes([0xFF, 0xD0 + (restarts[-1][1] + 1) % 8 if restarts else 0xD0])
+    return Opening(formats.JPEG, data + _END, other=data + _FILLER + restart + _FILLER + _END)
+
+
+# Bytes that are no marker, and no picture of anything.
+_FILLER = bytes((41 + 73 * number) % 255 for number in range(64))
+_END = b"\xff\xd9"
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+# More than coded data end with: room that was made for what was not copied.
+_ZEROS = bytes(8)
 # Without a length: restarts, the beginning, and what is no marker.
 _STANDALONE = frozenset(bytes([value]) for value in (0, 1, *range(0xD0, 0xD9)))
 _FRAMES = frozenset(bytes([value]) for value in range(0xC0, 0xD0)) - {b"\xc4", b"\xc8", b"\xcc"}
-_USUAL_FRAMES = (b"\xc0", b"\xc1", b"\xc2")
+_SEQUENTIAL = (b"\xc0", b"\xc1")
+_USUAL_FRAMES = (*_SEQUENTIAL, b"\xc2")
 
 
 def _png(data: bytes) -> Opening:

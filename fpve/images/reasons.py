@@ -8,6 +8,7 @@ from fpve.images.formats import Format
 
 UNKNOWN = "not a picture of any known format"
 CUT_OFF = "cut off: it ends before its picture does"
+NO_END = "has no end mark: it may be cut off"
 
 _BEGINNINGS = (
     (b"%PDF", "a PDF document"),
