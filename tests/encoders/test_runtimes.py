@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import torch
 from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder
 from fpve.encoders.runtimes import cache, choice, machine, openvino
-from fpve.encoders.runtimes.cache import Entry
+from fpve.encoders.runtimes.cache import Entry, version_of
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.probes import probe_pictures
+from fpve.encoders.runtimes.quantise import quantisation
 from fpve.encoders.runtimes.threads import as_many_as_are_free, one_thread
 from fpve.errors import EncoderError
 
@@ -274,6 +276,62 @@ def test_other_precisions_are_close(precision: Any, cosine: float) -> None:
     exact = choice.open_on_cpu(Model(Network(), "exact")).encode(pictures)
     other = choice.open_on_cpu(Model(Network(), precision, precision)).encode(pictures)
     assert cosine < worst_cosine(exact, other) < 0.9999999
+
+
+def test_nobody_is_told_of_conversions(tmp_path: Path) -> None:
+    """Converting and quantising leave the home directory empty, connect to nothing and say nothing."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*arguments): print('connects to', arguments)\n"
+        "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
+        "import torch\n"
+        "from fpve.encoders.runtimes.choice import _make\n"
+        "from pathlib import Path\n"
+        "from types import SimpleNamespace\n"
+        "class Network(torch.nn.Module):\n"
+        "    def __init__(self): super().__init__(); self.layer = torch.nn.Conv2d(3, 8, 3)\n"
+        "    def forward(self, pixels): return self.layer(pixels.permute(0, 3, 1, 2) / 255).mean((2, 3))\n"
+        "model = SimpleNamespace(precision='int8', side=32)\n"
+        "_make(model, Network().eval(), Path(sys.argv[1], 'model.xml'))\n"
+        "import nncf.telemetry\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry.')])\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    gone = ("CI", "NNCF_CI", "NNCF_DEV", "TF_BUILD", "JENKINS_URL", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    environment |= {"HOME": str(home), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+    assert (tmp_path / "model.bin").is_file()
+    assert list(home.iterdir()) == []
+
+
+def test_reports_of_an_application_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has imported the reporting library before us sends nothing any longer."""
+    name = "openvino_telemetry"
+    sent: list[str] = []
+    sender = type("TelemetrySender", (), {"send": lambda _, message: sent.append(message)})
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, f"{name}.utils.sender", SimpleNamespace(TelemetrySender=sender))
+    openvino.library()
+    sender().send("hello")
+    assert sent == []
+
+
+def test_a_failed_conversion_leaves_logging_alone() -> None:
+    """OpenVINO sets the root logger to errors only, and leaves it so when it fails."""
+    before = logging.getLogger().level, list(logging.getLogger().handlers)
+    with pytest.raises(Exception, match="qr"):
+        openvino.convert(Sorting().eval(), SIDE, Path("unused.xml"))
+    assert (logging.getLogger().level, logging.getLogger().handlers) == before
+
+
+def test_quantising_is_known_by_its_libraries() -> None:
+    """Another version quantises in another way: it is part of the fingerprint of int8."""
+    assert quantisation().endswith(f", nncf {version_of('nncf')}, openvino {version_of('openvino')}")
+    assert version_of("nncf")
 
 
 def test_precisions_have_fingerprints_of_their_own() -> None:

@@ -19,7 +19,7 @@ from fpve.encoders.runtimes.protocol import Subject
 # Counts up when networks are converted, or runtimes chosen, in another way.
 _VERSION = 1
 # What decides how a network is converted, beside its weights.
-LIBRARIES = ("torch", "timm", "torchvision", "open_clip_torch", "sentence-transformers", "openvino")
+LIBRARIES = ("torch", "timm", "torchvision", "open_clip_torch", "sentence-transformers", "openvino", "nncf")
 _DIGITS = 24
 # Beside the files of a network: their sums.
 _SUMS = "SHA256SUMS"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpve.encoders.runtimes.machine import cores, cpu_features, cpu_name
+from fpve.encoders.runtimes.reports import forbid_reports
 from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, file: Path, precision: Precision) -> None:
-        core = _core()
+        core = library().Core()
         check_precision(precision)
         self.name = f"openvino {precision}"
         self.batch_size = BATCH
@@ -96,8 +97,7 @@ def convert(network: torch.nn.Module, side: int, file: Path) -> None:
     import torch
 
     with quiet():
-        import openvino
-
+        openvino = library()
         pixels = torch.zeros((2, side, side, 3), dtype=torch.uint8)
         shape = openvino.PartialShape([-1, side, side, 3])
         model = openvino.convert_model(network, example_input=pixels, input=[(shape, openvino.Type.u8)])
@@ -110,8 +110,7 @@ def save(model: Any, file: Path) -> None:
     Raises:
         OSError: they can't be written, to a full disk, say.
     """
-    import openvino
-
+    openvino = library()
     try:
         # Compressed, as is its default, weights would be stored in half precision.
         openvino.save_model(model, file, compress_to_fp16=False)
@@ -119,17 +118,22 @@ def save(model: Any, file: Path) -> None:
         raise OSError(f"{file} can't be written: {error}") from error
 
 
-def _core() -> Any:
+def library() -> Any:
+    """The module `openvino`, which reports to nobody. It is imported nowhere else."""
+    forbid_reports()
     import openvino
 
-    return openvino.Core()
+    return openvino
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what tracing says of Python code that it can't see, and of its own deprecation."""
-    log = logging.getLogger("torch.utils.cpp_extension")
-    before = log.level
+    """Leave out what tracing says of Python code that it can't see, of its own deprecation, and of no CUDA.
+
+    The root logger is as it was afterwards: of a conversion that fails OpenVINO leaves it at errors only.
+    """
+    log, root = logging.getLogger("torch.utils.cpp_extension"), logging.getLogger()
+    before, roots = log.level, (root.level, root.handlers[:], root.filters[:])
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -137,3 +141,5 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(before)
+        root.setLevel(roots[0])
+        root.handlers[:], root.filters[:] = roots[1:]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fpve import images
-from fpve.encoders.runtimes.openvino import quiet, save
+from fpve.encoders.runtimes.cache import version_of
+from fpve.encoders.runtimes.openvino import library, quiet, save
 from fpve.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _ADVICE = "precision = 'int8' needs the extra int8: `pip install 'fpve[int8]'`"
 
 @cache
 def quantisation() -> str:
-    """What decides how a network is quantised, for fingerprints: the rules, and the pictures of the calibration.
+    """What decides how a network is quantised, for fingerprints: the rules, the libraries and the pictures.
 
     Raises:
         EncoderError: they are not installed.
@@ -45,7 +46,8 @@ def quantisation() -> str:
     digest = hashlib.sha256()
     for file in _calibration_files():
         digest.update(file.read_bytes())
-    return f"{_VERSION} {digest.hexdigest()}"
+    libraries = ", ".join(f"{name} {version_of(name)}" for name in ("nncf", "openvino"))
+    return f"{_VERSION} {digest.hexdigest()}, {libraries}"
 
 
 def quantise(exact: Path, side: int, file: Path) -> None:
@@ -61,24 +63,24 @@ def quantise(exact: Path, side: int, file: Path) -> None:
     if importlib.util.find_spec("nncf") is None:
         raise EncoderError(_ADVICE)
     with quiet():
+        openvino = library()
         import nncf
-        import openvino
 
-    nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(exact)
-    pictures = calibration_pictures(side)
-    with contextlib.redirect_stdout(io.StringIO()):  # it draws progress bars
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset([pictures[at : at + 1] for at in range(len(pictures))]),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(pictures),
-            fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=_in_floats(model), types=["Power", "ReduceMean"], validate=False),
-            # The remedy for CPUs without VNNI instructions costs a bit of the weights; those CPUs are refused.
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
-        )
-    save(quantised, file)
+        nncf.set_log_level(logging.ERROR)
+        model = openvino.Core().read_model(exact)
+        pictures = calibration_pictures(side)
+        with contextlib.redirect_stdout(io.StringIO()):  # it draws progress bars
+            quantised = nncf.quantize(
+                model,
+                nncf.Dataset([pictures[at : at + 1] for at in range(len(pictures))]),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(pictures),
+                fast_bias_correction=False,
+                ignored_scope=nncf.IgnoredScope(names=_in_floats(model), types=["Power", "ReduceMean"], validate=False),
+                # The remedy for CPUs without VNNI instructions costs a bit of the weights; those CPUs are refused.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
+            )
+        save(quantised, file)
 
 
 def calibration_pictures(side: int) -> Pixels:
