@@ -30,15 +30,18 @@ _THREADS = 4
 def check_encoder(encoder: Encoder) -> None:
     """Put an encoder through what a store relies on, with pictures and texts that are made for it. Loads its model.
 
-    Checked: a fingerprint; `dim`; float32 rows of that length, finite and not zero; no rows for no inputs; the same row
-    alone, in a batch, in any order and again; different rows for different inputs; one shape and dtype for pictures of
-    all sizes, also from several threads.
+    Checked: a fingerprint; `dim` and `batch_size`; float32 rows of that length, finite and not zero; no rows for no
+    inputs; the same row alone, in a batch, in any order and again; different rows for different inputs; one shape and
+    dtype for pictures of all sizes, also from several threads.
 
     Raises:
         EncoderError: naming the first thing that is not so.
     """
     if not encoder.fingerprint:
         raise _wrong(encoder, "expected a fingerprint, found none")
+    for what, number in (("dim", encoder.dim), ("batch_size", encoder.batch_size)):
+        if not isinstance(number, int | np.integer) or number < 1:
+            raise _wrong(encoder, f"expected {what} to be a whole number of at least 1, found {number!r}")
     inputs = _prepared(encoder) if hasattr(encoder, "prepare") else list(TEXTS)  # type: ignore[arg-type]
     rows = _encoded(encoder, inputs)
     if np.abs(rows - rows[0]).max() == 0:

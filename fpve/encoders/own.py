@@ -71,31 +71,31 @@ class OwnEncoder:
     @property
     def available(self) -> bool:
         """Whether its weights are on this machine: the class's own `available`, or yes."""
-        return bool(getattr(self._model, "available", True))
+        return bool(self._asked("available", True))
 
     @property
     def space(self) -> str | None:
         """The class's own `space`, if it has one."""
-        space = getattr(self._model, "space", None)
+        space = self._asked("space", None)
         return None if space is None else str(space)
 
     @property
     def batch_size(self) -> int:
         """How many inputs one call gets: the job's number, the class's own `batch_size`, or 32."""
-        return self._batch_size or int(getattr(self._model, "batch_size", None) or DEFAULT_BATCH)
+        if self._batch_size is not None:
+            return self._batch_size
+        own = self._asked("batch_size", None)
+        return DEFAULT_BATCH if own is None else self._whole("batch_size", own)
 
     @property
     def dim(self) -> int:
         """Length of an encoded row, as the class says it."""
-        dim = self._model.dim
-        if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
-            raise self._error(f"expected `dim` to be a whole number of at least 1, found {dim!r}")
-        return int(dim)
+        return self._whole("dim", self._asked("dim", None))
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the name, the class's `version` or else its file, the options, and the file of weights."""
-        version = getattr(self._model, "version", None)
+        version = self._asked("version", None)
         source = None if version is not None else inspect.getsourcefile(self._class)
         telling = {name: str(value) for name, value in self._options.items() if name not in _NOT_TELLING}
         settings: dict[str, Any] = {"architecture": f"python:{self._argument}", "dim": self.dim, **telling}
@@ -129,9 +129,9 @@ class OwnEncoder:
                 )
         try:
             made = self._class(**self._options)
-        except (EncoderError, KeyboardInterrupt):
+        except EncoderError:
             raise
-        except Exception as error:  # it is somebody else's code
+        except (Exception, SystemExit) as error:  # it is somebody else's code
             raise self._error(f"can't be made: {_described(error)}") from error
         # Not by asking for it: a property may load the model.
         if inspect.getattr_static(made, "dim", None) is None:
@@ -152,7 +152,7 @@ class OwnEncoder:
             found = np.asarray(self._model.encode(inputs))
         except EncoderError:
             raise
-        except Exception as error:  # it is somebody else's code
+        except (Exception, SystemExit) as error:  # it is somebody else's code
             raise self._error(f"encode raised {_described(error)}") from error
         expected = (len(inputs), self.dim)
         if found.shape != expected or found.dtype.kind not in "fiu":
@@ -168,6 +168,20 @@ class OwnEncoder:
                 f"encoded one input twice, in a batch and alone, to rows of cosine {cosine:.4f}: a row may depend on "
                 "its input only; switch off dropout (`model.eval()`), padding and what is random"
             )
+
+    def _asked(self, member: str, default: Any) -> Any:
+        """What the class says of itself; a property of it can do anything."""
+        try:
+            return getattr(self._model, member, default)
+        except EncoderError:
+            raise
+        except (Exception, SystemExit) as error:  # it is somebody else's code
+            raise self._error(f"{member} raised {_described(error)}") from error
+
+    def _whole(self, member: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise self._error(f"expected `{member}` to be a whole number of at least 1, found {value!r}")
+        return int(value)
 
     def _error(self, text: str) -> EncoderError:
         return EncoderError(f"encoder {self.name!r}: {text}")
@@ -187,7 +201,8 @@ class OwnImageEncoder(OwnEncoder):
     @property
     def side(self) -> int:
         """Pixels a side that `prepare` needs: the class's own `side`, or the longest axis of what it makes."""
-        return int(getattr(self._model, "side", None) or max(self._form().shape, default=1))
+        own = self._asked("side", None)
+        return max(self._form().shape, default=1) if own is None else self._whole("side", own)
 
     @property
     def concurrency(self) -> int:
@@ -234,6 +249,9 @@ class OwnImageEncoder(OwnEncoder):
             made = self._model.prepare(image)
         except (EncoderError, ImageError):
             raise
+        except SystemExit as error:
+            # Not this picture's fault.
+            raise self._error(f"prepare raised {_described(error)}") from error
         except Exception as error:  # it is somebody else's code
             raise ImageError(f"encoder {self.name!r}: prepare raised {_described(error)}") from error
         if not isinstance(made, np.ndarray) or made.dtype.hasobject:
@@ -286,7 +304,7 @@ def _find_class(name: str, module: str, attribute: str, folder: Path | None) -> 
             f"encoder {name!r}: no module {module!r} {beside}on Python's path; install it, or name its folder with "
             "PYTHONPATH=FOLDER"
         ) from None
-    except Exception as error:  # it is somebody else's code
+    except (Exception, SystemExit) as error:  # it is somebody else's code
         raise EncoderError(f"encoder {name!r}: {module} can't be imported: {_described(error)}") from error
     origin = getattr(imported, "__file__", None)
     if here and folder is not None and origin and not Path(origin).resolve().is_relative_to(folder.resolve()):
@@ -305,8 +323,9 @@ def _grey() -> Image:
     return Image.new("RGB", (97, 61), (128, 128, 128))
 
 
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"
+def _described(error: BaseException) -> str:
+    kind, said = type(error).__name__, first_line(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def _kind(made: object) -> str:

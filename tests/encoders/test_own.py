@@ -121,6 +121,44 @@ def test_what_encode_gives(write: Any, body: str, expected: str) -> None:
     assert expected in message(lambda: encoder.encode(BATCH))
 
 
+@pytest.mark.parametrize("number", [-3, 0, 2.5, True, "'32'"])
+@pytest.mark.parametrize("member", ["batch_size", "side"])
+def test_numbers_of_a_class(write: Any, member: str, number: object) -> None:
+    """A batch size or side that can't be one is named, when it is used and by the check."""
+    encoder = open_image_encoder(write(GOOD + f"    {member} = {number}\n"))
+    expected = f"expected `{member}` to be a whole number of at least 1, found {number}"
+    assert expected in message(lambda: getattr(encoder, member))
+    assert expected in message(lambda: check_encoder(encoder))
+
+
+def test_the_check_looks_at_the_batch_size_of_any_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that is no class of `python:` is held to the same."""
+    encoder = open_image_encoder(EncoderConfig("fake"))
+    monkeypatch.setattr(type(encoder), "batch_size", -3)
+    expected = "encoder 'fake': expected batch_size to be a whole number of at least 1, found -3"
+    assert message(lambda: check_encoder(encoder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (GOOD + "    raise SystemExit\n", "can't be imported: SystemExit"),
+        (GOOD + "    def __init__(self): raise SystemExit(0)\n", "can't be made: SystemExit: 0"),
+        (GOOD.replace("dim = 3", "dim = property(lambda self: exit())"), "dim raised SystemExit: None"),
+        (GOOD.replace("return np.asarray(", "raise SystemExit; np.asarray("), "prepare raised SystemExit"),
+        (GOOD.replace("return batch", "raise SystemExit; return batch"), "encode raised SystemExit"),
+    ],
+)
+def test_a_class_that_ends_the_process(write: Any, body: str, expected: str) -> None:
+    """`sys.exit()` in somebody's module is an error of the encoder, not the quiet end of a run."""
+
+    def use() -> None:
+        encoder = open_image_encoder(write(body))
+        encoder.encode(np.stack([encoder.prepare(Image.new("RGB", (9, 7)))]))
+
+    assert expected in message(use)
+
+
 def test_what_prepare_gives(write: Any) -> None:
     """A picture that it fails on is that picture's fault; arrays of different shapes, or none, are the class's."""
     picture = Image.new("RGB", (9, 7))
