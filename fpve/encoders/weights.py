@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             found = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own words advise to let the file run any code.
+        raise EncoderError(
+            f"{path}: can't be read as weights: not a file of tensors; expected .safetensors, or what torch.save wrote "
+            "of a state dict"
+        ) from error
     except Exception as error:  # safetensors has exceptions of its own, torch raises any on a damaged file
         raise EncoderError(f"{path}: can't be read as weights: {first_line(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
