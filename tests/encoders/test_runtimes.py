@@ -6,6 +6,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,6 +22,7 @@ from fpve.config import EncoderConfig
 from fpve.encoders import open_image_encoder
 from fpve.encoders.runtimes import cache, choice, machine, openvino
 from fpve.encoders.runtimes.cache import Entry, version_of
+from fpve.encoders.runtimes.convolutions import exact_convolutions
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.probes import probe_pictures
 from fpve.encoders.runtimes.quantise import quantisation
@@ -351,8 +356,8 @@ def test_a_gpu_is_not_asked_for_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
-def test_torch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a call that kept to one thread, torch is as it was; the main thread may use them all."""
+def test_torch_keeps_its_threads() -> None:
+    """After a call that kept to one thread, torch is as it was in this thread; the main thread may use them all."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -365,6 +370,58 @@ def test_torch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
             assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def overlapping(context: Callable[[], AbstractContextManager[None]], look: Callable[[], Any]) -> dict[str, Any]:
+    """Enter a context in two threads, leave the first while the second is inside; what each sees then and after."""
+    seen: dict[str, Any] = {}
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with context():
+            first_in.set()
+            second_in.wait(10)
+        seen["first, after"] = look()
+        first_out.set()
+
+    def second() -> None:
+        first_in.wait(10)
+        with context():
+            second_in.set()
+            first_out.wait(10)
+            seen["second, within"] = look()
+        seen["second, after"] = look()
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def test_threads_of_torch_belong_to_the_caller() -> None:
+    """Of two calls that overlap each leaves its own thread as it was, and new threads get what they would have got."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        seen = overlapping(one_thread, torch.get_num_threads)
+        assert seen == {"first, after": 3, "second, within": 1, "second, after": 3}
+        with one_thread(), ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_convolutions_are_exact_until_the_last_call_ends() -> None:
+    """The first of two calls to end does not let the other one round; afterwards it is as it was."""
+    seen = overlapping(exact_convolutions, lambda: torch.backends.cudnn.allow_tf32)
+    assert seen["second, within"] is False
+    assert seen["second, after"] is True
+    assert torch.backends.cudnn.allow_tf32 is True
 
 
 @pytest.mark.parametrize(("text", "expected"), [("150000 100000", 2), ("max 100000", 1 << 16), ("nonsense", 1 << 16)])

@@ -5,8 +5,8 @@ What is where:
     choice      which one it is on a CPU                cache      what was found out, and converted networks
     openvino    the fast one                            quantise   networks of 8-bit integers for it
     eager       torch as it is, also on a GPU           threads    how many of them torch uses
-    reports     that libraries send none
-    machine     cores, CPU and GPU                      probes     pictures to measure and to check with
+    machine     cores, CPU and GPU                      convolutions  what cuDNN may round
+    reports     that libraries send none                probes     pictures to measure and to check with
 """
 
 from __future__ import annotations

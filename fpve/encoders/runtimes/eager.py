@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fpve.encoders.runtimes.convolutions import exact_convolutions
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.threads import one_thread
 
@@ -62,9 +63,7 @@ class EagerRuntime:
                     return self._features(pixels)
             if self._device.type != "cuda":
                 return self._features(pixels.to(self._device))
-            # TF32, torch's default for convolutions, has 10 bits of mantissa: not the same vectors on every machine.
-            exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
-            with exact, torch.cuda.stream(self._stream()):
+            with exact_convolutions(), torch.cuda.stream(self._stream()):
                 # From page-locked memory the copy runs while the other call's kernels do.
                 return self._features(pixels.pin_memory().to(self._device, non_blocking=True))
 
