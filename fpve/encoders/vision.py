@@ -68,6 +68,9 @@ class VisionEncoder(ABC):
 
     The family makes the network once, on the CPU and in float32; which runtime runs it, and in which precision, is
     decided here.
+
+    Raises:
+        EncoderError: the configuration wants int8 of another device than a CPU.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -76,6 +79,12 @@ class VisionEncoder(ABC):
         self.precision: Precision = config.precision or "fp32"
         self._batch_size = config.batch_size
         self._device = config.device
+        if self.precision == "int8" and self._device is not None and self._device.partition(":")[0] != "cpu":
+            # Before anybody asks for the device: what its driver would say is beside the point.
+            raise EncoderError(
+                f"encoder {self.name!r}: precision = 'int8' runs on a CPU only, found device {self._device!r}; "
+                "set device = 'cpu', or precision = 'bf16'"
+            )
         self._runtime = Once(self._open_runtime)
         self._spec = Once(self._recall_input)
 

@@ -247,6 +247,16 @@ def test_device_that_is_not_here(device: str) -> None:
     assert text.endswith("try device = 'cpu'")
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_int8_is_of_cpus(device: str) -> None:
+    """A device that int8 can't be computed on is refused when the encoder is opened, whether it is there or not."""
+    config = EncoderConfig("efficientnet-lite0", precision="int8", device=device)
+    assert message(EncoderError, lambda: open_image_encoder(config)) == (
+        f"encoder 'efficientnet-lite0': precision = 'int8' runs on a CPU only, found device {device!r}; "
+        "set device = 'cpu', or precision = 'bf16'"
+    )
+
+
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "fake"])
 @pytest.mark.parametrize("shape", [(3, 224, 224), (1, 224, 224), (1, 10, 224, 3)])
 def test_pictures_that_were_not_prepared(name: str, shape: tuple[int, ...]) -> None:
