@@ -72,6 +72,8 @@ def check(job: Path, kind: str) -> None:
             ("pictures without a metadata row", one.without_metadata),
             ("metadata rows without a picture", one.unmatched_metadata),
             ("inputs that can't be images", one.skipped),
+            ("files that are not there", one.missing),
+            (f"files of formats that can't be decoded ({', '.join(one.undecodable)})", sum(one.undecodable.values())),
         ):
             facts += [("  warning", f"{count:,} {label}")] if count else []
         output.emit("\n" + output.facts_text(facts))
@@ -200,6 +202,10 @@ def _print_report(report: RunReport, kind: str) -> int:
     for count, text in (
         (report.without_metadata, "pictures have no row in their metadata file"),
         (report.unmatched_metadata, "metadata rows name no picture"),
+        (
+            report.undecodable,
+            "files are left out, as their formats can't be decoded (.heic, .svg, …): see fpve check JOB",
+        ),
         (report.without_prefix, "pictures have no prefix: a field of it is empty"),
         (
             report.labels_without_image,

@@ -31,6 +31,8 @@ class CollectionCheck:
         distinct_prefixes: how many different ones there would be.
         without_metadata, unmatched_metadata: pictures and metadata rows without a partner.
         skipped: inputs that can't be images.
+        missing: files that a table names and that are not there.
+        undecodable: how many files there are, by their extensions, of formats that can't be decoded: no inputs.
     """
 
     name: str
@@ -44,6 +46,8 @@ class CollectionCheck:
     without_metadata: int
     unmatched_metadata: int
     skipped: int
+    missing: int
+    undecodable: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
         without_metadata=plan.own.without_metadata,
         unmatched_metadata=plan.own.unmatched_metadata,
         skipped=len(plan.scan.skipped),
+        missing=plan.scan.missing,
+        undecodable=dict(plan.scan.undecodable),
     )
 
 

@@ -30,6 +30,7 @@ class RunReport:
         without_prefix: images whose prefix is missing, though their collection has a rule for it.
         without_metadata: images that the collection's metadata file does not name.
         unmatched_metadata: rows of metadata files that name no image.
+        undecodable: files beside the pictures whose formats can't be decoded, by their extensions: not scanned.
         labels_without_image: labels of images that are not there: gone, or there under another name. They wait for it.
         bytes_to_read: size of the files that were read, or would be.
         bytes_to_write: in a dry run, the estimated size of vectors, their indexes and thumbnails.
@@ -71,6 +72,7 @@ class RunReport:
     without_prefix: int = 0
     without_metadata: int = 0
     unmatched_metadata: int = 0
+    undecodable: int = 0
     labels_without_image: int = 0
     bytes_to_read: int = 0
     bytes_to_write: int | None = None

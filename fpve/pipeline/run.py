@@ -158,6 +158,7 @@ class _Runner:
             without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
+            undecodable=sum(sum(one.scan.undecodable.values()) for one in plan.collections),
             labels_without_image=sum(one.own.labels_without_file for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
             **_total(one.expected_changes() for one in plan.collections),

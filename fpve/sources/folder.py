@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,6 @@ from fpve.sources.inputs import Files, PathsBelow
 from fpve.sources.names import normalised, text_path, text_paths
 from fpve.sources.scan import Globs, Scan, Skipped, each_once, tabulate
 from fpve.sources.walk import PICTURES, Found, walk
-
-
-def scan_folder(folder: Path, *, collection: str, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> Scan:
-    """Find the pictures below a folder, by extension.
-
-    Hidden files and folders are left out, links to folders are not followed.
-
-    Raises:
-        SourceNotFound: there is no such folder.
-        SourceError: it is a file, it or a folder in it can't be read, or it holds no picture.
-    """
-    globs = Globs.of(include, exclude)
-    return scan_found(folder, find_files(folder, globs), collection=collection, globs=globs)
 
 
 def find_files(folder: Path, globs: Globs, suffixes: frozenset[bytes] = PICTURES) -> Found:
@@ -77,12 +63,13 @@ def scan_found(folder: Path, found: Found, *, collection: str, globs: Globs) -> 
     )
     skipped = (*(Skipped(text_path(path), reason) for path, reason in found.odd), *clashes)
     if not len(order):
-        raise SourceError(_nothing(folder, seen_any=found.any_file, filtered=bool(globs), skipped=skipped))
+        raise SourceError(_nothing(folder, found, filtered=bool(globs), skipped=skipped))
 
     def inputs(numbers: NDArray[np.int64]) -> Files:
         return Files(PathsBelow(os.fsencode(folder), raw.take(pa.array(numbers))))
 
-    return Scan(files, skipped, inputs, os.fsencode(os.path.realpath(folder)), folder, (folder,))
+    identity = os.fsencode(os.path.realpath(folder))
+    return Scan(files, skipped, inputs, identity, folder, (folder,), undecodable=found.undecodable)
 
 
 def check_folder(folder: Path) -> None:
@@ -114,10 +101,13 @@ def check_name(path: Path) -> None:
         ) from None
 
 
-def _nothing(folder: Path, *, seen_any: bool, filtered: bool, skipped: tuple[Skipped, ...]) -> str:
+def _nothing(folder: Path, found: Found, *, filtered: bool, skipped: tuple[Skipped, ...]) -> str:
     if skipped:
         return f"{folder}: no picture can be read; {skipped[0].path}: {skipped[0].reason}"
-    if not seen_any:
+    if found.undecodable:
+        kinds = ", ".join(found.undecodable)
+        return f"{folder}: only pictures of formats that can't be decoded ({kinds}): convert them to JPEG or PNG"
+    if not found.any_file:
         return f"{folder}: the folder is empty; is its disk mounted?"
     if filtered:
         return f"{folder}: no picture is left by include and exclude"

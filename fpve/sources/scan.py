@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,8 @@ class Scan:
         shared_times: whether the times are those of an archive or a table, and not the pictures' own.
         typical_size: bytes of a picture, roughly, where `size` is null.
         indexes: of archives, to be remembered.
+        missing: how many files of a table of paths are not there.
+        undecodable: how many files there are, by their extensions, of formats that can't be decoded.
     """
 
     files: pa.Table
@@ -89,6 +91,8 @@ class Scan:
     shared_times: bool = False
     typical_size: int = 0
     indexes: tuple[Index, ...] = ()
+    missing: int = 0
+    undecodable: Mapping[str, int] = field(default_factory=dict)
 
     def has_vanished(self) -> bool:
         """Whether the source that was scanned is gone by now."""

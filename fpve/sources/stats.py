@@ -21,7 +21,7 @@ class Stats:
         paths: (n,) their paths, in the spelling by which they can be opened.
         size, mtime_ns: (n,) int64; 0 of files that are not there, or not to be looked at.
         odd: (n,) which are there and no regular files: a folder, or a fifo that nobody may ever write to.
-        there: how many are there.
+        there, missing: how many are there, and are not.
     """
 
     paths: pa.Array
@@ -29,11 +29,12 @@ class Stats:
     mtime_ns: pa.Array
     odd: pa.Array
     there: int
+    missing: int
 
     def filter(self, chosen: pa.Array) -> Stats:
         """Those of chosen (n,) files."""
         paths, size, times, odd = (one.filter(chosen) for one in (self.paths, self.size, self.mtime_ns, self.odd))
-        return Stats(paths, size, times, odd, self.there)
+        return Stats(paths, size, times, odd, self.there, self.missing)
 
 
 def file_stats(folder: bytes, paths: pa.Array) -> Stats:
@@ -45,6 +46,7 @@ def file_stats(folder: bytes, paths: pa.Array) -> Stats:
         mtime_ns=pa.concat_arrays([part.mtime_ns for part in parts]),
         odd=pa.concat_arrays([part.odd for part in parts]),
         there=sum(part.there for part in parts),
+        missing=sum(part.missing for part in parts),
     )
 
 
@@ -72,6 +74,7 @@ def _look(folder: bytes, paths: pa.Array) -> Stats:
         pa.array(times, pa.int64()),
         pa.array(odd, pa.bool_()),
         there,
+        len(names) - there,
     )
 
 

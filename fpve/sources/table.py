@@ -129,7 +129,7 @@ def _path_scan(
     def inputs(numbers: NDArray[np.int64]) -> Files:
         return Files(PathsBelow(os.fsencode(base), stats.paths.take(where.take(pa.array(numbers)))))
 
-    return Scan(files, tuple(skipped), inputs, _identity(file), base, (file,), metadata)
+    return Scan(files, tuple(skipped), inputs, _identity(file), base, (file,), metadata, missing=stats.missing)
 
 
 def _scan_cells(file: Path, stamp: Stamp, cells: str, options: TableOptions) -> Scan:

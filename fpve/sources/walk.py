@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,10 @@ from fpve.images import EXTENSIONS
 _AT_ONCE = 65_536
 _DOT = ord(".")
 PICTURES = frozenset(one.encode() for one in EXTENSIONS)
+# Pictures that can't be decoded here: of phones, of cameras, of programs, and drawings.
+UNDECODABLE = frozenset(
+    b".heic .heif .dng .raw .cr2 .cr3 .crw .nef .nrw .arw .sr2 .raf .orf .rw2 .pef .psd .xcf .exr .jxl .svg".split()
+)
 
 
 @dataclass
@@ -29,6 +34,7 @@ class Found:
         size, mtime_ns: (n,) int64.
         odd: relative paths that have such a file's name and can't be one, with the reason.
         any_file: whether there was any file at all, hidden ones apart.
+        undecodable: how many files there were of each of UNDECODABLE.
     """
 
     raw_path: pa.Array
@@ -36,6 +42,7 @@ class Found:
     mtime_ns: pa.Array
     odd: list[tuple[bytes, str]]
     any_file: bool
+    undecodable: dict[str, int]
 
 
 def walk(
@@ -58,6 +65,7 @@ def walk(
     columns = _Columns()
     odd: list[tuple[bytes, str]] = []
     any_file = False
+    undecodable: Counter[bytes] = Counter()
     # Per file this loop costs hardly more than listing it and asking for its status, and is to stay so.
     names, sizes, times, is_regular = columns.names, columns.sizes, columns.times, stat.S_ISREG
     stack = [b""]
@@ -76,6 +84,8 @@ def walk(
                     suffix = name[name.rfind(b".") :]
                     if suffix not in suffixes and suffix.lower() not in suffixes:
                         any_file = any_file or not _is_folder(entry)
+                        if suffix.lower() in UNDECODABLE and (chosen is None or chosen(base + name)):
+                            undecodable[suffix.lower()] += 1
                         continue
                     if chosen is not None and not chosen(base + name):
                         any_file = any_file or not _is_folder(entry)
@@ -97,7 +107,8 @@ def walk(
         except OSError as error:
             unreadable(base.removesuffix(b"/"), error)
     found = columns.finish()
-    return Found(*found, odd, any_file or bool(odd) or len(found[0]) > 0)
+    by_suffix = {suffix.decode(): count for suffix, count in undecodable.most_common()}
+    return Found(*found, odd, any_file or bool(odd) or len(found[0]) > 0, by_suffix)
 
 
 @dataclass

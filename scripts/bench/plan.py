@@ -34,11 +34,11 @@ def main(files: int, many: int) -> None:
 def speed(folder: Path, files: int) -> None:
     from synthetic import make
 
-    from fpve.config import load_job
+    from fpve.config import CollectionConfig, load_job
     from fpve.planning.models import open_models, recipe_for
     from fpve.planning.plan import plan_job
     from fpve.progress import SilentProgress
-    from fpve.sources.folder import scan_folder
+    from fpve.sources.source import scan_source
 
     path = make(folder, files)
     job = load_job(path)
@@ -52,7 +52,7 @@ def speed(folder: Path, files: int) -> None:
 
     ways: dict[str, Callable[[], object]] = {
         "os.scandir and stat": lambda: walk(os.fsencode(source)),
-        "scan": lambda: scan_folder(source, collection="c"),
+        "scan": lambda: scan_source(CollectionConfig("c", source)),
         "scan and plan": plan,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

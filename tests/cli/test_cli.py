@@ -101,6 +101,8 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, pictures: Path) -> None:
         "without_metadata": 0,
         "unmatched_metadata": 0,
         "skipped": 0,
+        "missing": 0,
+        "undecodable": {},
     }
     assert not (tmp_path / "indexes").exists()
     report = json.loads(fpve("run", job, "--format", "json").stdout)

@@ -9,9 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from fpve.config import CollectionConfig
 from fpve.errors import SourceError, SourceNotFound
-from fpve.sources.folder import scan_folder
 from fpve.sources.names import normalised, text_path, text_paths
+from fpve.sources.scan import Scan
+from fpve.sources.source import scan_source
+from fpve.sources.walk import PICTURES, UNDECODABLE
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -22,9 +25,14 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(b"x")
 
 
-def ids(folder: Path, **options: list[str]) -> list[str]:
+def scan(folder: Path, **options: tuple[str, ...]) -> Scan:
+    """What a scan finds."""
+    return scan_source(CollectionConfig("c", folder, **options))
+
+
+def ids(folder: Path, **options: tuple[str, ...]) -> list[str]:
     """image_ids that a scan finds."""
-    return scan_folder(folder, collection="c", **options).files["image_id"].to_pylist()
+    return scan(folder, **options).files["image_id"].to_pylist()
 
 
 def test_pictures_are_found_by_extension_sorted_by_id(tmp_path: Path) -> None:
@@ -38,17 +46,24 @@ def test_pictures_are_found_by_extension_sorted_by_id(tmp_path: Path) -> None:
 def test_include_and_exclude(tmp_path: Path) -> None:
     """Globs over relative paths choose; exclude wins."""
     touch(tmp_path, "a/1.png", "a/21.png", "b/c/1.png", "1.png")
-    assert ids(tmp_path, include=["a/*"]) == ["c/a/1.png", "c/a/21.png"]
-    assert ids(tmp_path, exclude=["**/1.png"]) == ["c/a/21.png"]
-    assert ids(tmp_path, include=["b/**/1.png"]) == ["c/b/c/1.png"]
-    assert ids(tmp_path, include=["*.png"], exclude=["a/*", "1.png"]) == ["c/b/c/1.png"]
+    assert ids(tmp_path, include=("a/*",)) == ["c/a/1.png", "c/a/21.png"]
+    assert ids(tmp_path, exclude=("**/1.png",)) == ["c/a/21.png"]
+    assert ids(tmp_path, include=("b/**/1.png",)) == ["c/b/c/1.png"]
+    assert ids(
+        tmp_path,
+        include=("*.png",),
+        exclude=(
+            "a/*",
+            "1.png",
+        ),
+    ) == ["c/b/c/1.png"]
 
 
 def test_names_are_nfc_and_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     """An id is NFC; a byte that is not UTF-8 becomes %XX, and a percent sign beside it %25."""
     os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9 100%.png", os.O_CREAT))
     touch(tmp_path, "u\u0308.png", "50%.png")
-    files = scan_folder(tmp_path, collection="c").files
+    files = scan(tmp_path).files
     assert files["image_id"].to_pylist() == ["c/50%.png", "c/caf%E9 100%25.png", "c/\u00fc.png"]
     # The path is as the system has it, so that it can be opened.
     assert (tmp_path / files["path"][2].as_py()).exists()
@@ -58,9 +73,20 @@ def test_names_are_nfc_and_bytes_that_are_no_text_are_escaped(tmp_path: Path) ->
 def test_two_spellings_of_one_name_are_told(tmp_path: Path) -> None:
     """Files whose ids would be the same are not both taken; which one was left out is said."""
     touch(tmp_path, "u\u0308.png", "\u00fc.png")
-    scan = scan_folder(tmp_path, collection="c")
-    assert scan.files["image_id"].to_pylist() == ["c/\u00fc.png"]
-    assert "another spelling" in scan.skipped[0].reason
+    found = scan(tmp_path)
+    assert found.files["image_id"].to_pylist() == ["c/\u00fc.png"]
+    assert "another spelling" in found.skipped[0].reason
+
+
+def test_pictures_that_can_not_be_decoded_are_counted(tmp_path: Path) -> None:
+    """By their extensions, in any case, unless nobody wants them; where there are no others, they are the reason."""
+    touch(tmp_path, "1.HEIC", "a/2.heic", "a/3.cr2", "notes.txt", ".hidden.heic")
+    with pytest.raises(SourceError, match=r"only pictures of formats that can't be decoded \(\.heic, \.cr2\): convert"):
+        scan(tmp_path)
+    touch(tmp_path, "good.png")
+    assert scan(tmp_path).undecodable == {".heic": 2, ".cr2": 1}
+    assert scan(tmp_path, exclude=("a/*",)).undecodable == {".heic": 1}
+    assert not UNDECODABLE & PICTURES
 
 
 def test_what_is_no_regular_file_is_skipped(tmp_path: Path) -> None:
@@ -69,9 +95,9 @@ def test_what_is_no_regular_file_is_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    scan = scan_folder(tmp_path, collection="c")
-    assert scan.files["path"].to_pylist() == ["good.png"]
-    reasons = {one.path: one.reason for one in scan.skipped}
+    found = scan(tmp_path)
+    assert found.files["path"].to_pylist() == ["good.png"]
+    reasons = {one.path: one.reason for one in found.skipped}
     assert reasons["fifo.png"] == "not a regular file"
     assert set(reasons) == {"fifo.png", "gone.png", "loop.png"}
 
@@ -88,15 +114,15 @@ def test_a_folder_that_can_not_be_read_is_no_deletion(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(SourceError, match=r'closed: can.t be read: Permission denied; .* exclude = \["closed/\*"\]'):
-        scan_folder(tmp_path, collection="c")
-    assert ids(tmp_path, exclude=["closed/*"]) == ["c/a.png"]
+        scan(tmp_path)
+    assert ids(tmp_path, exclude=("closed/*",)) == ["c/a.png"]
 
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda path: path / "missing", SourceNotFound, "no such folder; is its disk mounted"),
-        (lambda path: path / "file", SourceError, "expected a folder of pictures, found a file"),
+        (lambda path: path / "file", SourceError, r"expected a folder .* or a table .*, found a file"),
         (lambda path: path / "empty", SourceError, "the folder is empty"),
         (lambda path: path / "texts", SourceError, "no pictures in it"),
     ],
@@ -108,7 +134,7 @@ def test_a_source_without_pictures_is_an_error(
     touch(tmp_path, "file", "texts/a.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=message):
-        scan_folder(make(tmp_path), collection="c")
+        scan(make(tmp_path))
 
 
 def test_a_scan_is_the_same_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,14 +144,14 @@ def test_a_scan_is_the_same_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for number, name in enumerate(names):
         (tmp_path / name).write_bytes(b"x" * number)
         os.utime(tmp_path / name, ns=(number, number))
-    whole = scan_folder(tmp_path, collection="c").files
+    whole = scan(tmp_path).files
     assert whole["path"].to_pylist() == sorted(names)
     rows = {row["path"]: (row["size"], row["mtime_ns"]) for row in whole.to_pylist()}
     assert rows == {name: (number, number) for number, name in enumerate(names)}
     for count in (1, 2, 4):
         monkeypatch.setattr("fpve.sources.walk._AT_ONCE", count)
         monkeypatch.setattr("fpve.sources.names._AT_ONCE", count)
-        assert scan_folder(tmp_path, collection="c").files.equals(whole)
+        assert scan(tmp_path).files.equals(whole)
 
 
 def test_columns_of_names_are_what_single_names_are() -> None:
@@ -147,14 +173,14 @@ def test_links_to_folders_are_no_files(tmp_path: Path) -> None:
     for name in ("link", "link.png"):
         (source / name).symlink_to(tmp_path / "real")
     with pytest.raises(SourceError, match="the folder is empty"):
-        scan_folder(source, collection="c")
+        scan(source)
     touch(source, "link2.png.txt")
     with pytest.raises(SourceError, match="no pictures in it"):
-        scan_folder(source, collection="c")
+        scan(source)
 
 
 def test_what_is_excluded_is_not_looked_at(tmp_path: Path) -> None:
     """A broken link that is not wanted is not reported."""
     touch(tmp_path, "a.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    assert scan_folder(tmp_path, collection="c", exclude=["gone*"]).skipped == ()
+    assert scan(tmp_path, exclude=("gone*",)).skipped == ()

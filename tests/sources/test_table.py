@@ -244,6 +244,13 @@ def test_a_label_from_folders(job: Job) -> None:
     assert (row["label"], row["prefix"]) == ("cat", "a cat, 3")
 
 
+def test_files_that_are_not_there_are_counted(table: Path) -> None:
+    """`fpve check` says so before a run puts them in quarantine."""
+    file = write(table.parent / "some.csv", "path", "shots/cat/1.png", "gone/1.png", "gone/2.png")
+    assert scan_source(CollectionConfig("c", file)).missing == 2
+    assert scan_source(CollectionConfig("c", table)).missing == 0
+
+
 def test_what_is_no_file_is_skipped(tmp_path: Path, table: Path) -> None:
     """An empty cell, a folder and a fifo are told by row or path, and nothing hangs."""
     os.mkfifo(table.parent / "fifo.png")
