@@ -101,6 +101,7 @@ def test_paths_that_match_nothing_are_shown(tmp_path: Path) -> None:
     [
         ("m.csv", "", "the file is empty"),
         ("m.csv", "a,b\n1,2\n", "expected a column of paths named path, .*, found a, b"),
+        ("m.csv", "path;a\nx.png;1,5\n", "its only column is 'path;a': is it separated by ';'. save it with commas"),
         ("m.csv", "path,a\nx.png\n", "can't be read as csv: .*Expected 2 columns, got 1"),
         ("m.csv", "path,a\nx.png,1\nx.png,2\n", "path 'x.png' stands in rows 1 and 2"),
         ("m.csv", "path,a,a\nx.png,1,2\n", "two columns have the same name"),
