@@ -166,8 +166,8 @@ def evaluate(
 def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: Path | None) -> None:
     """Answer an SQL QUERY (DuckDB) over a STORE.
 
-    Its views: images (one row an image), vectors (image_id, vector), prefixes, quarantine, runs. It can read nothing
-    else, and change nothing.
+    Its views: images (one row an image), vectors (image_id, vector), prefixes, labels, quarantine, runs. It can read
+    nothing else, and change nothing.
     """
     import fpve
 
