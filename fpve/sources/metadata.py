@@ -188,12 +188,13 @@ def _read_csv(file: Path, delimiter: str) -> pa.Table:
     data = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise ValueError("the file is empty")
+    header = data.partition(b"\n")[0].decode("utf-8", "replace").rstrip()
+    if delimiter == "," and ";" in header and "," not in header:
+        # What spreadsheets write where the comma is in the numbers.
+        raise ValueError(f"its only column is {header!r}: is it separated by ';'? save it with commas")
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     # Column types are decided below: Arrow's own guess would turn 007 into 7.
     names = pacsv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
-    if delimiter == "," and len(names) == 1 and ";" in names[0]:
-        # What spreadsheets write where the comma is in the numbers.
-        raise ValueError(f"its only column is {names[0]!r}: is it separated by ';'? save it with commas")
     options = pacsv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],
