@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from fpve.config import EncoderConfig
-from fpve.encoders import open_image_encoder
+from fpve.encoders import open_image_encoder, runtimes
 from fpve.encoders.runtimes import cache, choice, machine, openvino
-from fpve.encoders.runtimes.cache import Entry, version_of
+from fpve.encoders.runtimes.cache import Entry, recalled, version_of
 from fpve.encoders.runtimes.convolutions import exact_convolutions
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.probes import probe_pictures
@@ -249,6 +249,127 @@ def test_a_network_that_openvino_refuses_is_made_again(
     assert "encoder tiny: its network in the cache is made again" in caplog.text
     assert len(entry.network.read_text()) > 1000
     assert sorted(path.name for path in entry.network.parents[1].iterdir() if path.is_dir()) == ["network"]
+
+
+@pytest.mark.parametrize("damage", ["null", "{}", "[]", '{"value": null, "sha256": "0"}', '{"a": 1', "\x00"])
+def test_a_damaged_fact_is_made_again(damage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is not as it was written counts as not there, whatever it is; a fact comes back as JSON."""
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
+    made = []
+
+    def make() -> Any:
+        made.append(1)
+        return {"size": (224, 224), "mean": 0.1}
+
+    expected = {"size": [224, 224], "mean": 0.1}
+    assert [recalled("a", "b", make=make) for _ in range(2)] == [expected, expected]
+    assert len(made) == 1
+    (file,) = (tmp_path / "facts").iterdir()
+    file.write_text(damage)
+    assert [recalled("a", "b", make=make) for _ in range(2)] == [expected, expected]
+    assert len(made) == 2
+
+
+def fill(path: Path) -> None:
+    """Stand in for a conversion."""
+    path.write_text("<net/>")
+    path.with_suffix(".bin").write_bytes(b"weights")
+
+
+def test_a_cache_can_be_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is made has the modes that the umask says, so that another user can read it."""
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path / "shared"))
+    before = os.umask(0o022)
+    try:
+        entry = Entry(Model(Network(), "shared"))
+        assert entry.make_network(fill) == entry.network
+        entry.keep_choice({"runtime": "openvino"})
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "shared").rglob("*") if path.is_dir()}
+    assert modes == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "shared").rglob("*.*")} == {0o644}
+
+
+def test_what_can_not_be_read_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's network that nobody else may read: it is converted into a temporary folder."""
+    entry = Entry(Model(Network(), "unreadable"))
+    entry.make_network(fill)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        for name in ("read_text", "rename", "is_file"):
+            patch.setattr(Path, name, refuse)
+        assert not entry.has_network()
+        assert entry.choice() is None
+        made = entry.make_network(fill)
+    assert made != entry.network
+    assert made.read_text() == "<net/>"
+    assert [path.name for path in entry.network.parents[1].iterdir()] == ["network"]
+
+
+def test_a_user_without_a_home_has_a_temporary_cache() -> None:
+    """A container's user with neither HOME nor an entry in /etc/passwd: a folder that goes with the process."""
+    code = (
+        "from fpve.encoders.runtimes import cache\n"
+        "cache.Path.home = lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.'))\n"
+        "assert cache.recalled('a', make=lambda: [1]) == [1]\n"
+        "assert cache.cache_folder() == cache.cache_folder()\n"
+        "assert (cache.cache_folder() / 'facts').is_dir()\n"
+        "print(cache.cache_folder())\n"
+    )
+    gone = ("FPVE_CACHE", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "fpve-" in done.stdout
+    assert not Path(done.stdout.strip()).exists()
+
+
+def test_leftovers_of_killed_conversions_are_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is older than a day goes with the next conversion, of whichever model; what is younger may be in work."""
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
+    old, old_file, young = (tmp_path / "models" / name for name in ("other/tmpold", "other/tmpfile", "other/tmpyoung"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "model.bin").write_bytes(b"half")
+    old_file.write_text("{")
+    for path in (old, old_file):
+        os.utime(path, (0, 0))
+    Entry(Model(Network(), "sweep")).make_network(fill)
+    assert [path.name for path in (tmp_path / "models" / "other").iterdir()] == ["tmpyoung"]
+
+
+def test_a_file_that_can_not_be_written_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The disk is full when a fact is synced: it is done without, and no temporary file stays."""
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
+
+    def fail(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "_fsync", fail)
+    assert recalled("a", make=lambda: [1]) == [1]
+    assert list((tmp_path / "facts").iterdir()) == []
+
+
+def test_a_runtime_that_fails_while_it_is_measured_is_an_error() -> None:
+    """In whichever thread: the rate of the others would say that it is slow, and not that it is broken."""
+
+    def encode(batch: np.ndarray) -> np.ndarray:
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("no answer")
+        return batch
+
+    with pytest.raises(ValueError, match="no answer"):
+        choice._rate(SimpleNamespace(encode=encode, batch_size=2, concurrency=3), probe_pictures(SIDE, 2))
+
+
+def test_8_bits_are_refused_before_a_gpu_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU, too, the message is that int8 needs none, not that there is no driver."""
+    monkeypatch.setattr(runtimes, "pick_device", None)
+    with pytest.raises(EncoderError, match="precision = 'int8' runs on a CPU only, found device 'cuda:0'"):
+        runtimes.open_runtime(Model(Network(), "gpu", "int8"), device="cuda:0")
 
 
 def test_the_environment_settles_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

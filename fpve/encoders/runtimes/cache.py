@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,25 @@ LIBRARIES = ("torch", "timm", "torchvision", "open_clip_torch", "sentence-transf
 _DIGITS = 24
 # Beside the files of a network: their sums.
 _SUMS = "SHA256SUMS"
+# How names of what is not finished start.
+_TEMPORARY = "tmp"
+# Seconds after which nobody works on it any longer: a conversion takes minutes at most.
+_ABANDONED = 24 * 60 * 60
 
 
 def cache_folder() -> Path:
-    """The folder of all caches of this user: `$FPVE_CACHE`, else `fpve` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    """The folder of all caches of this user: `$FPVE_CACHE`, else `fpve` in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    A user without a home, as in some containers, has one for the process.
+    """
     if own := os.environ.get("FPVE_CACHE"):
         return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fpve"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "fpve"
+    try:
+        return Path.home() / ".cache" / "fpve"
+    except RuntimeError:
+        return _folder_of_this_process()
 
 
 def recalled(*key: str, make: Callable[[], Any]) -> Any:
@@ -39,15 +54,24 @@ def recalled(*key: str, make: Callable[[], Any]) -> Any:
     Args:
         key: all that decides it, such as a name and the version of a library.
         make: makes it; what it raises is not kept.
+
+    A file that is not as it was written here is made again, so that what callers get is always what `make` made.
     """
     file = cache_folder() / "facts" / f"{_digest(f'{_VERSION}', *key)}.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        value = make()
-        _write_json(file, value)
-        # As it will be read: a tuple is a list then.
-        return json.loads(json.dumps(value))
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["sha256"] == _sum(kept["value"]):
+            return kept["value"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    # As it will be read: a tuple is a list then.
+    value = json.loads(json.dumps(make()))
+    _write_json(file, {"value": value, "sha256": _sum(value)})
+    return value
+
+
+def _sum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def version_of(library: str) -> str:
@@ -105,42 +129,44 @@ class Entry:
         Where the cache can't be written, it stays in a temporary folder until the process ends.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            folder = _new_name(self._folder)
+            folder.mkdir(parents=True)
         except OSError:
-            return _temporary_network(make)
+            folder = _temporary_folder()
+            make(folder / self.network.name)
+            return folder / self.network.name
+        _sweep(self._folder.parent)
         try:
             make(folder / self.network.name)
             _seal(folder)
-            self._place(folder)
+            return self._place(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return self.network
 
-    def _place(self, folder: Path) -> None:
-        """Give a folder the name of the network's; one that is there gives way unless it is whole.
-
-        Raises:
-            OSError: it has not become the network's.
-        """
+    def _place(self, folder: Path) -> Path:
+        """Give a folder the name of the network's; one that is there gives way unless it is whole. Where it is then."""
+        target = self.network.parent
         try:
-            folder.rename(self.network.parent)
+            folder.rename(target)
         except OSError:
             # Another process was first: its network is the same.
             if self.has_network():
-                return
+                return self.network
             # Renamed at once, so that nobody opens a network of which a part is deleted.
-            aside = Path(tempfile.mkdtemp(dir=self._folder))
+            aside = _new_name(self._folder)
             try:
                 with contextlib.suppress(FileNotFoundError):
-                    self.network.parent.rename(aside / self.network.parent.name)
-                folder.rename(self.network.parent)
+                    target.rename(aside)
+                folder.rename(target)
             except OSError:
-                if not self.has_network():
-                    raise
+                # It came between, or another user's is damaged and can't be moved.
+                if self.has_network():
+                    return self.network
+                return shutil.copytree(folder, _temporary_folder(), dirs_exist_ok=True) / self.network.name
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         _fsync(self._folder)
+        return self.network
 
 
 def _sums(folder: Path) -> str:
@@ -162,36 +188,59 @@ def _seal(folder: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    if path.is_dir():
+        # Not every system opens folders, and not every file system syncs them.
+        with contextlib.suppress(OSError):
+            _fsync_opened(os.open(path, os.O_RDONLY))
+    else:
+        _fsync_opened(os.open(path, os.O_RDWR))
+
+
+def _fsync_opened(handle: int) -> None:
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _temporary_network(make: Callable[[Path], None]) -> Path:
-    holder = tempfile.TemporaryDirectory(prefix="fpve-")
-    _holders.append(holder)
-    path = Path(holder.name) / "model.xml"
-    make(path)
-    return path
+def _new_name(folder: Path) -> Path:
+    """A name for something temporary; what `tempfile` makes no other user can read, also in a cache that is shared."""
+    return folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
 
 
-# Their folders are deleted when the process ends.
-_holders: list[tempfile.TemporaryDirectory[str]] = []
+def _sweep(models: Path) -> None:
+    """Delete what conversions left behind that were killed."""
+    with contextlib.suppress(OSError):
+        for path in models.glob(f"*/{_TEMPORARY}*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
+                if path.is_file():
+                    path.unlink()
+
+
+def _temporary_folder() -> Path:
+    """A folder that is deleted when the process ends."""
+    folder = tempfile.mkdtemp(prefix="fpve-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@cache
+def _folder_of_this_process() -> Path:
+    return _temporary_folder()
 
 
 def _write_json(file: Path, value: Any) -> None:
     """Put a value into a file; a cache that can't be written is done without."""
+    temporary = _new_name(file.parent)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as temporary:
-            json.dump(value, temporary, indent=1)
-        Path(temporary.name).replace(file)
+        temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        _fsync(temporary)
+        temporary.replace(file)
     except OSError:
-        return
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _digest(*parts: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,19 +123,17 @@ def _check(found: Floats, expected: Floats) -> None:
 def _rate(runtime: Runtime, pictures: Pixels) -> float:
     """Pictures per second of as many threads as the runtime wants."""
     batch = pictures[: runtime.batch_size]
-    counts = [0] * runtime.concurrency
     runtime.encode(batch)
-    end = time.perf_counter() + _SECONDS
-
-    def work(number: int) -> None:
-        while time.perf_counter() < end:
-            runtime.encode(batch)
-            counts[number] += len(batch)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(runtime.concurrency)]
     start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - start)
+
+    def work(_: int) -> int:
+        count = 0
+        while time.perf_counter() < start + _SECONDS:
+            runtime.encode(batch)
+            count += len(batch)
+        return count
+
+    with ThreadPoolExecutor(runtime.concurrency) as pool:
+        # What one of them raises is raised here: a rate of the others would be too low.
+        total = sum(pool.map(work, range(runtime.concurrency)))
+    return total / (time.perf_counter() - start)
