@@ -61,9 +61,13 @@ def test_a_text_is_a_text(picture_models: dict[str, Path], tmp_path: Path, monke
     np.testing.assert_allclose(encoder.encode(texts), rows, atol=1e-6)
 
 
-def test_what_it_sees_is_remembered(picture_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_sees_is_remembered(
+    picture_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A later process with a converted network loads no model of torch's, and no process holds one that is not run."""
     monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+    # What other tests have made the cache remember is not remembered here.
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
     load, loaded = SentenceModel.load, []
     monkeypatch.setattr(SentenceModel, "load", lambda *args: [loaded.append(args), load(*args)][1])
     config = EncoderConfig(f"st:{picture_models['siglip']}", device="cpu", resize="pad")
