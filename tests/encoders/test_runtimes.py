@@ -365,6 +365,19 @@ def test_a_runtime_that_fails_while_it_is_measured_is_an_error() -> None:
         choice._rate(SimpleNamespace(encode=encode, batch_size=2, concurrency=3), probe_pictures(SIDE, 2))
 
 
+def test_openvino_that_fails_while_it_is_measured_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gave the right vectors once, and fails with several calls at once: torch runs the network."""
+
+    def rate(runtime: Any, _: Any) -> float:
+        if runtime.name.startswith("openvino"):
+            raise RuntimeError("no answer")
+        return 1.0
+
+    monkeypatch.setattr(choice, "_rate", rate)
+    assert choice.open_on_cpu(Model(Network(), "unmeasured")).name.startswith("torch")
+    assert Entry(Model(Network(), "unmeasured")).choice() == {"runtime": "torch", "reason": "no answer"}
+
+
 def test_8_bits_are_refused_before_a_gpu_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU, too, the message is that int8 needs none, not that there is no driver."""
     monkeypatch.setattr(runtimes, "pick_device", None)
