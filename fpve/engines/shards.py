@@ -11,6 +11,7 @@ import pyarrow as pa
 from fpve.encoders import TextEncoder
 from fpve.engines.work import Target
 from fpve.fusion import Floats
+from fpve.memory import give_back
 from fpve.prefixes import prefix_id
 from fpve.store import tables
 from fpve.store.pending import Shard, write_shard
@@ -76,6 +77,7 @@ class ShardBuilder:
             collected.clear()
         if len(self._embeddings) > _CACHED_TEXTS:
             self._embeddings.clear()
+        give_back()
         return shard
 
     def _embed(self) -> None:

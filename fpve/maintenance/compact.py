@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.index import build_exact
+from fpve.memory import give_back
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
 from fpve.store import pages, segments, tables
@@ -21,8 +22,8 @@ from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.snapshot import Snapshot
 
-# What one merge holds in memory, as an index: 20,000 vectors of 1,664 numbers.
-_SEGMENT_BYTES = 128_000_000
+# What one merge holds in memory, as an index that FAISS lets grow by doubling: 9,600 vectors of 1,664 numbers.
+_SEGMENT_BYTES = 64_000_000
 # So many segments of about one size become one of the next size, and so each row is written again at most once for
 # each power of this number that the store grows by.
 _MERGED_AT_ONCE = 8
@@ -95,6 +96,7 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Com
             segment, places = _merge(snapshot, group, alive)
             moved |= places
             merged += [segment] if segment is not None else []
+            give_back()
             stage.advance(len(group))
     gone = {segment.name for group in groups for segment in group}
     kept = [segment for segment in before.segments if segment.name not in gone]
