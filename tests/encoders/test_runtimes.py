@@ -150,7 +150,16 @@ def test_a_network_that_can_not_be_converted_runs_in_torch(caplog: pytest.LogCap
     assert kept["runtime"] == "torch"
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), ImportError("half")])
+def out_of_memory() -> Exception:
+    """What torch says when there is not enough of it."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), MemoryError(), ImportError("half"), out_of_memory()]
+)
 def test_what_may_pass_is_not_remembered(
     error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,7 +168,7 @@ def test_what_may_pass_is_not_remembered(
     def fail(*_: Any) -> None:
         raise error
 
-    model = Model(Network(), f"transient {type(error)}")
+    model = Model(Network(), f"transient {error!r}")
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "fpve"):
         patch.setattr(choice, "convert", fail)
         assert choice.open_on_cpu(model).name.startswith("torch")

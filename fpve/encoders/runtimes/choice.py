@@ -32,6 +32,8 @@ MIN_COSINE = 0.9999
 _SECONDS = 0.6
 # What says nothing of the network: a full disk, too little memory, a library that is being replaced.
 _TRANSIENT = (OSError, MemoryError, ImportError)
+# torch's RuntimeError on a CPU.
+_NO_MEMORY = "can't allocate memory"
 
 _log = logging.getLogger("fpve")
 
@@ -80,7 +82,7 @@ def _choose(subject: Subject, network: torch.nn.Module, entry: Entry) -> Runtime
     except Exception as error:  # whatever a network that can't be converted makes of the converter
         if wanted or subject.precision != "fp32":
             raise EncoderError(f"encoder {subject.name!r} can't be run by OpenVINO: {first_line(error)}") from error
-        if isinstance(error, _TRANSIENT):
+        if isinstance(error, _TRANSIENT) or _NO_MEMORY in str(error):
             _log.warning("encoder %s: runs in torch this time: %s", subject.name, first_line(error))
         else:
             _log.info("encoder %s: runs in torch, for OpenVINO can't run it: %s", subject.name, first_line(error))
