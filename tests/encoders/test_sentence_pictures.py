@@ -96,6 +96,22 @@ def test_a_model_that_is_asked_but_run_by_its_copy_is_let_go(
         assert encoder._held is None
 
 
+def test_conversion_is_silent(
+    picture_models: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Converting CLIP prints nothing, transformers' remark that there is no loss included."""
+    from transformers.utils import logging
+
+    logging.warning_once.cache_clear()
+    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+    monkeypatch.setenv("FPVE_CACHE", str(tmp_path))
+    assert open_image_encoder(EncoderConfig(f"st:{picture_models['clip']}", device="cpu")).dim == CLIP_DIM
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_text_model_takes_no_pictures(text_models: dict[str, Path]) -> None:
     """A model that knows no pictures is refused in one line."""
     encoder = open_image_encoder(EncoderConfig(f"st:{text_models['first']}"))
