@@ -75,7 +75,7 @@ class SentencePictures(torch.nn.Module):
         for module in model.modules():
             # What traces a network looks at all attributes, and this one prints that there is no loss.
             if hasattr(type(module), "loss_function"):
-                module.loss_function = None
+                module.loss_function = None  # type: ignore[assignment]
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (n, dim)."""
