@@ -276,7 +276,7 @@ class Store:
         }
 
     def sql(self, query: str) -> pa.Table:
-        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine` and `runs`.
+        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
 
         Raises:
             QueryError: it is not one valid query over these views.

@@ -55,6 +55,10 @@ class EncoderRef:
     def as_config(self) -> EncoderConfig:
         """The configuration with which the encoder is opened again."""
         settings: dict[str, Any] = dict(self.config)
+        if other := settings.keys() - {"name", "weights", "resize", "pooling", "precision"}:
+            raise StoreCorrupt(
+                f"encoder {settings.get('name')!r}: a manifest says no {', '.join(sorted(other))} of one"
+            )
         if "weights" in settings:
             settings["weights"] = Path(settings["weights"])
         return EncoderConfig(**settings)
