@@ -245,6 +245,11 @@ def test_shards_are_finished_while_pictures_are_still_encoded(
     def interrupted(encoder: Any, batch: np.ndarray) -> np.ndarray:
         calls.append(len(batch))
         if len(calls) == 9:
+            # What was encoded before is written meanwhile, in a thread of its own.
+            for _ in range(3000):
+                if finished_shards(job.store, {}):
+                    break
+                time.sleep(0.01)
             raise KeyboardInterrupt
         return encode(encoder, batch)
 
