@@ -22,6 +22,8 @@ Precision = Literal["fp32", "bf16", "int8"]
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
 NO_ENCODER = "none"
+# The options of an encoder that decide its vectors; the others are the machine's business.
+DECIDING = ("name", "weights", "resize", "pooling", "precision")
 # Families that take a model's directory for its name.
 _DIRECTORIES = ("st", "open_clip")
 _STRICT = ConfigDict(extra="forbid", strict=True)

@@ -19,7 +19,8 @@ from fpve.errors import EncoderMismatch, ImageError, QueryError
 from fpve.fusion import Blocks, Floats
 from fpve.search import Rows, Searcher
 from fpve.sources.inputs import read_file
-from fpve.store.manifest import EncoderRef, Manifest
+from fpve.store.encoding import EncoderRef
+from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
 Picture = str | os.PathLike[str] | bytes | Image

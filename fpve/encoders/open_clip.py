@@ -227,7 +227,6 @@ class OpenClipImageEncoder(VisionEncoder):
     def __init__(self, config: EncoderConfig, source: str) -> None:
         super().__init__(config)
         self._clip = OpenClipModel(config, source, offline=weights.OFFLINE_IMAGE)
-        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
     def available(self) -> bool:
@@ -238,11 +237,6 @@ class OpenClipImageEncoder(VisionEncoder):
     def space(self) -> str:
         """Name of the space in which the same model embeds texts."""
         return self._clip.space
-
-    @property
-    def dim(self) -> int:
-        """Length of an encoded row. Loads the model."""
-        return self._dim()
 
     def settings(self) -> dict[str, Any]:
         """What decides the output beside weights, resize and precision: what an upgrade can change included."""

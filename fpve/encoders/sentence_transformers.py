@@ -128,7 +128,6 @@ class SentenceTransformerImageEncoder(VisionEncoder):
         self._files = SentenceModel(config.name, source, offline=OFFLINE_IMAGE)
         # From the first question about its input until it is run: what runs it may have a copy of its own.
         self._held: Any = None
-        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
     def available(self) -> bool:
@@ -139,11 +138,6 @@ class SentenceTransformerImageEncoder(VisionEncoder):
     def space(self) -> str | None:
         """Name of the space in which the same model embeds texts."""
         return self._files.space
-
-    @property
-    def dim(self) -> int:
-        """Length of an encoded row. Loads the model."""
-        return self._dim()
 
     def settings(self) -> dict[str, Any]:
         """What decides the output beside the model's files, resize and precision."""

@@ -6,8 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fpve.encoders import hub, weights
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes.cache import recalled, version_of
@@ -48,7 +46,6 @@ class TimmEncoder(VisionEncoder):
         self._pooling = config.pooling
         self._weights = config.weights and weights.local_file(config.weights, encoder=config.name)
         self._published = Once(self._find)
-        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
     def available(self) -> bool:
@@ -57,11 +54,6 @@ class TimmEncoder(VisionEncoder):
             return True
         repository = self._published().hf_hub_id
         return bool(repository) and hub.cached_file(repository, self._files()) is not None
-
-    @property
-    def dim(self) -> int:
-        """Length of an encoded row. Loads the model."""
-        return self._dim()
 
     def settings(self) -> dict[str, Any]:
         """What decides the output beside weights, resize and precision: what an upgrade of timm can change included."""

@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fpve.encoders import weights
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes.cache import recalled, version_of
@@ -57,17 +55,11 @@ class TorchvisionEncoder(VisionEncoder):
         self._pooling = config.pooling
         self._weights = config.weights and weights.local_file(config.weights, encoder=config.name)
         self._published = Once(self._find)
-        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @property
     def available(self) -> bool:
         """Whether its weights are on this machine."""
         return self._weights is not None or _cached_file(self._published()[0]).is_file()
-
-    @property
-    def dim(self) -> int:
-        """Length of an encoded row. Loads the model."""
-        return self._dim()
 
     def settings(self) -> dict[str, Any]:
         """What decides the output beside weights, resize and precision: what an upgrade of it can change included."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fpve import images
 from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
-from fpve.encoders.runtimes import Runtime, open_runtime
+from fpve.encoders.runtimes import Runtime, check_device, open_runtime
 from fpve.encoders.runtimes.cache import LIBRARIES, recalled, version_of
 from fpve.encoders.runtimes.quantise import quantisation
 from fpve.errors import EncoderError
@@ -79,14 +79,10 @@ class VisionEncoder(ABC):
         self.precision: Precision = config.precision or "fp32"
         self._batch_size = config.batch_size
         self._device = config.device
-        if self.precision == "int8" and self._device is not None and self._device.partition(":")[0] != "cpu":
-            # Before anybody asks for the device: what its driver would say is beside the point.
-            raise EncoderError(
-                f"encoder {self.name!r}: precision = 'int8' runs on a CPU only, found device {self._device!r}; "
-                "set device = 'cpu', or precision = 'bf16'"
-            )
+        check_device(self, self._device)
         self._runtime = Once(self._open_runtime)
         self._spec = Once(self._recall_input)
+        self._dim = Once(lambda: int(self.encode(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[1]))
 
     @abstractmethod
     def input(self) -> InputSpec:
@@ -113,9 +109,9 @@ class VisionEncoder(ABC):
         """
 
     @property
-    @abstractmethod
     def dim(self) -> int:
-        """Length of an encoded row."""
+        """Length of an encoded row. Loads the model, where a family does not know it without."""
+        return self._dim()
 
     @property
     @abstractmethod

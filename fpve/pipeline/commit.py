@@ -16,8 +16,9 @@ from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.prefixes import prefix_rows
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables
+from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.files import read_parquet
-from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Segment, Table
+from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
 from fpve.store.schema import Column, merge, page_schema

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import EncoderConfig, Job, Limits
+from fpve.config import DECIDING, EncoderConfig, Job, Limits
 from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
@@ -38,8 +38,9 @@ from fpve.planning.plan import Plan, guard_removals, other_collections, plan_job
 from fpve.progress import Progress, SilentProgress
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
+from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.lock import writer_lock
-from fpve.store.manifest import EncoderRef, FusionRef, Manifest
+from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
 from fpve.store.snapshot import Snapshot
@@ -344,16 +345,12 @@ def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
 
 def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, EncoderRef]) -> EncoderRef:
     """What a manifest says of an encoder; dimension and space are the last one's where they can, to load no model."""
-    settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in _SETTINGS}
+    settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in DECIDING}
     fingerprint = encoder.fingerprint
     last = known.get(fingerprint)
     # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
     space = (last and last.space) or encoder.space
     return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
-
-
-# What decides the vectors; batch size and device are the machine's business.
-_SETTINGS = ("name", "weights", "resize", "pooling", "precision")
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
-from fpve.config import EncoderConfig
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
-from fpve.fusion import Mode
 from fpve.store.damaged import set_aside_files
+from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.schema import Column
 
@@ -32,50 +31,6 @@ _NAME = re.compile(r"(\d{20})\.json")
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 Operation = Literal["run", "label", "compact", "rollback", "repair"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderRef:
-    """The encoder that made a block, with what is needed to open it again.
-
-    Attributes:
-        config: the fields of its EncoderConfig that were set, as a job file writes them.
-        fingerprint: hex digest of weights, preprocessing, pooling and precision.
-        dim: length of the block.
-        space: name of the space into which it embeds, where an encoder of the other block can share it.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    config: dict[str, str]
-    fingerprint: str
-    dim: int
-    space: str | None = None
-
-    def as_config(self) -> EncoderConfig:
-        """The configuration with which the encoder is opened again."""
-        settings: dict[str, Any] = dict(self.config)
-        if other := settings.keys() - {"name", "weights", "resize", "pooling", "precision"}:
-            raise StoreCorrupt(
-                f"encoder {settings.get('name')!r}: a manifest says no {', '.join(sorted(other))} of one"
-            )
-        if "weights" in settings:
-            settings["weights"] = Path(settings["weights"])
-        return EncoderConfig(**settings)
-
-    def __str__(self) -> str:
-        """The encoder as messages name it, such as `efficientnet-lite0@1f3a09c2`."""
-        return f"{self.config['name']}@{self.fingerprint[:8]}"
-
-
-@dataclass(frozen=True, slots=True)
-class FusionRef:
-    """How blocks were joined, and the default weight A of queries."""
-
-    __pydantic_config__ = _STRICT
-
-    mode: Mode
-    image_weight: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from fpve.planning.models import open_models, recipe_for
 from fpve.prefixes import prefix_ids
 from fpve.store import manifest as manifests
 from fpve.store import segments, tables
-from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest
+from fpve.store.encoding import EncoderRef, FusionRef
+from fpve.store.manifest import Collection, Manifest
 from fpve.store.pages import write_pages
 from fpve.store.pending import adopt_rows, discard, write_shard
 from fpve.store.scanstate import write_scan_state

@@ -12,8 +12,9 @@ import pytest
 import fpve
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store import manifest as manifests
+from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.files import FileRef, inside
-from fpve.store.manifest import Collection, EncoderRef, FusionRef, Manifest, Page, Segment, Table
+from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.schema import Column
 
 FILE = FileRef("images/c/0123.parquet", 7, "ab" * 32)

@@ -16,7 +16,20 @@ from fpve.encoders.runtimes.machine import may_have_gpu, pick_device
 from fpve.encoders.runtimes.protocol import Runtime, Subject
 from fpve.errors import EncoderError
 
-__all__ = ["Runtime", "Subject", "open_runtime"]
+__all__ = ["Runtime", "Subject", "check_device", "open_runtime"]
+
+
+def check_device(subject: Subject, device: str | None) -> None:
+    """Refuse a device that can't compute in a model's precision; asks nothing of the device or its driver.
+
+    Raises:
+        EncoderError: it is another one than a CPU, for `int8`.
+    """
+    if subject.precision == "int8" and device is not None and device.partition(":")[0] != "cpu":
+        raise EncoderError(
+            f"encoder {subject.name!r}: precision = 'int8' runs on a CPU only, found device {device!r}; "
+            "set device = 'cpu', or precision = 'bf16'"
+        )
 
 
 def open_runtime(subject: Subject, *, device: str | None) -> Runtime:
@@ -32,23 +45,12 @@ def open_runtime(subject: Subject, *, device: str | None) -> Runtime:
         EncoderError: there is no such device, it can't compute in the model's precision, or the model can't be loaded.
         EncoderNotFound: the weights are not on this machine and can't be fetched.
     """
-    if subject.precision == "int8" and device is not None and not device.startswith("cpu"):
-        # Before the device is asked for: that the driver is too old is beside the point.
-        raise _on_cpu_only(subject, device)
-    if device == "cpu" or (device is None and not may_have_gpu()):
+    check_device(subject, device)
+    if device == "cpu" or subject.precision == "int8" or (device is None and not may_have_gpu()):
         return open_on_cpu(subject)
     chosen = pick_device(device)
     if chosen.type == "cpu":
         return open_on_cpu(subject)
-    if subject.precision == "int8":
-        raise _on_cpu_only(subject, str(chosen))
     from fpve.encoders.runtimes.eager import EagerRuntime
 
     return EagerRuntime(subject.pixel_network(), chosen, subject.precision)
-
-
-def _on_cpu_only(subject: Subject, device: str) -> EncoderError:
-    return EncoderError(
-        f"encoder {subject.name!r}: precision = 'int8' runs on a CPU only, found device {device!r}; "
-        "set device = 'cpu', or precision = 'bf16'"
-    )

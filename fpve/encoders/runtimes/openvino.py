@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # cache, and cost EfficientNet-Lite0 a third.
 BATCH = 8
 _ARITHMETIC = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-# What a CPU needs, one of them: without it bf16 is emulated, a hundred times slower than float32, and sums of products
+# What a CPU needs, one of them: without it bf16 is emulated, slower than float32, and sums of products
 # of 8-bit numbers overflow.
 _NEEDED = {
     "bf16": ("avx512_bf16", "amx_bf16", "bf16"),

@@ -1,0 +1,59 @@
+"""How a store's vectors are made, as its manifest says it: encoders and fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+
+from fpve.config import DECIDING, EncoderConfig
+from fpve.errors import StoreCorrupt
+from fpve.fusion import Mode
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRef:
+    """The encoder that made a block, with what is needed to open it again.
+
+    Attributes:
+        config: the fields of its EncoderConfig that were set, as a job file writes them.
+        fingerprint: hex digest of weights, preprocessing, pooling and precision.
+        dim: length of the block.
+        space: name of the space into which it embeds, where an encoder of the other block can share it.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    config: dict[str, str]
+    fingerprint: str
+    dim: int
+    space: str | None = None
+
+    def as_config(self) -> EncoderConfig:
+        """The configuration with which the encoder is opened again."""
+        settings: dict[str, Any] = dict(self.config)
+        if other := settings.keys() - set(DECIDING):
+            raise StoreCorrupt(
+                f"encoder {settings.get('name')!r}: a manifest says no {', '.join(sorted(other))} of one"
+            )
+        if "weights" in settings:
+            settings["weights"] = Path(settings["weights"])
+        return EncoderConfig(**settings)
+
+    def __str__(self) -> str:
+        """The encoder as messages name it, such as `efficientnet-lite0@1f3a09c2`."""
+        return f"{self.config['name']}@{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRef:
+    """How blocks were joined, and the default weight A of queries."""
+
+    __pydantic_config__ = _STRICT
+
+    mode: Mode
+    image_weight: float
