@@ -8,6 +8,8 @@ The text of each says what was expected, what was found and what to do, in one l
     │   └── SourceNotFound (FileNotFoundError)
     ├── MetadataError (ValueError)          a metadata file can't be read, matched or typed
     ├── PrefixError (ValueError)            a prefix template can't be filled in
+    ├── GenerationError                     a language model gave no usable text
+    ├── AlignmentError (ValueError)         too little is captioned to learn prefixes of pictures from
     ├── ImageError (ValueError)             these bytes are no picture that can be encoded
     ├── EncoderError
     │   ├── EncoderNotFound (LookupError)   no such encoder, or its weights are not here
@@ -51,6 +53,23 @@ class MetadataError(FpveError, ValueError):
 
 class PrefixError(FpveError, ValueError):
     """A prefix template can't be filled in."""
+
+
+class GenerationError(FpveError):
+    """A language model gave no usable text: out of reach, refusing, or answering garbage.
+
+    Attributes:
+        is_general: whether asking again with another prompt is useless, for the model is out of reach, unknown, or
+            refuses the key; False where this one prompt failed.
+    """
+
+    def __init__(self, *args: object, is_general: bool = False) -> None:
+        super().__init__(*args)
+        self.is_general = is_general
+
+
+class AlignmentError(FpveError, ValueError):
+    """Too little is captioned to learn from it what pictures would be captioned."""
 
 
 class ImageError(FpveError, ValueError):

@@ -122,3 +122,49 @@ def write_template(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "our_encoders.py").write_text(code, encoding="utf-8")
     return folder
+
+
+# What the tiny causal model reads and writes at most: its tokens are single characters.
+LM_CONTEXT = 512
+LM_DIM = 32
+_LM_TEMPLATE = (
+    "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+)
+
+
+def write_causal_lm(folder: Path, seed: int, *, chat: bool = True) -> Path:
+    """Write a Llama of two layers that spells in printable ASCII, with or without a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    unknown = "<unk>"
+    tokens = ["<pad>", "<s>", "</s>", unknown, *(chr(code) for code in range(32, 127))]
+    inner = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unknown))
+    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    inner.decoder = decoders.Fuse()
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": unknown}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=LM_CONTEXT, **special)
+    if chat:
+        tokenizer.chat_template = _LM_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = LlamaConfig(
+        vocab_size=len(tokens),
+        hidden_size=LM_DIM,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LM_CONTEXT,
+        # With the usual 0.02 the answer is the same whatever the prompt.
+        initializer_range=0.5,
+        **ends,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(**ends)
+    model.save_pretrained(folder)
+    return folder

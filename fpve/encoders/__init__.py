@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
-from fpve.config import EncoderConfig
+from fpve.config import EncoderConfig, Pooling
+from fpve.encoders.causal_lm import CausalTextEncoder
 from fpve.encoders.conformance import check_encoder
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
 from fpve.encoders.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
-from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, TextEncoder
+from fpve.encoders.protocol import Encoder, Floats, ImageEncoder, Limited, TextEncoder
 from fpve.encoders.sentence_transformers import SentenceTransformerEncoder, SentenceTransformerImageEncoder
 from fpve.encoders.timm import TimmEncoder
 from fpve.encoders.torchvision import TorchvisionEncoder
@@ -26,6 +27,7 @@ __all__ = [
     "Encoder",
     "Floats",
     "ImageEncoder",
+    "Limited",
     "TextEncoder",
     "check_encoder",
     "open_image_encoder",
@@ -44,22 +46,31 @@ class _Family(Generic[E]):
         options: the options of a configuration that it honours; others are refused.
         argument: what follows the colon, as messages show it; in brackets where it can be left out;
             empty where there is no colon.
+        poolings: values of the option `pooling` that it honours; empty where it takes none, or asks a class about it.
     """
 
     open: Callable[[EncoderConfig, str], E]
     options: tuple[str, ...]
     argument: str = ""
+    poolings: tuple[Pooling, ...] = ()
 
 
+# Of feature maps, and of the hidden states of tokens.
+_OF_MAPS: tuple[Pooling, ...] = ("gem", "mean")
+_OF_TOKENS: tuple[Pooling, ...] = ("mean", "last")
 _OWN_OPTIONS = ("weights", "resize", "pooling", "precision", "batch_size", "device", "path")
 _IMAGE: Mapping[str, _Family[ImageEncoder]] = {
     "efficientnet-lite0": _Family(
-        lambda config, _: EfficientNetLite0(config), ("resize", "pooling", "precision", "batch_size", "device")
+        lambda config, _: EfficientNetLite0(config),
+        ("resize", "pooling", "precision", "batch_size", "device"),
+        poolings=_OF_MAPS,
     ),
     "torchvision": _Family(
-        TorchvisionEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"
+        TorchvisionEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME", _OF_MAPS
     ),
-    "timm": _Family(TimmEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME"),
+    "timm": _Family(
+        TimmEncoder, ("weights", "resize", "pooling", "precision", "batch_size", "device"), "NAME", _OF_MAPS
+    ),
     "st": _Family(SentenceTransformerImageEncoder, ("resize", "precision", "batch_size", "device"), "NAME-OR-PATH"),
     "open_clip": _Family(
         OpenClipImageEncoder, ("weights", "resize", "precision", "batch_size", "device"), "NAME/PRETRAINED"
@@ -70,6 +81,7 @@ _IMAGE: Mapping[str, _Family[ImageEncoder]] = {
 _TEXT: Mapping[str, _Family[TextEncoder]] = {
     "minilm": _Family(lambda config, _: open_minilm(config), ("batch_size", "device")),
     "st": _Family(SentenceTransformerEncoder, ("batch_size", "device"), "NAME-OR-PATH"),
+    "lm": _Family(CausalTextEncoder, ("pooling", "layer", "batch_size", "device"), "NAME-OR-PATH", _OF_TOKENS),
     "open_clip": _Family(OpenClipTextEncoder, ("weights", "batch_size", "device"), "NAME/PRETRAINED"),
     "python": _Family(OwnTextEncoder, _OWN_OPTIONS, "MODULE:CLASS"),
     "fake": _Family(FakeTextEncoder, ("batch_size",), "[DIM]"),
@@ -115,6 +127,11 @@ def _open(config: EncoderConfig, families: Mapping[str, _Family[E]], kind: str, 
                 f"{kind} encoder {config.name!r} takes no {option}, found {option} = {str(value)!r}; leave it out "
                 f"(it takes {', '.join(family.options)})"
             )
+    if config.pooling is not None and family.poolings and config.pooling not in family.poolings:
+        raise EncoderError(
+            f"{kind} encoder {config.name!r} takes no pooling = {config.pooling!r}: expected "
+            f"{' or '.join(map(repr, family.poolings))}"
+        )
     return family.open(config, argument)
 
 

@@ -98,3 +98,15 @@ class TextEncoder(Encoder, Protocol):
     def encode(self, texts: Sequence[str]) -> Floats:
         """Encode n texts into embeddings (n, dim) float32."""
         ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A text encoder that sees no more than the beginning of a long text, and can tell how much."""
+
+    def cut(self, texts: Sequence[str]) -> list[int]:
+        """How many characters at the end of each text it does not see; 0 where it sees all.
+
+        Loads the model, and changes nothing that it encodes.
+        """
+        ...

@@ -52,7 +52,7 @@ class SentenceModel:
         self._offline = offline
         self._path = Path(source).expanduser()
         self._repository = source if "/" in source else f"{DEFAULT_OWNER}/{source}"
-        if not self._path.is_dir() and _looks_like_path(source):
+        if not self._path.is_dir() and looks_like_path(source):
             raise EncoderNotFound(f"encoder {encoder!r}: no directory of a model at {self._path}; {offline}")
         self.directory = Once(self._find)
 
@@ -78,7 +78,7 @@ class SentenceModel:
         """
         directory = self.directory()
         self._refuse_foreign_code(directory)
-        with _quiet():
+        with quiet():
             from sentence_transformers import SentenceTransformer
 
             try:
@@ -136,7 +136,8 @@ def _cache() -> str | None:
     return os.environ.get("SENTENCE_TRANSFORMERS_HOME")
 
 
-def _looks_like_path(source: str) -> bool:
+def looks_like_path(source: str) -> bool:
+    """Whether a source that is no directory was meant to be one, and not a name on the hub."""
     # A name on the hub is NAME or OWNER/NAME.
     return not source or source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).is_file()
 
@@ -151,7 +152,7 @@ def _pad_as_trained(module: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Leave out the progress bars and the remarks with which transformers loads a model."""
     from transformers.utils import logging as remarks
 

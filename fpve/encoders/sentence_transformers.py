@@ -14,6 +14,7 @@ from fpve.encoders.once import Once
 from fpve.encoders.runtimes.machine import pick_device
 from fpve.encoders.runtimes.threads import as_many_as_are_free
 from fpve.encoders.sentence_model import NOT_THE_MODEL, SentenceModel
+from fpve.encoders.truncation import unseen
 from fpve.encoders.vision import InputSpec, VisionEncoder
 from fpve.encoders.weights import OFFLINE_IMAGE, OFFLINE_TEXT, first_line
 from fpve.errors import EncoderError
@@ -95,6 +96,22 @@ class SentenceTransformerEncoder:
         if not len(texts):
             return np.empty((0, self.dim), np.float32)
         return self._rows(list(texts))
+
+    def cut(self, texts: Sequence[str]) -> list[int]:
+        """How many characters at the end of each text the model does not see. Loads the model.
+
+        Raises:
+            EncoderNotFound: the model is not on this machine and can't be fetched.
+            EncoderError: its files can't be loaded.
+        """
+        model = self._model()
+        tokenizer, limit = getattr(model[0], "tokenizer", None), model.max_seq_length
+        if limit is None:
+            return [0] * len(texts)
+        # What a model puts before every text, as some do that were trained with instructions.
+        before = model.prompts.get(model.default_prompt_name) or ""
+        with self._encoding:
+            return unseen(tokenizer, texts, limit=int(limit), before=before)
 
     def _rows(self, texts: list[str]) -> Floats:
         model = self._model()

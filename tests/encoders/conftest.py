@@ -97,6 +97,13 @@ def text_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write_text_model(folder / name, seed) for seed, name in enumerate(("first", "second"))}
 
 
+@pytest.fixture(scope="session")
+def causal_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two directories of causal language models, different in their random weights only."""
+    folder = tmp_path_factory.mktemp("causal")
+    return {name: tiny_models.write_causal_lm(folder / name, seed) for seed, name in enumerate(("first", "second"))}
+
+
 def write_text_model(folder: Path, seed: int) -> Path:
     """Write a BERT of two layers that spells its words, with mean pooling, in the layout of sentence-transformers."""
     import torch

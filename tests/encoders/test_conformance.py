@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import CLIP_DIM, TIMM_MODEL
+from tiny_models import CLIP_DIM, LM_DIM, TIMM_MODEL
 
 from fpve.config import EncoderConfig
 from fpve.encoders import check_encoder, open_image_encoder, open_text_encoder
@@ -51,7 +51,7 @@ class Case:
 PICTURES = [
     *("efficientnet-lite0", "torchvision", "timm", "st-clip", "st-siglip", "open_clip", "python-image", "fake-image"),
 ]
-WORDS = ["minilm", "st", "st-clip-text", "st-siglip-text", "open_clip-text", "python-text", "fake-text"]
+WORDS = ["minilm", "st", "st-clip-text", "st-siglip-text", "lm", "open_clip-text", "python-text", "fake-text"]
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,7 @@ def case(
     timm_weights: dict[str, Path],
     picture_models: dict[str, Path],
     text_models: dict[str, Path],
+    causal_models: dict[str, Path],
     template: Path,
 ) -> Case:
     """One encoder of each family."""
@@ -136,6 +137,13 @@ def case(
         ),
         "minilm": lambda: Case(text("minilm"), texts, 384, [batch, cpu], [{"name": st}]),
         "st": lambda: Case(text(st), texts, 16, [batch, cpu], [{"name": f"st:{text_models['second']}"}]),
+        "lm": lambda: Case(
+            text(f"lm:{causal_models['first']}"),
+            texts,
+            LM_DIM,
+            [batch, cpu, {"pooling": "mean"}, {"layer": -1}],
+            [{"pooling": "last"}, {"layer": 1}, {"name": f"lm:{causal_models['second']}"}],
+        ),
         "fake-text": lambda: Case(text("fake"), texts, 32, [batch, {"name": "fake:32"}], [{"name": "fake:8"}]),
     }
     return cases[request.param]()

@@ -75,8 +75,10 @@ def test_unknown_image_encoder(name: str, expected: str) -> None:
         (
             "word2vec",
             "no text encoder 'word2vec'; known: "
-            "minilm, st:NAME-OR-PATH, open_clip:NAME/PRETRAINED, python:MODULE:CLASS, fake[:DIM]",
+            "minilm, st:NAME-OR-PATH, lm:NAME-OR-PATH, open_clip:NAME/PRETRAINED, python:MODULE:CLASS, fake[:DIM]",
         ),
+        ("lm:", "text encoder 'lm:': expected lm:NAME-OR-PATH"),
+        ("lm:./nowhere", "encoder 'lm:./nowhere': no directory of a model at nowhere"),
         ("st:", "text encoder 'st:': expected st:NAME-OR-PATH"),
         ("st:./nowhere", "encoder 'st:./nowhere': no directory of a model at nowhere"),
     ],
@@ -111,6 +113,9 @@ def test_fake_dim_out_of_range(open_encoder: Callable[[EncoderConfig], Any], dim
         (open_text_encoder, "minilm", "resize", "pad", "batch_size, device"),
         (open_text_encoder, "st:x", "weights", Path("x"), "batch_size, device"),
         (open_text_encoder, "st:x", "pooling", "mean", "batch_size, device"),
+        (open_text_encoder, "st:x", "layer", 3, "batch_size, device"),
+        (open_text_encoder, "lm:x", "resize", "pad", "pooling, layer, batch_size, device"),
+        (open_image_encoder, "fake", "layer", -1, "resize, batch_size"),
         (open_text_encoder, "fake", "device", "cpu", "batch_size"),
     ],
 )
@@ -121,6 +126,23 @@ def test_options_that_can_not_be_honoured_are_refused(
     text = message(EncoderError, lambda: open_encoder(EncoderConfig(name, **{option: value})))
     assert f"encoder {name!r} takes no {option}, found {option} = {str(value)!r}" in text
     assert f"(it takes {taken})" in text
+
+
+@pytest.mark.parametrize(
+    ("open_encoder", "name", "pooling", "expected"),
+    [
+        (open_image_encoder, "efficientnet-lite0", "last", "'gem' or 'mean'"),
+        (open_image_encoder, "torchvision:resnet18", "last", "'gem' or 'mean'"),
+        (open_image_encoder, "timm:resnet18", "last", "'gem' or 'mean'"),
+        (open_text_encoder, "lm:x", "gem", "'mean' or 'last'"),
+    ],
+)
+def test_poolings_of_the_other_kind_are_refused(
+    open_encoder: Callable[[EncoderConfig], Any], name: str, pooling: Any, expected: str
+) -> None:
+    """A pooling of tokens is none of feature maps, nor the other way round."""
+    text = message(EncoderError, lambda: open_encoder(EncoderConfig(name, pooling=pooling)))
+    assert text.endswith(f"encoder {name!r} takes no pooling = {pooling!r}: expected {expected}")
 
 
 def test_unknown_torchvision_model() -> None:
