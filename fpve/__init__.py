@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fpve.pipeline.init import init
     from fpve.pipeline.label import LabelReport, label
     from fpve.pipeline.report import RunReport
-    from fpve.records import Evaluation, Hits, Predictions
+    from fpve.records import Evaluation, FittedWeight, Hits, Predictions
     from fpve.status import Status
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Hits",
     "Predictions",
     "Evaluation",
+    "FittedWeight",
     "RunReport",
     "LabelReport",
     "Status",
@@ -70,7 +71,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("open", "run", "Store"), "fpve.api"),
     **dict.fromkeys(("Job", "load_job"), "fpve.config"),
-    **dict.fromkeys(("Hits", "Predictions", "Evaluation"), "fpve.records"),
+    **dict.fromkeys(("Hits", "Predictions", "Evaluation", "FittedWeight"), "fpve.records"),
     "Status": "fpve.status",
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,17 @@ from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
 from fpve.config import Job
 from fpve.errors import QueryError
+from fpve.evaluate import Query
+from fpve.evaluate import ablation as ablation_of
 from fpve.evaluate import evaluate as evaluate_rows
+from fpve.evaluate import fit_weight as fit_image_weight
 from fpve.fusion import Floats, Mode
 from fpve.pipeline.journal import load_journaled
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
 from fpve.queries import Picture, Queries, QueryEncoders, ask, check_weight, encode_texts
-from fpve.records import Evaluation, Hits, Predictions
+from fpve.records import Evaluation, FittedWeight, Hits, Predictions
 from fpve.search import DEFAULT_K, Searcher
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
@@ -232,11 +235,15 @@ class Store:
         label: str,
         image_weight: float | None = None,
         mode: Mode | None = None,
+        centred: bool | None = None,
+        query: Query = "with",
         k: int = DEFAULT_VOTERS,
         temperature: float = DEFAULT_TEMPERATURE,
         where: str | None = None,
     ) -> Evaluation:
         """Leave-one-out accuracy of k-NN on a label column; duplicates and shared captions don't vote.
+
+        With `query="without"` each image is predicted as if it came without its prefix.
 
         Raises:
             QueryError: there is no such column, or too little is labelled.
@@ -246,6 +253,8 @@ class Store:
             label=label,
             image_weight=image_weight,
             mode=mode,
+            centred=centred,
+            query=query,
             k=k,
             temperature=temperature,
             where=where,
@@ -259,21 +268,40 @@ class Store:
         temperature: float = DEFAULT_TEMPERATURE,
         where: str | None = None,
     ) -> dict[str, Evaluation]:
-        """Evaluate what the blocks and their fusion are worth: picture only, text only, balanced and concat.
+        """Evaluate what the blocks and their fusion are worth: picture only, text only, concat and balanced.
 
-        Text only, and what needs it, is left out where no image has a prefix.
+        Each is centred as well, where the store has enough to centre by; text only, and what needs it, is left out
+        where no image has a prefix. Of more than 5,000 labelled images so many are evaluated.
+
+        Raises:
+            QueryError: there is no such column, or too little is labelled.
         """
-        # One for all: another thread may refresh meanwhile.
-        searcher = self._open.searcher
-        variants: dict[str, dict[str, Any]] = {"image only": {"mode": "balanced", "image_weight": 1.0}}
-        if searcher.snapshot.has_prefixes:
-            variants["prefix only"] = {"mode": "balanced", "image_weight": 0.0}
-            variants["balanced"] = {"mode": "balanced", "image_weight": 0.5}
-            variants["concat"] = {"mode": "concat", "image_weight": 0.5}
-        return {
-            name: evaluate_rows(searcher, label=label, k=k, temperature=temperature, where=where, **variant)
-            for name, variant in variants.items()
-        }
+        return ablation_of(self._open.searcher, label=label, k=k, temperature=temperature, where=where)
+
+    def fit_weight(
+        self,
+        *,
+        label: str,
+        mode: Mode | None = None,
+        centred: bool | None = None,
+        k: int = DEFAULT_VOTERS,
+        temperature: float = DEFAULT_TEMPERATURE,
+        where: str | None = None,
+    ) -> FittedWeight:
+        """The image weight of the best leave-one-out accuracy on a label column, how sure it is, and the whole curve.
+
+        Raises:
+            QueryError: no image has a prefix, there is no such column, or too little is labelled.
+        """
+        return fit_image_weight(
+            self._open.searcher,
+            label=label,
+            mode=mode,
+            centred=centred,
+            k=k,
+            temperature=temperature,
+            where=where,
+        )
 
     def sql(self, query: str) -> pa.Table:
         """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.

@@ -110,17 +110,28 @@ class ClassScore:
 class Evaluation:
     """Leave-one-out evaluation of a k-NN classifier.
 
+    Intervals hold 95 % of bootstrap resamples of clusters: images that share their content or their prefix rise and
+    fall together.
+
     Attributes:
         label: the column of true classes.
         accuracy: share of rows predicted right, in [0, 1]; neighbours of the row's own group are left out.
+        accuracy_low, accuracy_high: its interval.
+        accuracy_without_prefix: accuracy when the predicted rows come without their prefix, as a new picture often
+            does, and the others keep theirs; None where that was not evaluated. Such a query has weight 1, so in
+            `balanced` it is the accuracy of pictures alone, whatever `image_weight` is.
         balanced_accuracy: mean recall of the classes.
+        balanced_accuracy_low, balanced_accuracy_high: its interval.
         macro_f1: mean F1 of the classes.
         naive_accuracy: accuracy when only the row itself is left out, so that duplicates and shared captions vote.
         rows: how many rows were evaluated.
+        voters: how many images could vote; more than `rows` where only a sample was evaluated.
+        clusters: how many clusters the rows are of.
         rows_without_neighbours: how many of them had no neighbour outside their group; they count as wrong.
         k, temperature: neighbours that voted, and tau of their weights exp(score / tau).
-        image_weight: the weight A of the image block; None for `concat` without a weight of its own.
+        image_weight: the weight A of the image block in all queries.
         mode: fusion mode that was evaluated.
+        centred: whether blocks were centred.
         classes: per-class scores, by label.
         confusion: rows of true class by columns of predicted class, in the order of `classes`.
         warnings: what a reader of the figures should know, such as a prefix that gives the label away.
@@ -128,15 +139,50 @@ class Evaluation:
 
     label: str
     accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    accuracy_without_prefix: float | None
     balanced_accuracy: float
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
     macro_f1: float
     naive_accuracy: float
     rows: int
+    voters: int
+    clusters: int
     rows_without_neighbours: int
     k: int
     temperature: float
     image_weight: float
     mode: str
+    centred: bool
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedWeight:
+    """The image weight of the best leave-one-out accuracy, and how sure it is.
+
+    Attributes:
+        image_weight: the chosen weight A, a multiple of 0.05; of equally good ones the nearest to 0.5.
+        low, high: between which 95 % of bootstrap resamples choose theirs.
+        accuracy: of rows at a weight that was chosen without them (out of bag), so that choosing is not rewarded.
+        accuracy_low, accuracy_high: interval of the accuracy at the chosen weight, less what choosing gained.
+        rows: how many images were predicted; those without a prefix were not.
+        label: the column of true classes.
+        curve: pairs of a weight and the accuracy at it, from 0 to 1; optimistic at the chosen one.
+        warnings: what a reader should know, such as a prefix that gives the label away, and so draws the weight to 0.
+    """
+
+    image_weight: float
+    low: float
+    high: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    rows: int
+    label: str
+    curve: tuple[tuple[float, float], ...]
     warnings: tuple[str, ...]

@@ -77,17 +77,21 @@ def run_options(command: Command) -> Command:
     return command
 
 
-def votes(command: Command) -> Command:
-    """Options of k-NN classifiers. Defaults are the library's: None leaves them to it."""
+def neighbours(command: Command) -> Command:
+    """Options of k-NN classifiers but for the weight. Defaults are the library's: None leaves them to it."""
     for option in (
         click.option("--where", metavar="SQL", help="Only use images for which this condition holds."),
         click.option("--temperature", type=float, metavar="TAU", help="Votes weigh exp(score / TAU).  [default: 0.07]"),
         click.option("-k", "k", type=int, metavar="N", help="How many neighbours vote.  [default: 20]"),
-        image_weight,
         click.option("--label", required=True, metavar="COLUMN", help="The metadata column of true classes."),
     ):
         command = option(command)
     return command
+
+
+def votes(command: Command) -> Command:
+    """All options of k-NN classifiers."""
+    return neighbours(image_weight(command))
 
 
 image_weight = click.option(

@@ -1,0 +1,95 @@
+"""What ties images together, so that one must not vote for the other, and what that means for the figures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.config import as_rules
+from fpve.prefixes import rule_fields
+from fpve.search import Mask, Rows, Searcher
+
+
+class Groups(NamedTuple):
+    """What ties n images together.
+
+    Attributes:
+        content: (n,) number of the content; equal for equal files.
+        prefix: (n,) number of the prefix text; -1 where there is none, or where it is shared by so many that it
+            identifies nothing.
+    """
+
+    content: Rows
+    prefix: Rows
+
+    def at(self, rows: Rows) -> Groups:
+        """The groups of some of the images."""
+        return Groups(self.content[rows], self.prefix[rows])
+
+    def tied(self, one: Rows, other: Rows) -> Mask:
+        """Which of images (m,) and images (n,) are of one group (m, n)."""
+        prefix = self.prefix[one][:, None]
+        same_prefix = (prefix == self.prefix[other]) & (prefix >= 0)
+        same: Mask = (self.content[one][:, None] == self.content[other]) | same_prefix
+        return same
+
+    def clusters(self) -> Rows:
+        """Number (n,) of each image's cluster, from 0: two images are of one if a chain of groups connects them."""
+        _, content = np.unique(self.content, return_inverse=True)
+        # A row without a prefix is tied to none by it.
+        alone = np.where(self.prefix < 0, -1 - np.arange(len(self.prefix)), self.prefix)
+        _, prefix = np.unique(alone, return_inverse=True)
+        cluster = np.arange(len(content))
+        while True:
+            lowest = cluster
+            for group in (content, prefix):
+                smallest = np.full(group.max(initial=-1) + 1, len(cluster))
+                np.minimum.at(smallest, group, lowest)
+                lowest = smallest[group]
+            if np.array_equal(lowest, cluster):
+                return np.unique(cluster, return_inverse=True)[1].astype(np.int64)
+            cluster = lowest
+
+
+def groups_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Groups, tuple[str, ...]]:
+    """The groups of all images, and what a reader of figures over the images `rows` should know of their prefixes."""
+    images = searcher.snapshot.images
+    content = _codes(images["content_hash"])
+    # A row without content is a group of its own.
+    content = np.where(content < 0, -2 - np.arange(len(content)), content)
+    prefix = _codes(images["prefix_id"])
+    own, classes = prefix[rows], codes[rows]
+    own_prefixes = np.unique(own[own >= 0])
+    alone = np.full(len(prefix), -1)
+    if len(own_prefixes) == 1 and np.all(own >= 0):
+        return Groups(content, alone), ("all evaluated images have the same prefix: it ranks nothing",)
+    leaks = _templates_with(searcher, label, images["collection"].take(pa.array(rows)).unique().to_pylist())
+    # Each class has one prefix, shared by its images: leaving them out would leave no voter of the right class.
+    pairs = np.unique(np.stack([classes, own]), axis=1)
+    one_each = pairs.shape[1] == len(np.unique(classes)) and len(own_prefixes) > 1 and len(own_prefixes) < len(rows)
+    if leaks or one_each:
+        reason = f"collection {leaks[0]!r} fills it into its prefix" if leaks else "each class has a prefix of its own"
+        warning = f"figures that use the prefix leak the label {label!r} ({reason}); evaluate with image weight 1"
+        return Groups(content, alone if one_each else prefix), (warning,)
+    return Groups(content, prefix), ()
+
+
+def _templates_with(searcher: Searcher, label: str, collections: list[str]) -> list[str]:
+    """The collections, of those named, whose prefix template has the label column as a field."""
+    fields = {"label", "folder"} if label == "label" else {label}
+    return [
+        one.name
+        for one in searcher.snapshot.manifest.collections
+        if one.name in collections and fields & rule_fields(as_rules(one.prefix))
+    ]
+
+
+def _codes(column: pa.ChunkedArray) -> Rows:
+    """Numbers (n,) that are equal where the values are; -1 for null."""
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    indices = encoded.indices if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0).indices
+    codes: Rows = pc.fill_null(indices, -1).to_numpy().astype(np.int64)
+    return codes

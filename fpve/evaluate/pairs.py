@@ -1,0 +1,185 @@
+"""Leave-one-out votes under many comparisons at once: each pair of images is multiplied once, whatever the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve.classify import vote
+from fpve.evaluate.groups import Groups
+from fpve.fusion import Blocks, Centre, Floats, Mode
+from fpve.search import Mask, Neighbours, Rows, Searcher
+
+# Cosine of the image blocks from which two pictures count as copies of one another: re-encodings, resizings.
+NEAR_DUPLICATE = 0.97
+
+# Floats of one matrix of scores: 64 MB, of which about eight are held.
+_CHUNK_FLOATS = 16_000_000
+# As in search: scores that agree to so many decimals are ties, broken by image_id, for float32 rounding differs
+# between machines in the seventh.
+_TIE_DECIMALS = 6
+_TIE_WIDTH = 2 * 10**-_TIE_DECIMALS
+# Fetched beyond k, so that most ties at the k-th place are settled at once.
+_MARGIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two images are compared.
+
+    Attributes:
+        mode: the fusion mode.
+        image_weight: the weight A of the image block in the query. At 1 the query is that of a picture without a
+            prefix, in either mode.
+        centred: whether blocks are centred.
+    """
+
+    mode: Mode
+    image_weight: float
+    centred: bool
+
+
+class Ballot(NamedTuple):
+    """Predicted class numbers (comparisons, q) of q images; -1 where an image has no neighbour that may vote.
+
+    Attributes:
+        grouped: by neighbours outside the image's own group.
+        naive: by all neighbours but the image itself; None where nobody asked.
+    """
+
+    grouped: Rows
+    naive: Rows | None
+
+
+class _Space(NamedTuple):
+    """Unit blocks of n images, and the norms (n,) of what they were; zero where a block is missing."""
+
+    image: Floats
+    prefix: Floats
+    image_norm: Floats
+    prefix_norm: Floats
+
+
+class Pairs:
+    """Images that vote, and those of them that are predicted.
+
+    The scores are those of `Fusion.scores`: in `balanced` A cos_image + (1-A) cos_prefix, in `concat` q·v.
+    """
+
+    def __init__(self, searcher: Searcher, voters: Rows, queries: Rows, groups: Groups, centre: Centre | None) -> None:
+        """Read blocks.
+
+        Args:
+            searcher: over the images; their own blocks are compared, not predicted ones.
+            voters: (n,) the image rows that may vote, ascending.
+            queries: (q,) which of the voters, by their place, are predicted.
+            groups: of all images.
+            centre: the means of centred comparisons, where there are any.
+        """
+        self._queries = queries
+        self._groups = groups.at(voters)
+        blocks = searcher.blocks_of(voters)
+        self._spaces = {False: _space(blocks)}
+        if centre is not None:
+            self._spaces[True] = _space(replace(searcher.fusion, centre=centre).centred(blocks))
+
+    def predict(
+        self,
+        comparisons: Sequence[Comparison],
+        codes: Rows,
+        *,
+        k: int,
+        temperature: float,
+        naive: bool = True,
+    ) -> Ballot:
+        """Predict the queries by the votes of their k nearest voters, whose class numbers are `codes` (n,)."""
+        grouped: list[list[Rows]] = [[] for _ in comparisons]
+        guessed: list[list[Rows]] = [[] for _ in comparisons]
+        step = max(1, _CHUNK_FLOATS // max(1, len(codes)))
+        for start in range(0, len(self._queries), step):
+            mine = self._queries[start : start + step]
+            cosines = {
+                centred: (space.image[mine] @ space.image.T, space.prefix[mine] @ space.prefix.T)
+                for centred, space in self._spaces.items()
+            }
+            tied = self._groups.tied(mine, np.arange(len(codes))) | (cosines[False][0] >= NEAR_DUPLICATE)
+            for number, one in enumerate(comparisons):
+                scores = self._scores(one, mine, *cosines[one.centred])
+                scores[np.arange(len(mine)), mine] = -np.inf
+                if naive:
+                    guessed[number].append(_predict(scores, codes, k, temperature))
+                scores[tied] = -np.inf
+                grouped[number].append(_predict(scores, codes, k, temperature))
+        return Ballot(_joined(grouped), _joined(guessed) if naive else None)
+
+    def _scores(self, one: Comparison, mine: Rows, image: Floats, prefix: Floats) -> Floats:
+        """Scores (m, n) of queries with all voters, of the cosines (m, n) of their blocks."""
+        weight = np.float32(one.image_weight)
+        if one.mode == "balanced":
+            scores: Floats = image * weight
+            scores += prefix * (1 - weight)
+            return scores
+        space = self._spaces[one.centred]
+        own_image, own_prefix = weight * space.image_norm[mine], (1 - weight) * space.prefix_norm[mine]
+        length = np.hypot(own_image, own_prefix)
+        own = np.stack([own_image, own_prefix])
+        share = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
+        theirs = np.hypot(space.image_norm, space.prefix_norm)
+        # Centred, a block of which nothing is left is zero: maybe both.
+        shown = np.divide(1, theirs, out=np.zeros_like(theirs), where=theirs > 0)
+        scores = image * (share[0][:, None] * (space.image_norm * shown))
+        scores += prefix * (share[1][:, None] * (space.prefix_norm * shown))
+        return scores
+
+
+def _space(blocks: Blocks) -> _Space:
+    units, norms = [], []
+    for block in blocks:
+        norm = np.linalg.norm(block, axis=1).astype(np.float32)
+        column = norm[:, None]
+        units.append(np.divide(block, column, out=np.zeros(block.shape, np.float32), where=column > 0))
+        norms.append(norm)
+    return _Space(*units, *norms)
+
+
+def _joined(parts: list[list[Rows]]) -> Rows:
+    return np.stack([np.concatenate(one) for one in parts])
+
+
+def _predict(scores: Floats, codes: Rows, k: int, temperature: float) -> Rows:
+    """Class numbers (m,) by the votes of the k best columns of scores (m, n); -1 where all are -inf."""
+    found = nearest_columns(scores, min(k, scores.shape[1]))
+    score = np.take_along_axis(scores, found, axis=1)
+    query, place = np.nonzero(np.isfinite(score))
+    unknown = np.full(len(query), np.nan, np.float32)
+    voters = Neighbours(query, found[query, place], score[query, place], unknown, unknown)
+    shares = vote(voters, codes, len(scores), int(codes.max()) + 1, temperature)
+    return np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
+
+
+def nearest_columns(scores: NDArray[np.float32], k: int) -> Rows:
+    """The k best columns (m, k) of scores (m, n), best first; of equal ones the first."""
+    count = scores.shape[1]
+    fetch = min(count, k + _MARGIN)
+    if fetch == count:
+        columns = np.tile(np.arange(count), (len(scores), 1))
+    else:
+        columns = np.argpartition(scores, count - fetch, axis=1)[:, count - fetch :]
+    rounded = np.take_along_axis(scores, columns, axis=1).astype(np.float64).round(_TIE_DECIMALS)
+    order = np.lexsort((columns, -rounded), axis=1)
+    columns, rounded = np.take_along_axis(columns, order, axis=1), np.take_along_axis(rounded, order, axis=1)
+    worst = rounded[:, -1]
+    unsettled: Mask = np.isfinite(worst) & (rounded[:, k - 1] <= worst + _TIE_WIDTH) & (fetch < count)
+    columns = columns[:, :k]
+    for row in np.flatnonzero(unsettled):
+        # Wide ties, as of a prefix that many share.
+        values = scores[row].astype(np.float64).round(_TIE_DECIMALS)
+        bound = np.partition(values, count - k)[count - k]
+        above = np.flatnonzero(values > bound)
+        above = above[np.argsort(-values[above], kind="stable")]
+        columns[row] = np.concatenate([above, np.flatnonzero(values == bound)[: k - len(above)]])
+    return columns

@@ -1,0 +1,115 @@
+"""What one evaluation is made of: the labelled images, those that are predicted, and what ties them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.classify import check_votes, read_labels
+from fpve.errors import QueryError
+from fpve.evaluate.bootstrap import SEED
+from fpve.evaluate.groups import groups_of
+from fpve.evaluate.pairs import Ballot, Comparison, Pairs
+from fpve.fusion import Blocks, Centre
+from fpve.search import Searcher
+
+# So many rows tell an accuracy to about a point; of 100,000 all would take hours.
+SAMPLE = 5000
+
+
+class Trial:
+    """Labelled images of a snapshot, of which each that is predicted is left out of its own vote.
+
+    Attributes:
+        label: the column of classes.
+        names: the classes, sorted.
+        codes: (n,) class numbers of all that may vote.
+        queries: (q,) which of them are predicted.
+        truth: (q,) their class numbers.
+        prefixed: (q,) which of them have a prefix.
+        has_prefixes: whether any that may vote has one.
+        clusters: (q,) what is resampled together.
+        warnings: what a reader of the figures should know.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        *,
+        label: str,
+        k: int,
+        temperature: float,
+        where: str | None,
+        sample: int | None = None,
+        prefixed: bool = False,
+    ) -> None:
+        """Read labels and groups.
+
+        Args:
+            searcher: over the images.
+            label: the column of classes.
+            k: how many neighbours vote.
+            temperature: tau of their weights exp(score / tau).
+            where: an SQL condition on all images that take part.
+            sample: predict so many, drawn at random with a fixed seed, if there are more; all may vote.
+            prefixed: predict images with a prefix only.
+
+        Raises:
+            QueryError: no such label column, fewer than two labelled rows or classes, or a wrong k or temperature.
+        """
+        check_votes(k, temperature)
+        self._searcher, self._k, self._temperature = searcher, k, temperature
+        labels = read_labels(searcher, label)
+        allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
+        self._rows = np.flatnonzero(allowed)
+        self.label, self.names, self.codes = label, labels.names, labels.codes[self._rows]
+        if len(self._rows) < 2 or len(np.unique(self.codes)) < 2:
+            raise QueryError(
+                f"evaluating {label!r} needs two labelled images of different classes, found {len(self._rows)} images"
+            )
+        prefix_ids = searcher.snapshot.images["prefix_id"].take(pa.array(self._rows))
+        has_prefix = pc.is_valid(prefix_ids).to_numpy()
+        self.has_prefixes = bool(has_prefix.any())
+        self._groups, self.warnings = groups_of(searcher, label, labels.codes, self._rows)
+        queries = np.flatnonzero(has_prefix) if prefixed else np.arange(len(self._rows))
+        if sample is not None and len(queries) > sample:
+            queries = np.sort(np.random.default_rng(SEED).choice(queries, sample, replace=False))
+        self.queries = queries
+        self.prefixed = has_prefix[queries]
+        self.truth = self.codes[queries]
+        self.clusters = self._groups.at(self._rows[queries]).clusters()
+
+    @cached_property
+    def centre(self) -> Centre | None:
+        """The means of centred comparisons; None where the store has too little to centre by."""
+        return self._searcher.variant(mode="balanced", centred=True, predicted=False).fusion.centre
+
+    def weight(self, image_weight: float | None) -> float:
+        """One weight for all queries: the given one, else the store's; 1 where no image has a prefix.
+
+        Raises:
+            QueryError: it is not in [0, 1], or leaves nothing to compare.
+        """
+        if image_weight is None:
+            return self._searcher.snapshot.manifest.fusion.image_weight if self.has_prefixes else 1.0
+        if image_weight == 0 and not self.has_prefixes:
+            raise QueryError("image weight 0 compares texts alone, but none of these images has a prefix")
+        one = np.ones((1, 1), np.float32)
+        return float(self._searcher.weights(Blocks(one, one), image_weight)[0])
+
+    def predict(self, comparisons: Sequence[Comparison], *, naive: bool = True) -> Ballot:
+        """Predict the queries under several comparisons."""
+        pairs = self._centred if any(one.centred for one in comparisons) else self._raw
+        return pairs.predict(comparisons, self.codes, k=self._k, temperature=self._temperature, naive=naive)
+
+    @cached_property
+    def _raw(self) -> Pairs:
+        return Pairs(self._searcher, self._rows, self.queries, self._groups, None)
+
+    @cached_property
+    def _centred(self) -> Pairs:
+        return Pairs(self._searcher, self._rows, self.queries, self._groups, self.centre)
