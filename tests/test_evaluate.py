@@ -206,6 +206,14 @@ def test_an_ablation_compares_everything_on_the_same_rows(root: Path) -> None:
     assert f"image weight {chosen.image_weight:.2f} was chosen on these rows" in chosen.warnings[-1]
 
 
+def test_what_has_no_mean_is_not_called_centred(tmp_path: Path, root: Path) -> None:
+    """With a few prefixes for many pictures only pictures have a mean: texts alone are not evaluated as centred."""
+    fpve.run(make_job(tmp_path / "store", root.parent / "pictures", prefix="a {kind}"))
+    found = fpve.open(tmp_path / "store").ablation(label="kind")
+    assert {"image only, centred", "balanced, centred"} < set(found)
+    assert "prefix only, centred" not in found
+
+
 def test_without_prefixes_there_is_no_weight_to_fit(tmp_path: Path, pictures: Path) -> None:
     """A store without prefixes is told so, with the remedy."""
     fpve.run(make_job(tmp_path / "store", pictures, prefix=None))

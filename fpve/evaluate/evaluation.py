@@ -97,13 +97,20 @@ def ablation(
     searcher = searcher.variant(mode="balanced", predicted=False)
     trial = Trial(searcher, label=label, k=k, temperature=temperature, where=where, sample=sample)
     half = DEFAULT_IMAGE_WEIGHT
-    ways = {"": False, ", centred": True} if trial.centre is not None else {"": False}
+    # A block of which there are too few has no mean, though the other may have one.
+    image, prefix = trial.centre.means if trial.centre is not None else (None, None)
+    ways, image_ways, prefix_ways = (
+        {"": False} | ({", centred": True} if has_mean else {})
+        for has_mean in (trial.centre is not None, image is not None, prefix is not None)
+    )
     named: dict[str, Comparison] = {
-        f"image only{suffix}": Comparison("balanced", 1.0, centred) for suffix, centred in ways.items()
+        f"image only{suffix}": Comparison("balanced", 1.0, centred) for suffix, centred in image_ways.items()
     }
     notes: dict[str, str] = {}
     if trial.prefixed.any():
-        named |= {f"prefix only{suffix}": Comparison("balanced", 0.0, centred) for suffix, centred in ways.items()}
+        named |= {
+            f"prefix only{suffix}": Comparison("balanced", 0.0, centred) for suffix, centred in prefix_ways.items()
+        }
         named["concat"] = Comparison("concat", half, centred=False)
         named["concat, query without prefix"] = Comparison("concat", 1.0, centred=False)
         named |= {f"balanced{suffix}": Comparison("balanced", half, centred) for suffix, centred in ways.items()}
