@@ -93,6 +93,7 @@ def classify(
         QueryError: no such label column, no labelled image, or a wrong k, temperature, weight or condition.
     """
     check_votes(k, temperature)
+    searcher = searcher.variant(predicted=False)
     labels = read_labels(searcher, label)
     allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
     if not allowed.any():

@@ -13,12 +13,19 @@ without running an encoder.
 `concat` is the bare concatenation of late-fusion baselines; as a CNN's `||f||` is 15 to 35 and a sentence
 embedding's `||p||` is 1, the prefix carries about 0.1 % of its score. `balanced` gives both blocks the same say,
 and any other say at query time: see `Fusion.query`.
+
+Rows are kept so, raw. What is searched can be more: blocks that are centred by frozen means, so that directions which
+all blocks share say nothing (the first step of all-but-the-top, Mu and Viswanath 2018),
+
+    f~ = (f^ - mu_f) / ||f^ - mu_f||,    p~ = (p^ - mu_p) / ||p^ - mu_p||
+
+and predictions in the place of missing prefix blocks. Both are made of raw rows at any time: see `Fusion.searched`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +36,13 @@ Mode = Literal["balanced", "concat"]
 
 DEFAULT_MODE: Mode = "balanced"
 DEFAULT_IMAGE_WEIGHT = 0.5
+DEFAULT_CENTRE = False
+
+# A block this near to the mean says nothing. On another machine an encoder agrees to cosine 0.99999 with itself, which
+# is a distance of 0.0045 between unit blocks: what is left of a smaller one is rounding, and would be blown up.
+_NOTHING_LEFT = 5e-3
+# Lengths of searched blocks are compared with 1 to as many decimals: float32 leaves six.
+_LENGTH_DECIMALS = 6
 
 
 class FusedRows(NamedTuple):
@@ -55,18 +69,43 @@ class Scores(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Centre:
+    """Frozen means of unit blocks.
+
+    Attributes:
+        version: what tells it from other means; two of the same version are equal.
+        image: (image_dim,) float32 of length below 1, or None: image blocks are not centred.
+        prefix: (prefix_dim,) float32 of length below 1, or None: prefix blocks are not centred.
+    """
+
+    version: str
+    image: Floats | None = field(compare=False)
+    prefix: Floats | None = field(compare=False)
+
+    @property
+    def means(self) -> tuple[Floats | None, Floats | None]:
+        """The mean of each block."""
+        return self.image, self.prefix
+
+
+_UNCENTRED = Centre("", None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class Fusion:
-    """How vectors of one store are made: the mode and the sizes of both blocks.
+    """How vectors of one store are made, and searched: the mode, the sizes of both blocks, and the means.
 
     Attributes:
         image_dim: length of the image block, at least 0.
         prefix_dim: length of the prefix block, at least 0; 0 in a store without a text encoder.
         mode: `balanced` or `concat`.
+        centre: by what searched vectors and queries are centred; rows never are.
     """
 
     image_dim: int
     prefix_dim: int
     mode: Mode = DEFAULT_MODE
+    centre: Centre | None = None
 
     @property
     def dim(self) -> int:
@@ -94,22 +133,95 @@ class Fusion:
 
     def unfuse(self, rows: FusedRows) -> Blocks:
         """Recover features (n, image_dim) and embeddings (n, prefix_dim) from vector rows, to float32 rounding."""
+        image, prefix = self._parts(rows.vectors)
+        return Blocks(_unit(image) * rows.image_norm[:, None], _unit(prefix) * rows.prefix_norm[:, None])
+
+    def units(self, vectors: Floats) -> Blocks:
+        """The unit blocks (n, image_dim) and (n, prefix_dim) of raw vector rows (n, dim); zero where one is missing."""
+        return Blocks(*(_unit(part) for part in self._parts(vectors)))
+
+    def searched(self, rows: FusedRows, predicted: Floats | None = None) -> Floats:
+        """Vectors (n, dim) as they are searched, of vector rows: centred, and with predictions.
+
+        Where neither applies, a block is bit for bit that of the row.
+
+        Args:
+            rows: vector rows, raw.
+            predicted: prefix blocks (n, prefix_dim), raw, for rows without one; zero where there is none. Their length,
+                at most 1, damps their say in the score: it stays as it is.
+        """
+        if self.centre is None and predicted is None:
+            return rows.vectors
+        image, prefix = self.centred(self.unfuse(rows))
+        guessed = None
+        if predicted is not None:
+            missing = rows.prefix_norm == 0
+            guessed = np.where(missing[:, None], self.centred(self.blocks(None, predicted)).prefix, np.float32(0))
+        if self.mode == "concat":
+            return _unit(np.hstack([image, prefix if guessed is None else prefix + guessed]))
+        half = np.float32(1 / math.sqrt(2))
+        parts = []
+        for raw, block, mean in zip(self._parts(rows.vectors), (image, prefix), self._means, strict=True):
+            parts.append(raw if mean is None else _unit(block) * half)
+        if guessed is not None:
+            parts[1] = parts[1] + guessed * half
+        return np.hstack(parts)
+
+    def recovered(self, searched: FusedRows) -> Blocks:
+        """Recover features (n, image_dim) and embeddings (n, prefix_dim) from searched vectors, without predictions.
+
+        Of f~ and the mean, f^ = mu + t f~ is the only point of length 1 with t > 0. A block of which nothing is left
+        gives the mean's own direction, which it was all but equal to. Norms are those of the raw rows.
+        """
+        norms = (searched.image_norm, searched.prefix_norm)
+        found = []
+        for part, norm, mean in zip(self._parts(searched.vectors), norms, self._means, strict=True):
+            found.append((_unit(part) if mean is None else _uncentred(_unit(part), mean)) * norm[:, None])
+        return Blocks(*found)
+
+    def centred(self, blocks: Blocks) -> Blocks:
+        """Raw blocks (n, …) with their directions centred; their lengths stay, but for those of which nothing is left.
+
+        These are zero, as a missing block is: they say no more than the mean does.
+        """
         return Blocks(
-            _unit(rows.vectors[:, : self.image_dim]) * rows.image_norm[:, None],
-            _unit(rows.vectors[:, self.image_dim :]) * rows.prefix_norm[:, None],
+            *(block if mean is None else _centred(block, mean) for block, mean in zip(blocks, self._means, strict=True))
         )
+
+    @property
+    def across(self) -> Fusion:
+        """For queries whose image block is the embedding of a text, in a space of both: texts have a mean of their own.
+
+        Where that is not known, they are not centred.
+        """
+        if self.centre is None:
+            return self
+        return replace(self, centre=Centre(f"{self.centre.version}-across", self.centre.prefix, self.centre.prefix))
+
+    @property
+    def _means(self) -> tuple[Floats | None, Floats | None]:
+        return (self.centre or _UNCENTRED).means
+
+    def _parts(self, vectors: Floats) -> tuple[Floats, Floats]:
+        return vectors[:, : self.image_dim], vectors[:, self.image_dim :]
 
     def rescale(self, rows: FusedRows, mode: Mode) -> FusedRows:
         """Turn vector rows of this fusion into those of another mode, without running an encoder."""
         return rows if mode == self.mode else replace(self, mode=mode).fuse(*self.unfuse(rows))
 
     def query(self, image: Floats | None, prefix: Floats | None, image_weight: float | Floats) -> Floats:
-        """Make queries (n, dim) whose inner product with a row is the score, for weights A in [0, 1], one or (n,).
+        """Make queries (n, dim) whose inner product with a searched vector is the score, for weights A in [0, 1].
 
         In `balanced`, q = sqrt(2) [A f^ ; (1-A) p^], so that q·v = A cos_image + (1-A) cos_prefix.
         In `concat`, q = [A f ; (1-A) p] / ||·||, which at A = 0.5 is the bare formula.
+        With a centre, f~ and p~ are in the place of f^ and p^, and so are their cosines.
+
+        Args:
+            image: raw image blocks (n, image_dim); None, or a zero row, is a missing block.
+            prefix: raw prefix blocks (n, prefix_dim).
+            image_weight: the weight A, one or (n,).
         """
-        blocks = self.blocks(image, prefix)
+        blocks = self.centred(self.blocks(image, prefix))
         weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
         if self.mode == "balanced":
             joined = np.hstack([_unit(blocks.image) * weight, _unit(blocks.prefix) * (1 - weight)])
@@ -117,15 +229,18 @@ class Fusion:
         return _unit(np.hstack([blocks.image * weight, blocks.prefix * (1 - weight)]))
 
     def scores(self, image: Floats, prefix: Floats, image_weight: float | Floats, vectors: Floats) -> Scores:
-        """Score m queries' blocks (m, image_dim), (m, prefix_dim) against n vectors each, (m, n, dim).
+        """Score m queries' raw blocks (m, image_dim), (m, prefix_dim) against n searched vectors each, (m, n, dim).
 
-        Their weighted sum is q·v as `query` makes q.
+        The total is q·v as `query` makes q: in `balanced` the weighted sum of the cosines, which are those of centred
+        blocks where there is a centre. A predicted prefix block counts in it times its length; its cosine is whole.
         """
-        image_score = _cosines(image, vectors[:, :, : self.image_dim])
-        prefix_score = _cosines(prefix, vectors[:, :, self.image_dim :])
+        own = self.centred(Blocks(image, prefix))
+        image_score, _ = _cosines(own.image, vectors[:, :, : self.image_dim])
+        prefix_score, length = _cosines(own.prefix, vectors[:, :, self.image_dim :])
         if self.mode == "balanced":
             weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
-            total = np.nan_to_num(image_score) * weight + np.nan_to_num(prefix_score) * (1 - weight)
+            damping = np.round(length * np.float32(math.sqrt(2)), _LENGTH_DECIMALS)
+            total = np.nan_to_num(image_score) * weight + np.nan_to_num(prefix_score) * damping * (1 - weight)
         else:
             total = np.einsum("md,mnd->mn", self.query(image, prefix, image_weight), vectors)
         return Scores(total.astype(np.float32), image_score, prefix_score)
@@ -156,10 +271,33 @@ def _unit(block: Floats) -> Floats:
     return unit
 
 
-def _cosines(queries: Floats, blocks: Floats) -> Floats:
-    """Cosines (m, n) of queries (m, d) with blocks (m, n, d); NaN where either is a zero vector."""
+def _centred(block: Floats, mean: Floats) -> Floats:
+    """Rows (n, d) of the same lengths in the directions of their unit vectors less a mean (d,)."""
+    length = np.linalg.norm(block, axis=1, keepdims=True)
+    rest = _unit(block) - mean
+    left = np.linalg.norm(rest, axis=1, keepdims=True)
+    known = (length > 0) & (left >= _NOTHING_LEFT)
+    scale = np.divide(length, left, out=np.zeros_like(length), where=known)
+    moved: Floats = (rest * scale).astype(np.float32)
+    return moved
+
+
+def _uncentred(unit: Floats, mean: Floats) -> Floats:
+    """The unit vectors (n, d) whose centred directions are given (n, d); zero rows give the mean's direction."""
+    exact, centre = unit.astype(np.float64), mean.astype(np.float64)
+    along = exact @ centre
+    # Not negative by rounding, where all blocks are the same.
+    outside = max(1 - float(centre @ centre), 0.0)
+    # The positive root of t² + 2 (mu·f~) t = 1 - ||mu||², in a form that takes no difference of near numbers.
+    root = np.sqrt(along**2 + outside)
+    step = np.where(along > 0, outside / np.maximum(np.abs(along) + root, np.finfo(np.float64).tiny), root - along)
+    return _unit((centre + np.where(np.any(unit, axis=1), step, 0)[:, None] * exact).astype(np.float32))
+
+
+def _cosines(queries: Floats, blocks: Floats) -> tuple[Floats, Floats]:
+    """Cosines (m, n) of queries (m, d) with blocks (m, n, d), NaN where either is a zero vector; lengths of blocks."""
     norm = np.linalg.norm(blocks, axis=2)
     present = (norm > 0) & np.any(queries, axis=1)[:, None]
     products = np.einsum("md,mnd->mn", _unit(queries), blocks)
     cosines = np.clip(np.divide(products, norm, out=np.zeros_like(products), where=norm > 0), -1, 1)
-    return np.where(present, cosines, np.nan).astype(np.float32)
+    return np.where(present, cosines, np.nan).astype(np.float32), norm

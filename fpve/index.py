@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fpve.errors import StoreCorrupt
 from fpve.fusion import Floats
-from fpve.store.files import sha256_of, write_durably
-from fpve.store.manifest import Segment
+from fpve.memory import give_back
+from fpve.store.files import INDEX_NAME, sha256_of, write_durably
+from fpve.store.manifest import Manifest, Segment
+from fpve.store.searched import digest_of, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
+from fpve.store.tables import MEANS, PREDICTED
 
+# The index of rows as they are stored; others have a digest of their means and predictions in their name.
 EXACT_FILE = "exact.faiss"
 # Beside each index, as `sha256sum` writes it; not in the manifest, for an index that is built again may differ.
 CHECKSUM_SUFFIX = ".sha256"
-EXACT_FILES = (EXACT_FILE, EXACT_FILE + CHECKSUM_SUFFIX)
+# Another machine rounds the arithmetic of centring in another way, and the index is as good there.
+_ROUNDING = 1e-5
 
 # Bytes that go from FAISS to a file in one piece.
 _WRITTEN_AT_ONCE = 1 << 20
@@ -62,29 +70,82 @@ class SegmentIndex:
         return found
 
 
-def build_exact(vectors: Floats | Iterable[Floats], folder: Path) -> tuple[str, ...]:
+def build_exact(vectors: Floats | Iterable[Floats], folder: Path, *, name: str = EXACT_FILE) -> tuple[str, ...]:
     """Write an index with its checksum into a segment's folder, durably; returns the files' names.
 
     Args:
         vectors: (n, dim), or parts of them, of which only one is held at a time.
         folder: where to.
+        name: of the index.
 
     Raises:
         OSError: it can't be written.
     """
     index = _exact([vectors] if isinstance(vectors, np.ndarray) else vectors)
-    path = folder / EXACT_FILE
+    path = folder / name
 
     write_durably(path, lambda out: _write(index, out))
     write_durably(_checksum_path(path), lambda out: out.write_bytes(_checksum_line(path)))
-    return EXACT_FILES
+    return _with_checksum(name)
 
 
-def check_exact(snapshot: Snapshot, segment: Segment, vectors: Floats) -> str | None:
-    """What is wrong with a segment's exact index, given the vectors (n, dim) that it should hold; None if nothing."""
+def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment, ...]:
+    """The segments of a snapshot, or of a manifest that is yet to be published, with the indexes that it needs.
+
+    An index is built where a segment has none, or one with other means or predictions: for a manifest with another
+    table `predicted`, or other means, so much is to be done before it is published:
+    `replace(manifest, segments=reindexed(Snapshot(root, manifest)))`.
+
+    Args:
+        snapshot: its means, predictions and segments.
+        like: the manifest that it follows, if there is one: with the same means and predictions, its segments are known
+            to be as they should, and are not looked at.
+
+    Raises:
+        StoreCorrupt: the means, the predictions or a segment's rows are missing or damaged.
+        OSError: an index can't be written.
+    """
+    same = like is not None and all(
+        like.tables_named(name) == snapshot.manifest.tables_named(name) for name in (MEANS, PREDICTED)
+    )
+    known = set(like.segments) if like is not None and same else set()
+    return tuple(one if one in known else indexed(snapshot, one) for one in snapshot.manifest.segments)
+
+
+def indexed(snapshot: Snapshot, segment: Segment) -> Segment:
+    """A segment with the index that a snapshot's means and predictions need, which is built if it has another or none.
+
+    Raises:
+        StoreCorrupt: the means, the predictions or the segment's rows are missing or damaged.
+        OSError: the index can't be written.
+    """
+    name = _name_for(snapshot, segment)
+    if segment.derived == _with_checksum(name):
+        return segment
+    return replace(segment, derived=_build(snapshot, segment, name))
+
+
+def rebuild(snapshot: Snapshot, segment: Segment) -> None:
+    """Write the index of a published segment again, in the place of one that is gone or damaged.
+
+    Raises:
+        StoreCorrupt: the means, the predictions or the segment's rows are missing or damaged.
+        OSError: the index can't be written.
+    """
+    _build(snapshot, segment, _name_for(snapshot, segment))
+
+
+def check_exact(snapshot: Snapshot, segment: Segment) -> str | None:
+    """What is wrong with a segment's exact index, given its rows, the means and the predictions; None if nothing.
+
+    Where the means or predictions are damaged themselves, only whether it has changed is said.
+    """
     import faiss
 
-    path = snapshot.segment_folder(segment) / EXACT_FILE
+    name = _name_of(segment)
+    if name is None:
+        return f"no index that this version knows: {', '.join(segment.derived) or 'none'}"
+    path = snapshot.segment_folder(segment) / name
     try:
         if _checksum_path(path).read_bytes() != _checksum_line(path):
             return "it or its checksum has changed"
@@ -93,11 +154,44 @@ def check_exact(snapshot: Snapshot, segment: Segment, vectors: Floats) -> str | 
         return f"can't be read: {error.strerror}"
     except RuntimeError:
         return "not an index that FAISS can read"
-    if (index.ntotal, index.d) != vectors.shape:
-        return f"expected {vectors.shape[0]} vectors of {vectors.shape[1]} numbers, found {index.ntotal} of {index.d}"
-    if not np.array_equal(index.reconstruct_n(0, index.ntotal), vectors):
-        return "its vectors are not those of rows.parquet"
+    if (index.ntotal, index.d) != (segment.rows, snapshot.fusion.dim):
+        return f"expected {segment.rows} vectors of {snapshot.fusion.dim} numbers, found {index.ntotal} of {index.d}"
+    try:
+        if name != _name_for(snapshot, segment):
+            return "it was made with other means or predictions"
+        start = 0
+        for vectors in searched_vectors(snapshot, segment, searched_fusion(snapshot), verified=True):
+            found = index.reconstruct_n(start, len(vectors))
+            tolerance = 0 if name == EXACT_FILE else _ROUNDING
+            if not np.allclose(found, vectors, rtol=0, atol=tolerance):
+                return "its vectors are not those of rows.parquet"
+            start += len(vectors)
+    except StoreCorrupt:
+        return None
     return None
+
+
+def _build(snapshot: Snapshot, segment: Segment, name: str) -> tuple[str, ...]:
+    vectors = searched_vectors(snapshot, segment, searched_fusion(snapshot))
+    try:
+        return build_exact(vectors, snapshot.segment_folder(segment), name=name)
+    finally:
+        give_back()
+
+
+def _name_for(snapshot: Snapshot, segment: Segment) -> str:
+    """What the index is called that a snapshot's means and predictions need."""
+    digest = digest_of(snapshot, segment, snapshot.centre)
+    return f"exact-{digest}.faiss" if digest else EXACT_FILE
+
+
+def _name_of(segment: Segment) -> str | None:
+    """What a segment's index is called; None if it has none of which this version knows."""
+    return next((name for name in segment.derived if re.fullmatch(INDEX_NAME, name)), None)
+
+
+def _with_checksum(name: str) -> tuple[str, ...]:
+    return (name, name + CHECKSUM_SUFFIX)
 
 
 def _checksum_path(path: Path) -> Path:
@@ -112,20 +206,22 @@ def open_index(snapshot: Snapshot, segment: Segment) -> SegmentIndex:
     """Open a segment's exact index, memory-mapped; where it is gone or broken, make it in memory from Parquet."""
     import faiss
 
-    path = snapshot.segment_folder(segment) / EXACT_FILE
-    try:
-        # IO_FLAG_MMAP is silently ignored by flat indexes.
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError:
-        index = None
+    name = _name_of(segment)
+    index = None
+    if name is not None:
+        try:
+            # IO_FLAG_MMAP is silently ignored by flat indexes.
+            index = faiss.read_index(str(snapshot.segment_folder(segment) / name), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError:
+            index = None
     if index is None or index.ntotal != segment.rows or index.d != snapshot.fusion.dim:
-        return index_in_memory(snapshot.segment_rows(segment).vectors)
+        return index_in_memory(searched_vectors(snapshot, segment, searched_fusion(snapshot)))
     return SegmentIndex(index)
 
 
-def index_in_memory(vectors: Floats) -> SegmentIndex:
-    """An exact index of vectors (n, dim), not on disk."""
-    return SegmentIndex(_exact([vectors]))
+def index_in_memory(vectors: Floats | Iterable[Floats]) -> SegmentIndex:
+    """An exact index of vectors (n, dim), or of parts of them, not on disk."""
+    return SegmentIndex(_exact([vectors] if isinstance(vectors, np.ndarray) else vectors))
 
 
 def _exact(parts: Iterable[Floats]) -> Any:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from fpve.analytics import matching_rows
 from fpve.errors import ImageNotFound, QueryError
 from fpve.errors import nearest as nearest_word
-from fpve.fusion import Blocks, Floats, FusedRows, Mode
+from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
+from fpve.store import means
 from fpve.store.manifest import Segment
+from fpve.store.searched import digest_of, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
 
 Rows = NDArray[np.int64]
@@ -42,7 +44,8 @@ class Neighbours(NamedTuple):
     Attributes:
         query: (t,) number of the query.
         row: (t,) number of the image row, in the order of image_id.
-        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block.
+        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block. In a
+            centred store they are cosines of centred blocks.
     """
 
     query: Rows
@@ -81,18 +84,50 @@ class _Reach(NamedTuple):
 
 
 class Searcher:
-    """Search in one snapshot. Safe to use from many threads."""
+    """Search in one snapshot. Safe to use from many threads.
 
-    def __init__(self, snapshot: Snapshot, mode: Mode | None = None) -> None:
+    Attributes:
+        snapshot: what is searched.
+        fusion: mode and centre of what is searched; its `centre` is None where blocks are compared raw.
+        predicted: whether images without a prefix are compared by one that was predicted for them.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, fusion: Fusion | None = None, predicted: bool = True) -> None:
         self.snapshot = snapshot
-        stored = snapshot.fusion
-        self.fusion = replace(stored, mode=mode or stored.mode)
+        self.fusion = fusion or searched_fusion(snapshot)
+        self.predicted = predicted and snapshot.has_predictions
         self._lock = Lock()
         self._indexes: list[SegmentIndex] | None = None
+        self._variants: dict[tuple[Mode, bool, bool], Searcher] = {}
 
-    def rescaled(self, mode: Mode) -> Searcher:
-        """A searcher over the same rows in another fusion mode; their vectors are rescaled in memory."""
-        return self if mode == self.fusion.mode else Searcher(self.snapshot, mode)
+    def variant(
+        self, *, mode: Mode | None = None, centred: bool | None = None, predicted: bool | None = None
+    ) -> Searcher:
+        """A searcher over the same rows in another way; what the store has no index for is made in memory, once.
+
+        `variant(predicted=False)` compares real blocks only. Evaluation and classification need that: a prediction is
+        made of the neighbours' prefixes, and would tell each image what its near-duplicates are called.
+
+        Args:
+            mode: another fusion mode; `concat` is the bare formula, and so not centred unless it is asked for.
+            centred: whether blocks are centred: by the store's means, or if it has none, by such as it would have. A
+                block of which there are too few is not.
+            predicted: whether images without a prefix are compared by predictions, if the store has any.
+        """
+        chosen = mode or self.fusion.mode
+        wanted = (self.fusion.centre is not None and chosen == "balanced") if centred is None else centred
+        guess = self.predicted if predicted is None else predicted and self.snapshot.has_predictions
+        key = (chosen, wanted, guess)
+        if key == (self.fusion.mode, self.fusion.centre is not None, self.predicted):
+            return self
+        with self._lock:
+            if key not in self._variants:
+                centre = self.snapshot.centre if wanted else None
+                if wanted and centre is None:
+                    centre = means.centre_of(means.fit(self.snapshot))
+                fusion = replace(self.fusion, mode=chosen, centre=centre)
+                self._variants[key] = Searcher(self.snapshot, fusion=fusion, predicted=guess)
+            return self._variants[key]
 
     @property
     def rows(self) -> int:
@@ -130,11 +165,28 @@ class Searcher:
         return int(row)
 
     def blocks_of(self, rows: Rows) -> Blocks:
-        """Raw image features and prefix embeddings of image rows (n,), as they were before fusion."""
-        return self.fusion.unfuse(self.vectors_of(rows))
+        """Raw image features and prefix embeddings of image rows (n,), as they were before fusion: real ones only."""
+        return self.fusion.recovered(self._searched_rows(rows))
 
-    def vectors_of(self, rows: Rows) -> FusedRows:
-        """Vectors and norms of image rows (n,)."""
+    def image_cosines(self, blocks: Blocks, found: Neighbours) -> Floats:
+        """Cosines (t,) of raw image blocks, whether the store is centred or not, of m queries and what they found.
+
+        NaN where either side lacks the block. For bounds that are known of raw blocks, such as of near-duplicates.
+        """
+        if self.fusion.centre is None:
+            return found.image_score
+        cosines = np.empty(len(found.row), np.float32)
+        step = max(1, _SCORING_FLOATS // self.fusion.dim)
+        raw = replace(self.fusion, centre=None, prefix_dim=0)
+        for start in range(0, len(cosines), step):
+            part = slice(start, start + step)
+            theirs = self.blocks_of(found.row[part]).image[:, None]
+            mine = blocks.image[found.query[part]]
+            cosines[part] = raw.scores(mine, np.zeros((len(mine), 0), np.float32), 1, theirs).image[:, 0]
+        return cosines
+
+    def _searched_rows(self, rows: Rows) -> FusedRows:
+        """Searched vectors of image rows (n,), with the norms of their raw blocks."""
         positions = self._position[rows]
         image_norm, prefix_norm = self._norms
         return FusedRows(self._vectors(positions), image_norm[positions], prefix_norm[positions])
@@ -148,7 +200,7 @@ class Searcher:
         )
 
     def split(self, vectors: Floats) -> Blocks:
-        """The blocks of given query vectors: fused ones (m, dim), or image blocks (m, image_dim).
+        """The blocks of given query vectors, raw: fused ones (m, dim), or image blocks (m, image_dim).
 
         Raises:
             QueryError: they have another length, or one is zero or not finite.
@@ -203,6 +255,7 @@ class Searcher:
         k: int,
         allowed: Mask | None = None,
         exclude: Rows | None = None,
+        across: bool = False,
     ) -> Neighbours:
         """Find the k best images for each of m queries, ties broken by image_id.
 
@@ -212,7 +265,9 @@ class Searcher:
             k: how many images for each query; fewer where fewer are allowed.
             allowed: (rows,) which images may be found.
             exclude: (m,) an image row that query may not find, such as itself.
+            across: whether the image blocks are embeddings of texts, in a space of both.
         """
+        fusion = self.fusion.across if across else self.fusion
         reach = self._reach(allowed)
         weights = np.broadcast_to(np.asarray(image_weight, np.float32), len(blocks.image))
         found: list[Neighbours] = []
@@ -226,7 +281,7 @@ class Searcher:
                 mine = waiting[start : start + step]
                 chosen = Blocks(blocks.image[mine], blocks.prefix[mine])
                 part = self._candidates(
-                    chosen, weights[mine], fetch, k, reach, None if exclude is None else exclude[mine]
+                    fusion, chosen, weights[mine], fetch, k, reach, None if exclude is None else exclude[mine]
                 )
                 complete = np.ones(len(mine), bool) if is_last else _is_complete(part, len(mine), k)
                 part = part.where(complete[part.query]).first(k)
@@ -242,6 +297,10 @@ class Searcher:
     def hits(self, found: Neighbours, *, across: bool = False) -> pa.Table:
         """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata.
 
+        In a snapshot with predictions there is a column `prefix_predicted`: whether an image without a prefix was
+        compared by a predicted one. `prefix_score` is the cosine with the prediction then, which counts in `score`
+        times the prediction's length.
+
         Where pictures and texts share a space there is a column `cross_score`. It takes the place of `image_score`
         where the queries' image blocks were embeddings of texts (`across`), and is null otherwise.
         """
@@ -253,18 +312,37 @@ class Searcher:
             scores["cross_score"] = pa.nulls(len(images), pa.float32())
         if across:
             scores["cross_score"], scores["image_score"] = scores["image_score"], scores["cross_score"]
+        if self.snapshot.has_predictions:
+            scores["prefix_predicted"] = pa.array(self._is_predicted[found.row])
         first = {name: images[name] for name in ("image_id", "collection", "path")}
         rest = {name: images[name] for name in ("prefix", *(column.name for column in self.snapshot.manifest.columns))}
         return pa.table({**first, **scores, **rest})
 
+    @cached_property
+    def _is_predicted(self) -> Mask:
+        """(rows,) which images are compared by a predicted prefix block."""
+        if not self.predicted:
+            return np.zeros(self.rows, bool)
+        _, prefix_norm = self._norms
+        known = pc.is_in(self.snapshot.images["content_hash"], value_set=self.snapshot.predicted_content)
+        found: Mask = known.to_numpy() & (prefix_norm[self._position] == 0)
+        return found
+
     def _candidates(
-        self, blocks: Blocks, weights: Floats, fetch: int, k: int, reach: _Reach, exclude: Rows | None
+        self,
+        fusion: Fusion,
+        blocks: Blocks,
+        weights: Floats,
+        fetch: int,
+        k: int,
+        reach: _Reach,
+        exclude: Rows | None,
     ) -> Neighbours:
         """The images of the `fetch` best vectors of m queries, best first; of one vector's images k + 1 at most."""
-        positions = self._best_positions(self.fusion.query(*blocks, weights), fetch, reach.mask)
+        positions = self._best_positions(fusion.query(*blocks, weights), fetch, reach.mask)
         real = positions >= 0
         vectors = self._vectors(np.where(real, positions, 0).ravel()).reshape(*positions.shape, self.fusion.dim)
-        scores = self.fusion.scores(*blocks, weights, vectors)
+        scores = fusion.scores(*blocks, weights, vectors)
         # One row for each image of each vector. They are in the order of their ids, so the first k, and one in place of
         # what is excluded, are those that count.
         flat = positions[real]
@@ -313,7 +391,7 @@ class Searcher:
         return _Reach(mask, rows[order], starts, int(mask.sum()))
 
     def _vectors(self, positions: Rows) -> Floats:
-        """Stored vectors (n, dim) at positions (n,)."""
+        """Searched vectors (n, dim) at positions (n,)."""
         out = np.empty((len(positions), self.fusion.dim), np.float32)
         segment = np.searchsorted(self._offsets, positions, side="right") - 1
         indexes = self._open_indexes()
@@ -329,10 +407,17 @@ class Searcher:
             return self._indexes
 
     def _open_index(self, segment: Segment) -> SegmentIndex:
-        stored = self.snapshot.fusion
-        if self.fusion == stored:
-            return open_index(self.snapshot, segment)
-        return index_in_memory(stored.rescale(self.snapshot.segment_rows(segment), self.fusion.mode).vectors)
+        snapshot, fusion = self.snapshot, self.fusion
+        if fusion == searched_fusion(snapshot) and self._takes_the_same(segment):
+            return open_index(snapshot, segment)
+        return index_in_memory(searched_vectors(snapshot, segment, fusion, predicted=self.predicted))
+
+    def _takes_the_same(self, segment: Segment) -> bool:
+        """Whether the stored index of a segment has the predictions that are wanted: it may take none."""
+        snapshot, centre = self.snapshot, self.fusion.centre
+        return self.predicted == snapshot.has_predictions or digest_of(snapshot, segment, centre) == digest_of(
+            snapshot, segment, centre, predicted=False
+        )
 
 
 def ranks(groups: Rows) -> Rows:

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve._version import __version__
-from fpve.index import build_exact
+from fpve.config import rule_settings
+from fpve.index import reindexed
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.prefixes import prefix_rows
 from fpve.store import manifest as manifests
-from fpve.store import segments, tables
+from fpve.store import means, tables
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Segment, Table
@@ -76,7 +77,7 @@ def commit(
     known_pictures = last.tables_named(tables.THUMBNAILS) if last else ()
     # With the same encoder a picture was encoded because it is new.
     all_segments, new_tables = _segments(root, kept_segments, sources, () if kept_segments else known_pictures)
-    kept_tables = tuple(one for one in (last.tables if last else ()) if one.name != tables.QUARANTINE)
+    kept_tables = tuple(_kept_tables(last, header))
     sizes = _sizes(root, new_tables, known_pictures, collections)
     entries = [_collection(root, last, header, one, columns, sizes) for one in collections]
     new_tables += _prefix_tables(root, previous, collections, now)
@@ -88,7 +89,7 @@ def commit(
         created_at=now.isoformat(timespec="seconds"),
         written_by=f"fpve {__version__}",
         encoders=header.encoders,
-        fusion=header.fusion,
+        fusion=replace(header.fusion, centred=last.fusion.centred if last and header.keeps_segments else None),
         columns=columns,
         collections=tuple(sorted((*others, *entries), key=lambda one: one.name)),
         segments=all_segments,
@@ -97,14 +98,24 @@ def commit(
     )
     if last is not None and manifest.says_the_same(last):
         return None
+    manifest = means.settled(root, manifest)
+    manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
     manifests.publish(root, manifest)
     return manifest
+
+
+def _kept_tables(last: Manifest | None, header: Header) -> Iterable[Table]:
+    """The tables of the last snapshot that still hold; what was derived from its vectors goes with them."""
+    for one in last.tables if last else ():
+        derived = one.name in (tables.MEANS, tables.PREDICTED) and not header.keeps_segments
+        if one.name != tables.QUARANTINE and not derived:
+            yield one
 
 
 def _segments(
     root: Path, kept: tuple[Segment, ...], sources: Iterable[Segment | Shard], pictures: tuple[Table, ...]
 ) -> tuple[tuple[Segment, ...], list[Table]]:
-    """Segments of the new snapshot, with their indexes built, and the thumbnails that came with new ones.
+    """Segments of the new snapshot, new ones without an index, and the thumbnails that came with these.
 
     Segments without a living vector stay: they serve images that come back, until `compact`.
     """
@@ -114,9 +125,7 @@ def _segments(
     for shard in sources:
         if isinstance(shard, Shard):
             segment = adopt_rows(root, shard)
-            folder = segments.folder(root, segment)
-            derived = build_exact(segments.read_vectors(folder / segments.ROWS_FILE), folder)
-            found[segment.name] = replace(segment, derived=derived)
+            found[segment.name] = segment
             # After a change of encoder the pictures are the same, and so are their thumbnails.
             if not _among(shard, known):
                 thumbnails.append(adopt_thumbnails(root, shard))
@@ -144,7 +153,7 @@ def _collection(
         name=plan.name,
         source=str(plan.config.source),
         job=header.job,
-        prefix=plan.config.prefix,
+        prefix=rule_settings(plan.config.prefix),
         columns=plan.own.columns,
         pages=update_pages(root, plan.name, rows.image_ids, rows.slice, old=old, untouched=untouched),
         folder=str(plan.scan.folder) if plan.scan.folder != plan.config.source else None,

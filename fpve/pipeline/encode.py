@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits
+from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
 from fpve.errors import FpveError
 from fpve.pipeline.journal import keep_failure
 from fpve.pipeline.report import RunReport
@@ -53,7 +53,7 @@ def encode(
                 name=collection,
                 source=Path(source).resolve(),
                 id=id,
-                prefix=prefix,
+                prefix=as_rules(prefix),
                 metadata=Path(metadata) if metadata is not None else None,
                 label_from=label_from,
             ),
@@ -83,13 +83,13 @@ def _as_before(job: Job) -> Job:
     manifest = manifests.load(job.store)
     mine = job.collections[0]
     entry = manifest.collection(mine.name)
-    if mine.prefix is None and entry is not None and entry.prefix is not None:
+    if not mine.prefix and entry is not None:
         # Asked for once, it stays until another is given.
-        mine = replace(mine, prefix=entry.prefix)
+        mine = replace(mine, prefix=as_rules(entry.prefix))
     found = {name: one.as_config() for name, one in manifest.encoders.items()}
     return replace(
         job,
         collections=(mine,),
         encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
-        fusion=FusionConfig(mode=manifest.fusion.mode, image_weight=manifest.fusion.image_weight),
+        fusion=FusionConfig(manifest.fusion.mode, manifest.fusion.image_weight, manifest.fusion.centre),
     )

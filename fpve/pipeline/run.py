@@ -253,13 +253,14 @@ class _Runner:
             encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
         if base is not None and other_collections(self.job, base) and recipe_of(base) == recipe:
             # Two jobs that say it differently would publish in turns for ever: the store's word stands.
-            encoders, weight = base.manifest.encoders, base.manifest.fusion.image_weight
+            encoders, theirs = base.manifest.encoders, base.manifest.fusion
+            weight, centre = theirs.image_weight, theirs.centre
         else:
-            weight = fusion.image_weight
+            weight, centre = fusion.image_weight, fusion.centre
         header = Header(
             job=self.job.name,
             encoders=encoders,
-            fusion=FusionRef(fusion.mode, weight),
+            fusion=FusionRef(fusion.mode, weight, centre),
             keeps_segments=base is not None and recipe_of(base) == recipe,
         )
         dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)

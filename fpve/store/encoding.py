@@ -42,6 +42,8 @@ class EncoderRef:
             )
         if "weights" in settings:
             settings["weights"] = Path(settings["weights"])
+        if "layer" in settings:
+            settings["layer"] = int(settings["layer"])
         return EncoderConfig(**settings)
 
     def __str__(self) -> str:
@@ -50,10 +52,38 @@ class EncoderRef:
 
 
 @dataclass(frozen=True, slots=True)
+class CentreRef:
+    """The means by which searched vectors are centred; the table `means` holds them.
+
+    Attributes:
+        version: hex digest of the means.
+        pictures: of how many distinct pictures the image mean is; 0 where image blocks are not centred.
+        prefixes: of how many distinct prefixes the prefix mean is; 0 where prefix blocks are not centred.
+        snapshot: number of the snapshot in which they were fitted; they are frozen since.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    version: str
+    pictures: int
+    prefixes: int
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
 class FusionRef:
-    """How blocks were joined, and the default weight A of queries."""
+    """How blocks were joined and are searched, and the default weight A of queries.
+
+    Attributes:
+        mode: how they were joined.
+        image_weight: the default weight A.
+        centre: whether searched vectors are to be centred, once there are enough of them.
+        centred: by which means they are.
+    """
 
     __pydantic_config__ = _STRICT
 
     mode: Mode
     image_weight: float
+    centre: bool = False
+    centred: CentreRef | None = None

@@ -23,12 +23,14 @@ NAME_DIGITS = 16
 LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
 _DIGITS = rf"[0-9a-f]{{{NAME_DIGITS}}}"
 _TEMPORARY = rf"\.{_DIGITS}(?:\.\w+)?\.tmp"
+# A segment's index, with a digest of what went into it besides the segment's rows.
+INDEX_NAME = rf"exact(?:-{_DIGITS})?\.faiss"
 # What manifests name, and manifests themselves.
 _NAMED = "|".join(
     (
         rf"snapshots/(?:\d{{20}}\.json|{_TEMPORARY})",
         rf"images/[\w.\-]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
-        rf"vectors/(?:{_TEMPORARY}|{_DIGITS}/(?:rows\.parquet|exact\.faiss(?:\.sha256)?|{_TEMPORARY}))",
+        rf"vectors/(?:{_TEMPORARY}|{_DIGITS}/(?:rows\.parquet|{INDEX_NAME}(?:\.sha256)?|{_TEMPORARY}))",
         rf"tables/[a-z]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
     )
 )
@@ -212,13 +214,22 @@ def read_named(root: Path, file: FileRef, *, columns: list[str] | None = None) -
     Raises:
         StoreCorrupt: it is missing or damaged.
     """
+    return read_parquet(checked(root, file), columns=columns)
+
+
+def checked(root: Path, file: FileRef) -> Path:
+    """The path of a file that a manifest names, if its SHA-256 is the manifest's.
+
+    Raises:
+        StoreCorrupt: it is missing or damaged.
+    """
     path = inside(root, file.path)
     try:
         if sha256_of(path) != file.sha256:
             raise StoreCorrupt(f"{path}: its content has changed since it was written; see `fpve repair {root}`")
     except OSError as error:
         raise StoreCorrupt(f"{path}: a file of the store can't be read: {error.strerror}") from error
-    return read_parquet(path, columns=columns)
+    return path
 
 
 def write_parquet(

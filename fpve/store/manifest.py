@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
+from fpve.config import written_rules
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import EncoderRef, FusionRef
@@ -52,7 +53,7 @@ class Collection:
     Attributes:
         source: absolute path of the folder, table or archive that it was read from.
         job: name of the job that owns it.
-        prefix: its prefix template, if it has one.
+        prefix: its prefix rules, with the keys that a job file has for them.
         columns: its metadata columns.
         pages: its image rows, in order.
         folder: what the relative paths in its pages begin at, where that is not `source`.
@@ -63,7 +64,7 @@ class Collection:
     name: str
     source: str
     job: str
-    prefix: str | None
+    prefix: Annotated[tuple[dict[str, Any], ...], BeforeValidator(written_rules)]
     columns: tuple[Column, ...]
     pages: tuple[Page, ...]
     folder: str | None = None

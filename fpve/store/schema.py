@@ -29,6 +29,7 @@ _RESULT_NAMES = [
     "image_score",
     "prefix_score",
     "cross_score",
+    "prefix_predicted",
     "vector",
     "rank",
     "query",

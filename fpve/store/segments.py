@@ -114,6 +114,14 @@ def read_vectors(path: Path) -> Iterator[Floats]:
             yield _matrix(file.read_row_group(number, columns=["vector"])["vector"])
 
 
+def read_parts(path: Path) -> Iterator[tuple[pa.Array, FusedRows]]:
+    """Read the content hashes (n,), vectors (n, dim) and norms (n,) of each row group, one after the other."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for number in range(file.num_row_groups):
+            part = file.read_row_group(number, columns=["content_hash", *FUSED_COLUMNS]).combine_chunks()
+            yield part["content_hash"].combine_chunks(), fused_rows(part)
+
+
 def fused_rows(table: pa.Table) -> FusedRows:
     """The vectors (n, dim) float32 and norms (n,) of vector rows."""
     return FusedRows(_matrix(table["vector"]), table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy())

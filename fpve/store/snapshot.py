@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from fpve.fusion import FusedRows, Fusion
+from fpve.errors import StoreCorrupt
+from fpve.fusion import Centre, Floats, FusedRows, Fusion
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
@@ -23,6 +26,13 @@ from fpve.store.schema import page_schema
 # A prune that is about to delete a manifest has done so within a moment.
 _TRIES = 50
 _PAUSE = 0.002
+
+
+class Predictions(NamedTuple):
+    """Prefix blocks (n, prefix_dim) that were predicted for pictures without a prefix, by the hash of their content."""
+
+    content_hash: pa.Array
+    vectors: Floats
 
 
 class Snapshot:
@@ -60,10 +70,56 @@ class Snapshot:
 
     @property
     def fusion(self) -> Fusion:
-        """How its vectors were made."""
+        """How its vector rows were made; they are raw, whatever `centre` says."""
         encoders = self.manifest.encoders
         prefix_dim = encoders["text"].dim if "text" in encoders else 0
         return Fusion(encoders["image"].dim, prefix_dim, self.manifest.fusion.mode)
+
+    @cached_property
+    def centre(self) -> Centre | None:
+        """By what its searched vectors are centred, if they are.
+
+        Raises:
+            StoreCorrupt: the means are missing or damaged.
+        """
+        ref = self.manifest.fusion.centred
+        if ref is None:
+            return None
+        found = {row["block"]: row for row in self.table(tables.MEANS).to_pylist()}
+        wanted = {"image"} if ref.pictures else set()
+        wanted |= {"prefix"} if ref.prefixes else set()
+        if found.keys() != wanted or any(row["version"] != ref.version for row in found.values()):
+            raise StoreCorrupt(
+                f"{self.root}: snapshot {self.manifest.snapshot} is centred by the means {ref.version} of "
+                f"{' and '.join(sorted(wanted))}, and its table of means holds others; see `fpve repair {self.root}`"
+            )
+        means = {name: np.array(row["mean"], np.float32) for name, row in found.items()}
+        return Centre(ref.version, means.get("image"), means.get("prefix"))
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether any prefix block was predicted."""
+        return any(one.rows for one in self.manifest.tables_named(tables.PREDICTED))
+
+    @cached_property
+    def predicted_content(self) -> pa.Array:
+        """Hashes of the content of pictures for which a prefix block was predicted."""
+        return self.table(tables.PREDICTED, ["content_hash"])["content_hash"].combine_chunks()
+
+    @cached_property
+    def predicted(self) -> Predictions:
+        """The predicted prefix blocks.
+
+        Raises:
+            StoreCorrupt: they are missing or damaged, or of another length than the store's.
+        """
+        rows = self.table(tables.PREDICTED)
+        flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in rows["vector"].chunks]
+        vectors = np.concatenate([np.zeros(0, np.float32), *flat])
+        dim = self.fusion.prefix_dim
+        if len(vectors) != len(rows) * dim or pc.any(pc.not_equal(pc.list_value_length(rows["vector"]), dim)).as_py():
+            raise StoreCorrupt(f"{self.root}: expected predicted prefix blocks of {dim} numbers, found others")
+        return Predictions(rows["content_hash"].combine_chunks(), vectors.reshape(-1, dim))
 
     @property
     def has_prefixes(self) -> bool:
@@ -92,7 +148,7 @@ class Snapshot:
         return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of the table `prefixes`, `quarantine`, `labels` or `thumbnails`."""
+        """Rows of the table `prefixes`, `quarantine`, `labels`, `thumbnails`, `means` or `predicted`."""
         return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
 
     def runs(self) -> pa.Table:

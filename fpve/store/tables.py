@@ -18,6 +18,8 @@ PREFIXES = "prefixes"
 QUARANTINE = "quarantine"
 THUMBNAILS = "thumbnails"
 LABELS = "labels"
+MEANS = "means"
+PREDICTED = "predicted"
 
 # About 600 kB a group: little to read for one picture, little to say of each group in the footer.
 _THUMBNAIL_GROUP = 128
@@ -61,6 +63,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("type", pa.string(), nullable=False),
             pa.field("value", pa.string(), nullable=False),
             pa.field("at", _UTC, nullable=False),
+        ]
+    ),
+    # By what searched vectors are centred: of each block, `image` or `prefix`, the mean of so many distinct ones.
+    MEANS: pa.schema(
+        [
+            pa.field("block", pa.string(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("rows", pa.int64(), nullable=False),
+            pa.field("mean", pa.list_(pa.float32()), nullable=False),
+            pa.field("fitted_at", _UTC, nullable=False),
+        ]
+    ),
+    # Prefix blocks for pictures without a prefix, one each: raw, in the text encoder's space, of length at most 1.
+    PREDICTED: pa.schema(
+        [
+            pa.field("content_hash", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32()), nullable=False),
         ]
     ),
 }

@@ -1,20 +1,17 @@
-"""Frozen prefixes: templates, filled in from metadata, and the ids of their texts."""
+"""Templates: texts with `{column}` fields, filled in from metadata."""
 
 from __future__ import annotations
 
-import hashlib
 import string
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.errors import PrefixError, nearest
+from fpve.prefixes.texts import without_blanks
 
-# 128 bits of SHA-256: no two texts that people write will share one.
-_ID_DIGITS = 32
 # So many values are Python objects at once, that memory does not grow with the number of images.
 _AT_ONCE = 65_536
 # What every image has, besides its metadata.
@@ -27,11 +24,11 @@ class Template:
 
     Attributes:
         text: as the job has it.
-        fields: the columns that it names, in order.
+        parts: of which it consists: a literal text, and the column that follows it, if one does, with its format.
     """
 
     text: str
-    fields: tuple[str, ...]
+    parts: tuple[tuple[str, str | None, str], ...]
 
     @classmethod
     def parse(cls, text: str) -> Template:
@@ -44,15 +41,23 @@ class Template:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
             raise PrefixError(f"prefix {text!r}: {error}; write {{{{ for a brace that is not a field") from None
-        names = []
         for _, name, spec, conversion in parts:
             if name is None:
                 continue
             # Attributes and indexes would reach into Python objects, not columns.
             if not name or any(one in name for one in ".[]!") or conversion or "{" in (spec or ""):
                 raise PrefixError(f"prefix {text!r}: expected a column name between braces, found {{{name}}}")
-            names.append(name)
-        return cls(text, tuple(dict.fromkeys(names)))
+        return cls(text, tuple((literal, name, spec or "") for literal, name, spec, _ in parts))
+
+    @classmethod
+    def of_column(cls, name: str) -> Template:
+        """The template that is one column, whatever its name has in it."""
+        return cls(f"{{{name}}}", (("", name, ""),))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns that it names, in order, each once."""
+        return tuple(dict.fromkeys(name for _, name, _ in self.parts if name is not None))
 
     def check(self, columns: list[str]) -> None:
         """Refuse a field that is neither a metadata column nor built in.
@@ -71,24 +76,29 @@ class Template:
     @property
     def formatted(self) -> tuple[str, ...]:
         """The fields that have a format, such as `price` in `{price:.2f}`: they need numbers, not texts."""
-        return tuple(name for _, name, spec, _ in string.Formatter().parse(self.text) if name and spec)
+        return tuple(name for _, name, spec in self.parts if name is not None and spec)
 
-    def render(self, columns: pa.Table) -> pa.Array:
-        """Fill in the template for each of n rows; (n,) string, null where a field is null or the text is empty.
+    def render(self, columns: pa.Table, defaults: Mapping[str, str] | None = None) -> pa.Array:
+        """Fill in the template for each of n rows; (n,) string, null where a field is null or the text is blank.
+
+        Args:
+            columns: (n rows) those that it names.
+            defaults: texts that stand for null, by the names of fields.
 
         Raises:
             PrefixError: a value doesn't take its format.
         """
         parts: list[pa.Array | str] = []
-        for literal, name, spec, _ in string.Formatter().parse(self.text):
+        for literal, name, spec in self.parts:
             parts.append(literal)
             if name is not None:
-                parts.append(self._texts(columns[name], spec or ""))
+                texts = self._texts(columns[name], spec)
+                default = (defaults or {}).get(name)
+                parts.append(texts if default is None else pc.fill_null(texts, default))
         if not any(isinstance(part, pa.Array) for part in parts):
             # A scalar with nothing to repeat it for.
             parts.append(pa.repeat("", len(columns)))
-        texts = pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, ""))
-        return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+        return without_blanks(pc.binary_join_element_wise(*parts, ""))
 
     def _texts(self, column: pa.ChunkedArray | pa.Array, spec: str) -> pa.Array:
         """A column as text, formatted; null stays null."""
@@ -111,32 +121,3 @@ class Template:
             return None if value is None else format(value, spec)
         except (ValueError, TypeError) as error:
             raise PrefixError(f"prefix {self.text!r}: can't be filled in with {value!r}: {error}") from None
-
-
-def prefix_rows(texts: Iterable[str], template: str | None, at: datetime) -> list[dict[str, object]]:
-    """Rows of a store's table of prefixes, one for each text that a collection's template gave at that time."""
-    return [
-        {
-            "prefix_id": prefix_id(text),
-            "text": text,
-            # A template without a field is the text of all its images.
-            "origin": "literal" if text == template else "template",
-            "template": template,
-            "created_at": at,
-        }
-        for text in texts
-    ]
-
-
-def prefix_id(text: str) -> str:
-    """The id of a prefix: hex digits of its text's SHA-256, so that the same text is the same prefix everywhere."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_DIGITS]
-
-
-def prefix_ids(texts: pa.Array) -> pa.Array:
-    """The ids (n,) of texts (n,); null stays null. Each distinct text is hashed once."""
-    encoded = pc.dictionary_encode(texts)
-    distinct = encoded.dictionary
-    parts = [distinct.slice(start, _AT_ONCE).to_pylist() for start in range(0, len(distinct), _AT_ONCE)]
-    ids = [pa.array([prefix_id(text) for text in part], pa.string()) for part in parts]
-    return pa.concat_arrays([pa.array([], pa.string()), *ids]).take(encoded.indices)

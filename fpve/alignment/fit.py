@@ -1,0 +1,225 @@
+"""Fitting an alignment: settings by cross-validation, and what it is worth on rows that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from fpve.alignment.model import (
+    MAX_LANDMARKS,
+    Alignment,
+    Parts,
+    Rows,
+    Settings,
+    check_rows,
+    fit_with,
+    kernel,
+    neighbours_average,
+    plain_ridge,
+    solve,
+    unit,
+)
+from fpve.alignment.recall import Question, distinct
+from fpve.alignment.splits import Numbers, components, folds, half, near_duplicates, spread
+from fpve.errors import AlignmentError
+from fpve.fusion import Floats
+
+# With fewer, half of them and a fifth of that half are too few to choose or measure anything by.
+MIN_PREFIXES = 20
+# Rows that measure, and among which settings are chosen: some seconds each, and all pairs can be compared.
+_SAMPLE = 4_096
+_CHOICE = 2_048
+_FOLDS = 5
+
+# Of cosines of centred features, so that they are about as large with one encoder as with another. The first are the
+# defaults, which a tie leaves standing.
+_GAMMAS = (4.0, 2.0, 8.0)
+_RIDGES = (0.1, 0.5)
+_TEMPERATURES = (0.1, 0.05, 0.2)
+_NEIGHBOUR_SHARES = (0.5, 0.0, 0.25, 0.75, 1.0)
+_MEAN_SHARES = (1.0, 0.5, 0.25)
+_PENALTIES = (1.0, 0.1, 0.3, 3.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """An alignment, and what it is worth.
+
+    Recall at k is the share of distinct held-out prefixes for which a row with this prefix is among the first k of the
+    predictions for all held-out rows. Half of the rows are held out (of a sample, if there are more than 4,096), by
+    whole groups; the map that is measured was fitted to the other half, settings and all. `alignment` is fitted to all.
+
+    Attributes:
+        alignment: the map.
+        recall: by k of 1, 5 and 10.
+        ridge: that of plain ridge regression, with the best of five penalties, fitted to the same half.
+        chance: that of random ranks.
+        rows: how many rows it was fitted to.
+        prefixes: how many distinct prefixes they have.
+        held_out: how many rows were held out to measure.
+    """
+
+    alignment: Alignment
+    recall: Mapping[int, float]
+    ridge: Mapping[int, float]
+    chance: Mapping[int, float]
+    rows: int
+    prefixes: int
+    held_out: int
+
+
+def fit_alignment(
+    image: Floats,
+    prefix: Floats,
+    groups: Numbers,
+    *,
+    seed: int = 0,
+    centre: Floats | None = None,
+    max_landmarks: int = MAX_LANDMARKS,
+) -> Fitted:
+    """Learn from captioned rows, and measure on held-out ones.
+
+    Args:
+        image: (n, image_dim) features, raw or unit.
+        prefix: (n, prefix_dim) embeddings, raw or unit.
+        groups: (n,) equal for rows that must not be on both sides of a split: copies, and rows of one prefix. Near
+            duplicates are found here, among the rows that choose and measure.
+        seed: decides which rows are held out, and which are landmarks.
+        centre: (prefix_dim,) what is taken from unit embeddings before they are compared, where that is done.
+        max_landmarks: how many captioned rows are kept to compare pictures with.
+
+    Raises:
+        AlignmentError: too few distinct prefixes, or too few groups.
+        ValueError: shapes don't fit, or a row is zero or not finite.
+    """
+    check_rows(image, "image features", image.shape[-1])
+    check_rows(prefix, "prefix embeddings", prefix.shape[-1])
+    if not len(image) == len(prefix) == len(groups):
+        raise ValueError(f"expected equal numbers of rows, found {len(image)}, {len(prefix)} and {len(groups)}")
+    random = np.random.default_rng(seed)
+    rows = Rows(unit(image), unit(prefix), groups)
+    prefixes = len(distinct(rows.prefix)[0])
+    sample = rows.taken(spread(groups, _SAMPLE, random))
+    sample = sample._replace(groups=components([sample.groups], near_duplicates(sample.image)))
+    _check_enough(prefixes, len(np.unique(sample.groups)))
+    held = half(sample.groups, random)
+    learnt, other = sample.taken(np.flatnonzero(~held)), sample.taken(np.flatnonzero(held))
+    found = measure(learnt, other, centre, random, max_landmarks)
+    alignment = fit_with(rows, choose(sample, centre, random), random, max_landmarks)
+    return Fitted(
+        alignment=replace(alignment, norm=found.norm),
+        recall=found.recall,
+        ridge=found.ridge,
+        chance=found.chance,
+        rows=len(rows.image),
+        prefixes=prefixes,
+        held_out=len(other.image),
+    )
+
+
+class Measured(NamedTuple):
+    """Recalls by k, as in `Fitted`, and the length of predicted blocks beside real ones."""
+
+    recall: dict[int, float]
+    ridge: dict[int, float]
+    chance: dict[int, float]
+    norm: float
+
+
+def measure(
+    learnt: Rows, other: Rows, centre: Floats | None, random: np.random.Generator, max_landmarks: int = MAX_LANDMARKS
+) -> Measured:
+    """Fit to some rows, settings and all, and see what that is worth on others."""
+    question = Question.of(other.prefix, centre)
+    predicted = fit_with(learnt, choose(learnt, centre, random), random, max_landmarks).predict(other.image)
+    ridge = plain_ridge(learnt.image, learnt.prefix, choose_penalty(learnt, centre, random))
+    return Measured(
+        recall=question.recall(predicted),
+        ridge=question.recall(ridge(other.image)),
+        chance=question.chance(),
+        norm=question.norm_of(predicted, other.groups),
+    )
+
+
+def choose(rows: Rows, centre: Floats | None, random: np.random.Generator) -> Settings:
+    """The settings of a small grid with which texts of grouped folds find their rows best.
+
+    Those of the regression and of the neighbours are chosen for each alone, then how the two are joined.
+    """
+    all_folds = list(_folds(rows, centre, random))
+    regressions = {
+        (gamma, ridge): [fold.regression(gamma, ridge) for fold in all_folds] for gamma in _GAMMAS for ridge in _RIDGES
+    }
+    averages = {
+        temperature: [neighbours_average(fold.outer, fold.targets, temperature) for fold in all_folds]
+        for temperature in _TEMPERATURES
+    }
+
+    def merit(settings: Settings) -> float:
+        found = zip(
+            all_folds, regressions[settings.gamma, settings.ridge], averages[settings.temperature], strict=True
+        )
+        return _mean(fold.question.merit(Parts(*parts).joined(fold.mean, settings)) for fold, *parts in found)
+
+    start = Settings()
+    alone = [replace(start, gamma=gamma, ridge=ridge, neighbour_share=0.0) for gamma, ridge in regressions]
+    best = max(alone, key=merit)
+    alone = [replace(best, temperature=temperature, neighbour_share=1.0) for temperature in averages]
+    best = max(alone, key=merit)
+    joined = [replace(best, neighbour_share=one, mean_share=mean) for one in _NEIGHBOUR_SHARES for mean in _MEAN_SHARES]
+    return max(joined, key=merit)
+
+
+def choose_penalty(rows: Rows, centre: Floats | None, random: np.random.Generator) -> float:
+    """The penalty of plain ridge regression that is best by the same standard."""
+    all_folds = list(_folds(rows, centre, random))
+
+    def merit(penalty: float) -> float:
+        return _mean(
+            fold.question.merit(plain_ridge(fold.learnt.image, fold.learnt.prefix, penalty)(fold.other.image))
+            for fold in all_folds
+        )
+
+    return max(_PENALTIES, key=merit)
+
+
+class _Fold(NamedTuple):
+    """One fold: cosines of centred features inside it (n, n) and of the others with these (m, n)."""
+
+    learnt: Rows
+    other: Rows
+    mean: Floats
+    targets: Floats
+    inner: Floats
+    outer: Floats
+    question: Question
+
+    def regression(self, gamma: float, ridge: float) -> Floats:
+        coefficients = solve(kernel(self.inner, gamma), self.targets, ridge).astype(np.float32)
+        return kernel(self.outer, gamma) @ coefficients
+
+
+def _folds(rows: Rows, centre: Floats | None, random: np.random.Generator) -> Iterator[_Fold]:
+    rows = rows.taken(spread(rows.groups, _CHOICE, random))
+    for inside, outside in folds(rows.groups, _FOLDS, random):
+        learnt, other = rows.taken(inside), rows.taken(outside)
+        image_mean, mean = learnt.image.mean(axis=0), learnt.prefix.mean(axis=0)
+        inner, outer = unit(learnt.image - image_mean), unit(other.image - image_mean)
+        question = Question.of(other.prefix, centre)
+        yield _Fold(learnt, other, mean, learnt.prefix - mean, inner @ inner.T, outer @ inner.T, question)
+
+
+def _check_enough(prefixes: int, groups: int) -> None:
+    if min(prefixes, groups) < MIN_PREFIXES:
+        raise AlignmentError(
+            f"expected at least {MIN_PREFIXES} pictures with prefixes of their own to learn from, found {prefixes:,} "
+            f"distinct prefixes on {groups:,} pictures that are no copies of one another: give more pictures a prefix, "
+            "or prefixes that tell them apart"
+        )
+
+
+def _mean(values: Iterator[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,32 @@
+"""Job files: the TOML that says what collections a store should contain, as frozen values."""
+
+from __future__ import annotations
+
+from fpve.config.encoders import DECIDING, NO_ENCODER, EncoderConfig, Encoders, Pooling, Precision, Resize
+from fpve.config.job import CollectionConfig, ColumnTypeName, FusionConfig, Job, Limits
+from fpve.config.loading import load_job, parse_job, resolve_paths
+from fpve.config.prefixes import OTHERWISE, GenerateConfig, PrefixRule, as_rules, rule_settings, written_rules
+
+__all__ = [
+    "DECIDING",
+    "NO_ENCODER",
+    "OTHERWISE",
+    "CollectionConfig",
+    "ColumnTypeName",
+    "EncoderConfig",
+    "Encoders",
+    "FusionConfig",
+    "GenerateConfig",
+    "Job",
+    "Limits",
+    "Pooling",
+    "Precision",
+    "PrefixRule",
+    "Resize",
+    "as_rules",
+    "load_job",
+    "parse_job",
+    "resolve_paths",
+    "rule_settings",
+    "written_rules",
+]
