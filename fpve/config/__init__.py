@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fpve.config.encoders import DECIDING, NO_ENCODER, EncoderConfig, Encoders, Pooling, Precision, Resize
-from fpve.config.job import CollectionConfig, ColumnTypeName, FusionConfig, Job, Limits
+from fpve.config.job import AUTO, CollectionConfig, ColumnTypeName, FusionConfig, Job, Limits
 from fpve.config.loading import load_job, parse_job, resolve_paths
 from fpve.config.prefixes import OTHERWISE, GenerateConfig, PrefixRule, as_rules, rule_settings, written_rules
 
 __all__ = [
+    "AUTO",
     "DECIDING",
     "NO_ENCODER",
     "OTHERWISE",

@@ -16,6 +16,8 @@ from fpve.fusion import DEFAULT_CENTRE, DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
 
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
+# A weight that is not given, but chosen.
+AUTO: Literal["auto"] = "auto"
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -30,19 +32,37 @@ class FusionConfig:
 
     Attributes:
         mode: how they are joined.
-        image_weight: the default weight A.
+        image_weight: the default weight A, or `auto`: the one of the best grouped leave-one-out k-NN on `label`.
+        label: the metadata column by which `auto` chooses.
         centre: whether blocks are compared less the mean of their kind, as soon as there are enough to have one.
     """
 
     __pydantic_config__ = _STRICT
 
     mode: Mode = DEFAULT_MODE
-    image_weight: float = DEFAULT_IMAGE_WEIGHT
+    image_weight: float | Literal["auto"] = DEFAULT_IMAGE_WEIGHT
+    label: str | None = None
     centre: bool = DEFAULT_CENTRE
 
     def __post_init__(self) -> None:
-        """Check the weight."""
+        """Check the weight, and the column that it needs.
+
+        Raises:
+            JobError: naming the key and what to do.
+        """
+        if self.image_weight == AUTO:
+            if self.label is None:
+                raise JobError(
+                    'image_weight = "auto" is chosen by a metadata column of classes: name it with label, or give a '
+                    "number from 0 to 1"
+                )
+            return
         _check_share("image_weight", self.image_weight)
+        if self.label is not None:
+            raise JobError(
+                f'label: {self.label!r} is the column by which image_weight = "auto" chooses, found image_weight = '
+                f"{self.image_weight:g}; leave one of them out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import types
 import typing
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from fpve.config.encoders import EncoderConfig, Encoders
 from fpve.config.job import Job
+from fpve.config.prefixes import PrefixRule
 from fpve.errors import JobError, nearest
 
 # Families that take a model's directory for its name.
@@ -75,17 +78,25 @@ def resolve_paths(job: Job, base: Path) -> Job:
                 collection,
                 source=base / collection.source.expanduser(),
                 metadata=collection.metadata and base / collection.metadata.expanduser(),
+                prefix=tuple(_in_folder(rule, base) for rule in collection.prefix),
             )
             for collection in job.collections
         ),
     )
 
 
+def _in_folder(rule: PrefixRule, base: Path) -> PrefixRule:
+    """A rule whose model's relative path begins at a folder."""
+    if rule.generate is None or not rule.generate.is_local:
+        return rule
+    return replace(rule, generate=replace(rule.generate, folder=base))
+
+
 def _first_error(error: ValidationError) -> str:
     # One mistake at a time: the unknown key before what it leaves missing.
     found = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN_KEY)[0]
     *parents, key = found["loc"] or ("",)
-    name = ".".join(str(part) for part in found["loc"] if part != "function-before")
+    name = _key_name(found)
     if found["type"] in _UNKNOWN_KEY:
         known = _keys(Job, parents)
         return f"unknown key {name!r}{nearest(str(key), known) or '; known here: ' + ', '.join(known)}"
@@ -93,12 +104,20 @@ def _first_error(error: ValidationError) -> str:
         return f"missing key {name!r}"
     if found["type"] == "too_short":
         return "expected at least one [[collections]]"
-    message = found["msg"].removeprefix("Value error, ")
+    # A value that is none of several types has an error of each.
+    messages = [one["msg"].removeprefix("Value error, ") for one in error.errors() if _key_name(one) == name]
+    message = ", or: ".join(dict.fromkeys(messages))
     given = found["input"]
     shown = "" if isinstance(given, dict | list) or not name else f", found {given!r}"
     return f"{name}: {message}{shown}" if name else message
 
 
+def _key_name(error: ErrorDetails) -> str:
+    """The key that an error is of, as a job file has it: without what pydantic says of types."""
+    return ".".join(str(part) for part in error["loc"] if not _OF_TYPES.fullmatch(str(part)))
+
+
+_OF_TYPES = re.compile(r"function-(before|after)|float|int|literal\[.*\]")
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 

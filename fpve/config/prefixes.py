@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -42,6 +43,8 @@ class GenerateConfig:
         retries: how often a request is made again that failed for a passing reason.
         timeout: seconds to wait for an answer.
         device: of a model that runs here, a torch device.
+        folder: what a relative path of a model begins at; in a job file its own folder. A store does not know it: the
+            model is called what the job calls it, wherever that lies.
     """
 
     __pydantic_config__ = _STRICT
@@ -61,6 +64,14 @@ class GenerateConfig:
     retries: Annotated[int, Field(ge=0, le=20)] = 5
     timeout: Annotated[float, Field(gt=0)] = 60.0
     device: str | None = None
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def source(self) -> str:
+        """Of a model that runs here, the path of its directory if there is one, else its name on a hub."""
+        name = self.model.partition(":")[2].strip()
+        path = (self.folder or Path()) / Path(name).expanduser()
+        return str(path) if path.is_dir() else name
 
     @property
     def is_local(self) -> bool:
@@ -200,6 +211,8 @@ def _parsed(settings: Any) -> PrefixRule:
 def _settings(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in fields(value):
+        if not one.compare:
+            continue
         own = getattr(value, one.name)
         default = one.default_factory() if callable(one.default_factory) else one.default
         if own != default:

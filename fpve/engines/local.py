@@ -96,7 +96,8 @@ class _Chain:
                 pictures += len(batch)
                 stage.advance(len(batch))
                 stage.limited_by(self._meter.limit)
-        return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, self._meter.limit if pictures else None)
+        limit = self._meter.limit if pictures else None
+        return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, limit, builder.cut)
 
     def _load(self) -> Generator[Loaded]:
         loader = Loader(self._work, self._model, self._readers, self._workers, self._meter)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fpve.encoders import TextEncoder
+from fpve.encoders.protocol import Limited
 from fpve.engines.work import Target
 from fpve.fusion import Floats
 from fpve.memory import give_back
@@ -35,11 +36,19 @@ class Thumbnail(NamedTuple):
 
 @dataclass
 class ShardBuilder:
-    """Collects rows, and writes a shard whenever SHARD_ROWS are there; `finish` writes the rest."""
+    """Collects rows, and writes a shard whenever SHARD_ROWS are there; `finish` writes the rest.
+
+    Attributes:
+        target: where to, and how vectors are made.
+        text: embeds prefixes.
+        rows: how many were written.
+        cut: how many of the texts that were embedded are so long that the model does not see their end.
+    """
 
     target: Target
     text: TextEncoder | None
     rows: int = 0
+    cut: int = 0
     _hashes: list[str] = field(default_factory=list)
     _features: list[Floats] = field(default_factory=list)
     _prefixes: list[str | None] = field(default_factory=list)
@@ -88,6 +97,8 @@ class ShardBuilder:
             raise ValueError("expected no prefixes in a store without a text encoder")
         texts = list(self._new)
         self._embeddings.update(zip(texts, self.text.encode(texts), strict=True))
+        if isinstance(self.text, Limited):
+            self.cut += sum(unseen > 0 for unseen in self.text.cut(texts))
         self._new.clear()
 
     def _embedded(self) -> Floats | None:

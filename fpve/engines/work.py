@@ -76,12 +76,14 @@ class Encoded:
         pictures: how many went through the vision model.
         busy: thread seconds of each stage, such as `decode`.
         limited_by: the stage that the others waited for; None if nothing was encoded.
+        cut: how many prefixes are so long that the text model does not see their end.
     """
 
     outcomes: list[Outcome]
     pictures: int
     busy: dict[str, float] = field(default_factory=dict)
     limited_by: str | None = None
+    cut: int = 0
 
 
 class Engine(Protocol):

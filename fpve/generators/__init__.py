@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fpve.config import GenerateConfig
 from fpve.generators.fake import FakeGenerator
+from fpve.generators.frozen import answer_row, asked_of, generation_id, kept_of
 from fpve.generators.local import LocalGenerator
 from fpve.generators.openai import OpenAIGenerator
 from fpve.generators.protocol import Answer, Generator
@@ -17,6 +18,10 @@ __all__ = [
     "Generator",
     "LocalGenerator",
     "OpenAIGenerator",
+    "answer_row",
+    "asked_of",
+    "generation_id",
+    "kept_of",
     "open_generator",
 ]
 

@@ -53,11 +53,11 @@ def resize(image: Image.Image, side: int, how: Resize) -> NDArray[np.uint8]:
     return np.asarray(square)
 
 
-def thumbnail(image: Image.Image) -> bytes:
-    """Make a JPEG of at most THUMBNAIL_SIDE pixels a side."""
-    if max(image.size) > THUMBNAIL_SIDE:
+def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
+    """Make a JPEG of at most so many pixels a side."""
+    if max(image.size) > side:
         left, top, right, bottom = box = extent(image)
-        size = _fit(right - left, bottom - top, THUMBNAIL_SIDE)
+        size = _fit(right - left, bottom - top, side)
         # Pillow's own choice for thumbnails: what is more than twice too large is first reduced by whole numbers.
         image = image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=2.0)
     buffer = io.BytesIO()

@@ -14,9 +14,12 @@ from fpve._version import __version__
 from fpve.config import rule_settings
 from fpve.index import reindexed
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
-from fpve.prefixes import prefix_rows
+from fpve.pipeline.weight import weighted
+from fpve.planning.prefixes import prefix_row
+from fpve.prefixes import prefix_id
 from fpve.store import manifest as manifests
 from fpve.store import means, tables
+from fpve.store.answers import AnswerLog
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Segment, Table
@@ -81,6 +84,7 @@ def commit(
     sizes = _sizes(root, new_tables, known_pictures, collections)
     entries = [_collection(root, last, header, one, columns, sizes) for one in collections]
     new_tables += _prefix_tables(root, previous, collections, now)
+    new_tables += _generated_tables(root, previous)
     new_tables += _quarantine_tables(root, previous, mine, collections)
     number = manifests.next_number(root)
     manifest = Manifest(
@@ -97,10 +101,14 @@ def commit(
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):
+        # A run that was killed as soon as it had published left them.
+        AnswerLog(root).discard()
         return None
     manifest = means.settled(root, manifest)
     manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
+    manifest = weighted(root, manifest)
     manifests.publish(root, manifest)
+    AnswerLog(root).discard()
     return manifest
 
 
@@ -125,7 +133,7 @@ def _segments(
     for shard in sources:
         if isinstance(shard, Shard):
             segment = adopt_rows(root, shard)
-            found[segment.name] = segment
+            found.setdefault(segment.name, segment)
             # After a change of encoder the pictures are the same, and so are their thumbnails.
             if not _among(shard, known):
                 thumbnails.append(adopt_thumbnails(root, shard))
@@ -173,25 +181,39 @@ def _sizes(root: Path, new: Iterable[Table], known: Iterable[Table], collections
 
 
 def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Ready], now: datetime) -> list[Table]:
-    """A file of the prefixes that no earlier one holds, if there are any."""
-    rows: list[dict[str, object]] = []
+    """A file of the prefixes that no earlier one holds, if there are any, each with where it came from first."""
+    rows: dict[str, dict[str, object]] = {}
     known: set[str] | None = None
     for ready in collections:
         contents, plan = ready.contents, ready.contents.plan
         # What the images have that they had before is known.
-        texts = plan.own.prefix.filter(pc.and_not(contents.good, plan.before.same_prefix)).drop_null().unique()
+        new = pc.and_not(contents.good, plan.before.same_prefix)
+        prefixes = plan.own.prefixes
+        found = pa.table(
+            {"text": prefixes.text, "rule": pa.array(prefixes.rule), "generation_id": prefixes.generation_id}
+        )
+        found = found.filter(pc.and_(new, prefixes.text.is_valid()))
+        if not len(found):
+            continue
         if known is None:
-            if not len(texts):
-                continue
             known = set(previous.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist()) if previous else set()
-        for row in prefix_rows(texts.to_pylist(), plan.config.prefix, now):
-            if str(row["prefix_id"]) not in known:
-                known.add(str(row["prefix_id"]))
-                rows.append(row)
+        for row in found.group_by(found.column_names, use_threads=False).aggregate([]).to_pylist():
+            name = prefix_id(row["text"])
+            if name not in known and name not in rows:
+                rows[name] = prefix_row(row["text"], plan.rules, row["rule"], row["generation_id"], now)
     if not rows:
         return []
-    rows.sort(key=lambda row: str(row["prefix_id"]))
-    return [tables.write_table(root, tables.PREFIXES, pa.Table.from_pylist(rows, tables.SCHEMAS[tables.PREFIXES]))]
+    table = pa.Table.from_pylist([rows[name] for name in sorted(rows)], tables.SCHEMAS[tables.PREFIXES])
+    return [tables.write_table(root, tables.PREFIXES, table)]
+
+
+def _generated_tables(root: Path, previous: Snapshot | None) -> list[Table]:
+    """A file of the answers that are waiting to be published, if there are any."""
+    answers = AnswerLog(root).read()
+    if len(answers) and previous is not None:
+        known = previous.table(tables.GENERATED, ["generation_id"])["generation_id"].combine_chunks()
+        answers = answers.filter(pc.invert(pc.is_in(answers["generation_id"], value_set=known)))
+    return [tables.write_table(root, tables.GENERATED, answers.sort_by("generation_id"))] if len(answers) else []
 
 
 def _quarantine_tables(root: Path, previous: Snapshot | None, mine: set[str], collections: list[Ready]) -> list[Table]:

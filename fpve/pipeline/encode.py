@@ -6,13 +6,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
+from fpve.config import AUTO, CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
 from fpve.errors import FpveError
 from fpve.pipeline.journal import keep_failure
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run
 from fpve.progress import Progress
 from fpve.store import manifest as manifests
+from fpve.store.encoding import FusionRef
 
 # Owner of the collections that `fpve encode` makes without a job file.
 ENCODE_JOB = "fpve encode"
@@ -76,6 +77,12 @@ def encode(
     )
 
 
+def _fusion_config(ref: FusionRef) -> FusionConfig:
+    if ref.auto is None:
+        return FusionConfig(ref.mode, ref.image_weight, centre=ref.centre)
+    return FusionConfig(ref.mode, AUTO, ref.auto.label, ref.centre)
+
+
 def _as_before(job: Job) -> Job:
     """The job with what the last snapshot says of its store, if there is one."""
     if not manifests.numbers(job.store):
@@ -91,5 +98,5 @@ def _as_before(job: Job) -> Job:
         job,
         collections=(mine,),
         encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
-        fusion=FusionConfig(manifest.fusion.mode, manifest.fusion.image_weight, manifest.fusion.centre),
+        fusion=_fusion_config(manifest.fusion),
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.engines.work import Models
+from fpve.pipeline.generate import questions, rules_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.vectors import Vectors
 from fpve.planning.plan import Plan
@@ -39,6 +40,7 @@ class Forecast:
         bytes_to_write: estimated size of vectors, indexes and thumbnails.
         estimated_minutes: how long the encoding would take.
         estimate_basis: what that is taken from.
+        language_model_requests: prompts that would be answered, each once, within `max_requests`.
     """
 
     encoded: int
@@ -47,6 +49,7 @@ class Forecast:
     bytes_to_write: int
     estimated_minutes: float
     estimate_basis: str
+    language_model_requests: int
 
 
 def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Forecast:
@@ -78,7 +81,16 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
         fused = len(rows_to_fuse.group_by(rows_to_fuse.column_names).aggregate([]))
     rate, basis = _rate(plan.base if vectors is not None and vectors.keeps_features else None)
     write = (encoded + fused) * sum(dims) * _FLOAT_BYTES * _COPIES + encoded * _thumbnail_bytes(plan.base)
-    return Forecast(encoded, fused, read, write, round(encoded / rate / 60, 1), basis)
+    return Forecast(encoded, fused, read, write, round(encoded / rate / 60, 1), basis, _requests(plan))
+
+
+def _requests(plan: Plan) -> int:
+    count = 0
+    for rule in rules_of(plan.collections):
+        mine = len(questions(plan.collections, plan.frozen, rule))
+        limit = rule.generate.max_requests if rule.generate is not None else None
+        count += mine if limit is None else min(mine, limit)
+    return count
 
 
 def downloads(models: Models) -> tuple[str, ...]:

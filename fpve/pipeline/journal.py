@@ -95,6 +95,10 @@ class Journal:
             for row in new.select(["image_id", "path", "reason"]).to_pylist():
                 self.events.send("quarantined", level=logging.WARNING, **row)
 
+    def generation_failed(self, count: int, error: Exception) -> None:
+        """Say that language models gave no usable answers to some prompts, and why not to the first one."""
+        self.events.send("generation_failed", level=logging.WARNING, count=count, error=one_line(error))
+
     def compact_failed(self, error: Exception) -> None:
         """Say why what a run has published could not be compacted."""
         self.events.send("compact_failed", level=logging.ERROR, error=one_line(error))

@@ -41,9 +41,15 @@ class RunReport:
         estimate_basis: which rate that is taken from: the store's newest run that encoded enough, or an assumption.
         downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode
             everything.
-        language_model_requests: 0, for no rule has a language model write texts yet.
-        seconds: wall time of the stages `plan`, `wait` (for another writer), `encode`, `fuse`, `commit`, `compact`, and
-            `total`.
+        language_model_requests: prompts that a language model was asked, each once; retries don't count. In a dry run,
+            so many would be, unless pictures that must be read turn out to be known.
+        prompt_tokens, completion_tokens: what the answers took, as far as the models say it.
+        generation_failed: of the requests, those without a usable answer; the next run asks again.
+        without_answer: images whose prompt has no answer yet, as requests failed, or `max_requests` allowed no more.
+        cut_prefixes: texts that were embedded and are so long that the text model does not see their end.
+        warnings: what somebody should know who relies on the prefixes.
+        seconds: wall time of the stages `plan`, `wait` (for another writer), `generate`, `encode`, `fuse`, `commit`,
+            `compact`, and `total`.
         busy: thread seconds of the stages within `encode`, which overlap: `read`, `decode`, `encode` and `write`.
         limited_by: which of them the others waited for; None if nothing was encoded.
         images_per_second: encoded over the encoding stage's wall time; None if nothing was encoded.
@@ -81,6 +87,12 @@ class RunReport:
     estimate_basis: str | None = None
     downloads: tuple[str, ...] = ()
     language_model_requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    generation_failed: int = 0
+    without_answer: int = 0
+    cut_prefixes: int = 0
+    warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     busy: dict[str, float] = field(default_factory=dict)
     limited_by: str | None = None

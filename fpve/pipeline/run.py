@@ -15,30 +15,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import DECIDING, EncoderConfig, Job, Limits
+from fpve.config import AUTO, DECIDING, EncoderConfig, FusionConfig, Job, Limits
 from fpve.encoders import Encoder
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SourceNotFound, StoreCorrupt, StoreError
-from fpve.fusion import Fusion
+from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Fusion
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import Header, commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
+from fpve.pipeline.generate import Generated, generate
 from fpve.pipeline.journal import Journal, one_line
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.remember import remember
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
+from fpve.pipeline.warnings import warnings_of
 from fpve.pipeline.written import bytes_written
 from fpve.planning.models import open_models, recipe_for, recipe_of
 from fpve.planning.plan import Plan, guard_removals, other_collections, plan_job
 from fpve.progress import Progress, SilentProgress
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
-from fpve.store.encoding import EncoderRef, FusionRef
+from fpve.store.answers import AnswerLog
+from fpve.store.encoding import EncoderRef, FusionRef, WeightRef
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
@@ -155,6 +158,8 @@ class _Runner:
             )
         self.report = replace(
             self.report,
+            warnings=tuple(warnings_of(self.job, plan.collections)),
+            without_answer=sum(one.waiting for one in plan.collections),
             scanned=sum(len(one.files) + len(one.scan.skipped) for one in plan.collections),
             without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
@@ -184,6 +189,7 @@ class _Runner:
         sweep(self.job.store)
         header, target = self._header(plan.base)
         vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
+        plan = self._generate(plan)
         with self.timed("encode"):
             contents = self._encode(plan, vectors, target)
         quarantines = [one.quarantine(plan.base) for one in contents]
@@ -193,6 +199,8 @@ class _Runner:
             self.report,
             quarantined=sum(len(one) for one in quarantines),
             labels_without_image=sum(one.labels_without_image for one in contents),
+            without_answer=sum(one.plan.waiting for one in contents),
+            without_prefix=sum(one.plan.own.prefix.null_count for one in contents if one.plan.config.prefix),
             images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
             **changes,
         )
@@ -214,6 +222,8 @@ class _Runner:
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
             manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
+            if manifest is not None:
+                self._say_weight(manifest)
             cached = remember(self.job.store, contents, plan.scanned_at)
             for shard in sources:
                 if isinstance(shard, Shard):
@@ -235,6 +245,16 @@ class _Runner:
                 self.report = replace(self.report, compact_error=one_line(error))
                 self.journal.compact_failed(error)
 
+    def _say_weight(self, published: Manifest) -> None:
+        """Warn of an image weight that could not be chosen yet."""
+        auto = published.fusion.auto
+        if auto is not None and not auto.rows:
+            warning = (
+                f"image_weight is {published.fusion.image_weight:g}, for {auto.label!r} has too few values, of images "
+                "with a prefix, to choose one by; the run that finds enough of them will"
+            )
+            self.report = replace(self.report, warnings=(*self.report.warnings, warning))
+
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""
         done = compact_if_due(self.job.store, progress=self.progress)
@@ -254,17 +274,41 @@ class _Runner:
         if base is not None and other_collections(self.job, base) and recipe_of(base) == recipe:
             # Two jobs that say it differently would publish in turns for ever: the store's word stands.
             encoders, theirs = base.manifest.encoders, base.manifest.fusion
-            weight, centre = theirs.image_weight, theirs.centre
+            said = replace(theirs, centred=None)
         else:
-            weight, centre = fusion.image_weight, fusion.centre
+            said = _fusion_ref(fusion, base.manifest.fusion if base is not None and recipe_of(base) == recipe else None)
         header = Header(
             job=self.job.name,
             encoders=encoders,
-            fusion=FusionRef(fusion.mode, weight, centre),
+            fusion=said,
             keeps_segments=base is not None and recipe_of(base) == recipe,
         )
         dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
         return header, Target(self.job.store, recipe, Fusion(*dims, fusion.mode))
+
+    def _generate(self, plan: Plan) -> Plan:
+        """Have language models answer the prompts that are new."""
+        if not self.report.without_answer:
+            return plan
+        log = AnswerLog(self.job.store)
+        done = Generated()
+        try:
+            with self.timed("generate"):
+                generate(plan.collections, plan.frozen, log, done, self.progress)
+        finally:
+            self.report = replace(
+                self.report,
+                language_model_requests=done.requests,
+                prompt_tokens=done.prompt_tokens,
+                completion_tokens=done.completion_tokens,
+                generation_failed=done.failed,
+            )
+        if done.first_error is not None:
+            self.journal.generation_failed(done.failed, done.first_error)
+        collections = tuple(
+            one.with_answers(done.content_of(number, one), plan.frozen) for number, one in enumerate(plan.collections)
+        )
+        return replace(plan, collections=collections)
 
     def _encode(self, plan: Plan, vectors: Vectors, target: Target) -> list[Contents]:
         """Read the files that must be read, and encode those whose content is new."""
@@ -289,6 +333,7 @@ class _Runner:
                 bytes_to_read=read,
                 busy={stage: round(seconds, 3) for stage, seconds in encoded.busy.items()},
                 limited_by=encoded.limited_by,
+                cut_prefixes=encoded.cut,
             )
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):
@@ -298,7 +343,9 @@ class _Runner:
                     f"{one.config.source}: vanished while it was being read; nothing was published, and what was "
                     "encoded is kept for the next run; is its disk mounted?"
                 )
-            contents.append(Contents.learn(one, rows, mine, vectors))
+            content = Contents.learn(one, rows, mine, vectors)
+            # A picture may have changed since its prompt was answered.
+            contents.append(replace(content, plan=one.with_answers(content.content_hash, plan.frozen)))
         return contents
 
     def _unsettled(self, content: Contents, vectors: Vectors) -> tuple[pa.Array, pa.Table]:
@@ -324,6 +371,7 @@ class _Runner:
         if prefixes:
             raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}, though a page names it")
         vectors.changed()
+        self.report = replace(self.report, cut_prefixes=self.report.cut_prefixes + builder.cut)
         return builder.rows
 
 
@@ -352,6 +400,15 @@ def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, Encod
     # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
     space = (last and last.space) or encoder.space
     return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
+
+
+def _fusion_ref(config: FusionConfig, before: FusionRef | None) -> FusionRef:
+    """What a manifest says of fusion, without the means; a weight that was chosen for a label column stands."""
+    if config.image_weight != AUTO or config.label is None:
+        return FusionRef(config.mode, float(config.image_weight), config.centre)
+    if before is not None and before.auto is not None and before.auto.label == config.label:
+        return FusionRef(config.mode, before.image_weight, config.centre, auto=before.auto)
+    return FusionRef(config.mode, DEFAULT_IMAGE_WEIGHT, config.centre, auto=WeightRef(config.label))
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Before:
         known: (n,) bool, which files are images of it.
         content_hash: (n,) string, their content then; null where `known` is false.
         same_prefix, same_metadata: (n,) bool, which of them have the prefix and the metadata that they had.
+        prefix: (n,) the prefixes that they had, where prefixes are yet to come; None where they are known.
         gone: its images that are there no more, with the columns of GONE.
         emptied: how many images that are still there had metadata, and have none now.
     """
@@ -38,9 +39,19 @@ class Before:
     same_metadata: pa.Array
     gone: pa.Table
     emptied: int
+    prefix: pa.Array | None = None
 
     @classmethod
-    def read(cls, root: Path, entry: Collection | None, files: pa.Table, own: FileColumns, *, source: str) -> Before:
+    def read(
+        cls,
+        root: Path,
+        entry: Collection | None,
+        files: pa.Table,
+        own: FileColumns,
+        *,
+        source: str,
+        keep_prefix: bool = False,
+    ) -> Before:
         """Compare files with the pages of their collection, a page at a time, so that none of it stays in memory.
 
         Args:
@@ -49,6 +60,7 @@ class Before:
             files: what was found, sorted by image_id.
             own: their metadata and prefixes.
             source: what they were found in.
+            keep_prefix: whether the prefixes that they had are to be kept in memory.
         """
         ids = files["image_id"].combine_chunks()
         pages = entry.pages if entry else ()
@@ -79,7 +91,19 @@ class Before:
             same_metadata=pa.concat_arrays([part.same_metadata for part in parts]),
             gone=pa.concat_tables([part.gone for part in parts]).combine_chunks(),
             emptied=sum(part.emptied for part in parts),
+            prefix=pa.concat_arrays([_prefix_of(part) for part in parts]) if keep_prefix else None,
         )
+
+    def with_prefix(self, prefix: pa.Array) -> Before:
+        """Compared with other prefixes (n,) of the files; those that they had were kept."""
+        if self.prefix is None:
+            raise ValueError("expected the prefixes of the last snapshot")
+        same = pc.and_(self.known, _equal(prefix, self.prefix, len(prefix)))
+        return replace(self, same_prefix=same)
+
+
+def _prefix_of(part: Before) -> pa.Array:
+    return pa.nulls(len(part.known), pa.string()) if part.prefix is None else part.prefix
 
 
 def _say_paths(ids: pa.Array, collection: str, paths: pa.ChunkedArray) -> bool:
@@ -138,6 +162,7 @@ def _compare(
         same_metadata=same_metadata,
         gone=gone,
         emptied=int(pc.sum(pc.and_not(had, has)).as_py() or 0),
+        prefix=rows["prefix"],
     )
 
 

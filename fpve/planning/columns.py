@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig
-from fpve.errors import JobError, MetadataError, PrefixError
+from fpve.errors import JobError, MetadataError
 from fpve.planning.fields import built_in
 from fpve.planning.identity import image_ids, parse_id
-from fpve.prefixes import Template
+from fpve.planning.prefixes import Prefixes, Rendering
+from fpve.prefixes import ParsedRule, Template, parse_rules
 from fpve.sources.metadata import Metadata, choose, convert, match, read_metadata
 from fpve.sources.names import normalised
 from fpve.sources.scan import Scan
@@ -28,12 +29,12 @@ class Given:
 
     Attributes:
         metadata: the metadata file; None if there is none beside the source.
-        template: of prefixes.
+        rules: of prefixes.
         id: template of image_ids.
     """
 
     metadata: Metadata | None
-    template: Template | None
+    rules: tuple[ParsedRule, ...]
     id: Template | None
 
 
@@ -44,7 +45,7 @@ class FileColumns:
     Attributes:
         metadata: (n rows) the metadata.
         columns: its names and types.
-        prefix: (n,) prefix texts, null where there is none.
+        prefixes: (n,) the prefixes, and where they come from.
         without_metadata, unmatched_metadata: files and metadata rows without a partner.
         labelled: (n,) by the name of a column that has labels, which of its values are labels.
         labels_without_file: how many labels there are of images that no file is of.
@@ -52,11 +53,16 @@ class FileColumns:
 
     metadata: pa.Table
     columns: tuple[Column, ...]
-    prefix: pa.Array
+    prefixes: Prefixes
     without_metadata: int
     unmatched_metadata: int
     labelled: dict[str, pa.Array] = field(default_factory=dict)
     labels_without_file: int = 0
+
+    @property
+    def prefix(self) -> pa.Array:
+        """(n,) prefix texts; null where there is none."""
+        return self.prefixes.text
 
 
 def read_given(config: CollectionConfig) -> Given:
@@ -67,7 +73,7 @@ def read_given(config: CollectionConfig) -> Given:
     """
     return Given(
         read_metadata(config.metadata, key=config.metadata_key, columns=config.columns) if config.metadata else None,
-        Template.parse(config.prefix) if config.prefix else None,
+        parse_rules(config.prefix),
         parse_id(config),
     )
 
@@ -87,11 +93,18 @@ def file_columns(
     where = str(config.metadata or config.source)
     check_names(aligned.columns.column_names, where, remedy=f"rename it in the file, or {_CHOOSE}")
     metadata, columns = _typed(config, aligned, before, where)
-    prefix = _render(given.template, config, aligned, metadata, files)
+    # As the file has a column, so that a prefix does not change because it became numeric; formats need the numbers.
+    rendering = Rendering(
+        config,
+        scan,
+        files,
+        metadata.column_names,
+        lambda name, formatted: metadata[name] if formatted else aligned.texts(name),
+    )
     own = FileColumns(
         metadata=metadata,
         columns=columns,
-        prefix=prefix,
+        prefixes=rendering.prefixes(given.rules),
         without_metadata=len(files) - aligned.partners if given.metadata else 0,
         unmatched_metadata=len(given.metadata.paths) - aligned.partners if given.metadata else 0,
     )
@@ -216,25 +229,3 @@ def _typed(
     for at, (name, array) in enumerate(zip(typed.column_names, arrays, strict=True)):
         typed = typed.set_column(at, name, array)
     return typed.combine_chunks(), tuple(columns)
-
-
-def _render(
-    template: Template | None, config: CollectionConfig, aligned: _Aligned, metadata: pa.Table, files: pa.Table
-) -> pa.Array:
-    if template is None:
-        return pa.nulls(len(files), pa.string())
-    template.check(metadata.column_names)
-    values = files.select([])
-    for name in template.fields:
-        if name not in metadata.column_names:
-            column = built_in(name, config.name, files)
-        elif name in template.formatted:
-            column = metadata[name]
-        else:
-            # As the file has it, so that a prefix does not change because a column became numeric.
-            column = aligned.texts(name)
-        values = values.append_column(name, column)
-    rendered = template.render(values)
-    if rendered.null_count == len(rendered):
-        raise PrefixError(f"collection {config.name!r}: prefix {template.text!r} is empty for every image")
-    return rendered

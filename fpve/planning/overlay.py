@@ -1,6 +1,6 @@
-"""Labels: values that people gave to images. They win over the job's metadata until they are taken back.
+"""What people said of images: labels and prefixes. They win over the job's until they are taken back.
 
-They are laid over the metadata after prefixes were filled in, so that a label never changes a vector.
+Labels are laid over the metadata after prefixes were filled in, so that a label never changes a vector.
 """
 
 from __future__ import annotations
@@ -52,8 +52,21 @@ def with_labels(own: FileColumns, files: pa.Table, collection: str, previous: Sn
     )
 
 
+def with_corrections(own: FileColumns, files: pa.Table, collection: str, previous: Snapshot | None) -> FileColumns:
+    """Put the prefixes that people gave to a collection's images in the place of what its rules say."""
+    if previous is None or not previous.manifest.tables_named(tables.CORRECTED):
+        return own
+    corrected = labels_in(previous.table(tables.CORRECTED, ["image_id", "text"]), collection)
+    at = pc.index_in(corrected["image_id"].combine_chunks(), files["image_id"].combine_chunks())
+    corrected = corrected.filter(at.is_valid())
+    rows = at.drop_null().to_numpy().astype(np.int64)
+    if not len(rows):
+        return own
+    return replace(own, prefixes=own.prefixes.corrected(rows, corrected["text"].combine_chunks()))
+
+
 def labels_in(labels: pa.Table, collection: str) -> pa.Table:
-    """The labels of one collection's images, whether they are there or not."""
+    """What was said of one collection's images, whether they are there or not."""
     return labels.filter(pc.starts_with(labels["image_id"], f"{collection}/"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from fpve.config import CollectionConfig, Job
 from fpve.errors import GuardError, StoreConflict
 from fpve.planning.before import Before
 from fpve.planning.columns import FileColumns, file_columns, read_given
+from fpve.planning.frozen import Frozen
 from fpve.planning.models import recipe_of
 from fpve.planning.moves import guess_moves
-from fpve.planning.overlay import with_labels
+from fpve.planning.overlay import with_corrections, with_labels
+from fpve.prefixes import ParsedRule
 from fpve.progress import Progress
 from fpve.sources.inputs import Stamp
 from fpve.sources.scan import Index, Scan
@@ -43,6 +45,7 @@ class CollectionPlan:
         scan: what its source holds.
         files: what the scan found, sorted by image_id, and `content_hash`, null where the file must be read.
         own: metadata and prefixes, in the order of `files`.
+        rules: how these get their prefixes.
         known_bad: (n,) whether a file is in quarantine and has not changed since.
         before: what the last snapshot says of them.
         guessed_moves: how many new files are likely to be images that are gone, by their size and time.
@@ -53,6 +56,7 @@ class CollectionPlan:
     scan: Scan
     files: pa.Table
     own: FileColumns
+    rules: tuple[ParsedRule, ...]
     known_bad: pa.Array
     before: Before
     guessed_moves: int
@@ -68,6 +72,28 @@ class CollectionPlan:
         """(n,) bytes of the files; where only reading tells, an estimate."""
         sizes: NDArray[np.int64] = self.files["size"].fill_null(self.scan.typical_size).to_numpy()
         return sizes
+
+    @property
+    def generates(self) -> bool:
+        """Whether a language model gives any of its prefixes."""
+        return any(one.rule.generate is not None for one in self.rules)
+
+    @property
+    def waiting(self) -> int:
+        """How many files have a prompt that no language model has answered yet; broken ones don't count."""
+        return int(pc.sum(pc.and_not(self.own.prefixes.waiting, self.known_bad)).as_py() or 0)
+
+    def with_answers(self, content_hash: pa.Array, frozen: Frozen) -> CollectionPlan:
+        """With the answers that are frozen, given the content (n,) of each file; null where that is not known.
+
+        A file that waits for its answer keeps the prefix that it had, as long as its content is the same.
+        """
+        if not self.generates or self.before.prefix is None:
+            return self
+        found = self.own.prefixes.resolved(self.rules, content_hash, frozen)
+        keeps = pc.and_(found.waiting, self.same_content(content_hash))
+        found = replace(found, text=pc.if_else(keeps, self.before.prefix, found.text))
+        return replace(self, own=replace(self.own, prefixes=found), before=self.before.with_prefix(found.text))
 
     def same_content(self, content_hash: pa.Array) -> pa.Array:
         """(n,) which files are images of the last snapshot with the content that they had, given that of now."""
@@ -103,11 +129,13 @@ class Plan:
     Attributes:
         base: the last snapshot; None for a new store.
         collections: the job's collections.
+        frozen: what language models have answered, and who they are.
         scanned_at: when the scan began, ns since the epoch.
     """
 
     base: Snapshot | None
     collections: tuple[CollectionPlan, ...]
+    frozen: Frozen
     scanned_at: int
 
 
@@ -136,10 +164,12 @@ def plan_job(
     _check_same_encoders(job, recipe, base)
     _check_names(job, base)
     scanned_at = time.time_ns()
+    generates = any(rule.generate is not None for config in job.collections for rule in config.prefix)
+    frozen = Frozen.read(job.store, base) if generates else Frozen()
     collections = []
     with progress.stage("plan", len(job.collections)) as stage:
         for config in job.collections:
-            plan = plan_collection(config, job, base, retry_quarantined=retry_quarantined)
+            plan = plan_collection(config, job, base, frozen, retry_quarantined=retry_quarantined)
             if not allow_removals:
                 guard_removals(plan, plan.expected_changes().removed, job.limits.max_removed)
                 guard_metadata(plan, job.limits.max_removed)
@@ -147,11 +177,16 @@ def plan_job(
             stage.advance()
     # The columns of all collections must agree: found out now, not after hours of encoding.
     _check_columns(collections, base)
-    return Plan(base, tuple(collections), scanned_at)
+    return Plan(base, tuple(collections), frozen, scanned_at)
 
 
 def plan_collection(
-    config: CollectionConfig, job: Job, previous: Snapshot | None, *, retry_quarantined: bool = False
+    config: CollectionConfig,
+    job: Job,
+    previous: Snapshot | None,
+    frozen: Frozen,
+    *,
+    retry_quarantined: bool = False,
 ) -> CollectionPlan:
     """Scan a collection's source and compare it with the last snapshot; opens no picture.
 
@@ -169,10 +204,12 @@ def plan_collection(
     given = read_given(config)
     scan = scan_source(config, remembered=partial(_remembered, job.store, config.name))
     found, own = file_columns(config, given, scan, entry.columns if entry else ())
-    own = with_labels(own, found, config.name, previous)
+    own = with_corrections(with_labels(own, found, config.name, previous), found, config.name, previous)
+    rules = given.rules
     # It is the largest of what a plan reads, and not needed any more.
     del given
-    before = Before.read(job.store, entry, found, own, source=str(config.source))
+    generates = any(one.rule.generate is not None for one in rules)
+    before = Before.read(job.store, entry, found, own, source=str(config.source), keep_prefix=generates)
     state = read_scan_state(job.store, config.name, scan.identity)
     new = found.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
     moves = guess_moves(new, before.gone, state, shared_times=scan.shared_times)
@@ -184,7 +221,8 @@ def plan_collection(
         retried = pc.if_else(known_bad, pa.scalar(None, pa.string()), files["content_hash"].combine_chunks())
         files = files.set_column(files.schema.get_field_index("content_hash"), "content_hash", retried)
         known_bad = pa.repeat(False, len(files))
-    return CollectionPlan(config, scan, files, own, known_bad, before, moves, remembered)
+    plan = CollectionPlan(config, scan, files, own, rules, known_bad, before, moves, remembered)
+    return plan.with_answers(files["content_hash"].combine_chunks(), frozen)
 
 
 def _remembered(root: Path, collection: str, archive: bytes) -> Index | None:

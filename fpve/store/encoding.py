@@ -71,6 +71,28 @@ class CentreRef:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightRef:
+    """How the default weight was chosen by a label column.
+
+    Attributes:
+        label: the column.
+        rows: how many images with a prefix and a label there were; 0 as long as they are too few to choose by.
+        low, high: between which 95 % of resamples choose theirs.
+        accuracy: grouped leave-one-out, of rows at a weight that was chosen without them.
+        snapshot: number of the snapshot in which it was chosen.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    label: str
+    rows: int = 0
+    low: float | None = None
+    high: float | None = None
+    accuracy: float | None = None
+    snapshot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FusionRef:
     """How blocks were joined and are searched, and the default weight A of queries.
 
@@ -79,6 +101,7 @@ class FusionRef:
         image_weight: the default weight A.
         centre: whether searched vectors are to be centred, once there are enough of them.
         centred: by which means they are.
+        auto: how the weight was chosen; None where the job says a number.
     """
 
     __pydantic_config__ = _STRICT
@@ -87,3 +110,4 @@ class FusionRef:
     image_weight: float
     centre: bool = False
     centred: CentreRef | None = None
+    auto: WeightRef | None = None

@@ -45,6 +45,7 @@ _OURS = re.compile(
             # As `set_aside` calls them: where they were, in one word, and something random.
             rf"state/damaged/(?:{_NAMED.replace('/', '_')})\.[0-9a-f]{{8}}",
             rf"pending/(?:{_DIGITS}|\.{_DIGITS}\.tmp)/(?:(?:rows|thumbnails)\.parquet|shard\.json|{_TEMPORARY})",
+            r"pending/answers/answers\.jsonl",
         )
     )
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.store import segments, tables
+from fpve.store import answers, segments, tables
 from fpve.store.files import (
     NAME_DIGITS,
     fsync_directory,
@@ -132,9 +132,11 @@ def sweep(root: Path) -> None:
 
 def files_before(root: Path, time: float) -> list[Path]:
     """Files of shards that were finished, or left half-written, before a time in seconds since the epoch."""
-    folders = {file.parent: status_of(file.parent) for file in our_files(root, "pending")}
+    # Answers of language models are there too, which are never given up.
+    files = [file for file in our_files(root, "pending") if file.parent.name != answers.FOLDER]
+    folders = {file.parent: status_of(file.parent) for file in files}
     old = {folder for folder, status in folders.items() if status is not None and status.st_mtime < time}
-    return [file for file in our_files(root, "pending") if file.parent in old]
+    return [file for file in files if file.parent in old]
 
 
 def adopt_rows(root: Path, shard: Shard) -> Segment:

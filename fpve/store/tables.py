@@ -1,4 +1,4 @@
-"""The small tables beside images and vectors: prefixes, quarantine, thumbnails and labels."""
+"""The small tables beside images and vectors: where texts came from, quarantine, thumbnails, and what is derived."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fpve.store.manifest import Table
 from fpve.store.schema import conform
 
 PREFIXES = "prefixes"
+GENERATED = "generated"
+CORRECTED = "corrected"
 QUARANTINE = "quarantine"
 THUMBNAILS = "thumbnails"
 LABELS = "labels"
@@ -25,14 +27,49 @@ PREDICTED = "predicted"
 _THUMBNAIL_GROUP = 128
 _UTC = pa.timestamp("us", tz="UTC")
 SCHEMAS: dict[str, pa.Schema] = {
-    # A prefix and where it came from: `template` is the rule that was filled in.
+    # A prefix and where it first came from: `template` is the rule that was filled in, `generation_id` names the answer
+    # of a language model that it is, or begins with.
     PREFIXES: pa.schema(
         [
             pa.field("prefix_id", pa.string(), nullable=False),
             pa.field("text", pa.string(), nullable=False),
             pa.field("origin", pa.string(), nullable=False),
             pa.field("template", pa.string()),
+            pa.field("generation_id", pa.string()),
             pa.field("created_at", _UTC, nullable=False),
+        ]
+    ),
+    # What a language model answered, frozen: it is never asked the same again. `generation_id` is a digest of the
+    # prompt, the model, what else shapes the answer, and the picture that went along (`content_hash`), if one did.
+    # `answer` is the whole text, of which a rule keeps a part; `token_ends` are the ends of its tokens, in characters.
+    GENERATED: pa.schema(
+        [
+            pa.field("generation_id", pa.string(), nullable=False),
+            pa.field("prompt", pa.string(), nullable=False),
+            pa.field("prompt_hash", pa.string(), nullable=False),
+            pa.field("content_hash", pa.string()),
+            pa.field("answer", pa.string(), nullable=False),
+            pa.field("model", pa.string(), nullable=False),
+            pa.field("revision", pa.string()),
+            pa.field("server", pa.string()),
+            pa.field("parameters", pa.string(), nullable=False),
+            pa.field("seed", pa.int64()),
+            pa.field("token_ids", pa.list_(pa.int64())),
+            pa.field("token_ends", pa.list_(pa.int64())),
+            pa.field("prompt_tokens", pa.int64()),
+            pa.field("completion_tokens", pa.int64()),
+            pa.field("finish_reason", pa.string()),
+            pa.field("created_at", _UTC, nullable=False),
+        ]
+    ),
+    # Prefixes that people gave to images: they win over what the job's rules say. `before` is what they took the place
+    # of; null where there was none.
+    CORRECTED: pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("before", pa.string()),
+            pa.field("at", _UTC, nullable=False),
         ]
     ),
     # An input that could not be encoded; without a content hash where it could not even be read.
