@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from fpve.maintenance.repair import Repair, repair
     from fpve.maintenance.rollback import RolledBack, rollback
     from fpve.maintenance.verify import Verification, verify
+    from fpve.pipeline.align import Aligned, align
     from fpve.pipeline.check import check
+    from fpve.pipeline.correct import Corrected, set_prefix
     from fpve.pipeline.encode import encode
+    from fpve.pipeline.freeze import FrozenReport, freeze
     from fpve.pipeline.init import init
     from fpve.pipeline.label import LabelReport, label
+    from fpve.pipeline.preview import preview
     from fpve.pipeline.report import RunReport
     from fpve.records import Evaluation, FittedWeight, Hits, Predictions
     from fpve.status import Status
@@ -40,6 +44,10 @@ __all__ = [
     "run",
     "encode",
     "label",
+    "align",
+    "preview",
+    "freeze",
+    "set_prefix",
     "check",
     "init",
     "load_job",
@@ -57,6 +65,9 @@ __all__ = [
     "FittedWeight",
     "RunReport",
     "LabelReport",
+    "Aligned",
+    "Corrected",
+    "FrozenReport",
     "Status",
     "Verification",
     "Repair",
@@ -73,6 +84,10 @@ _HOMES = {
     **dict.fromkeys(("Job", "load_job"), "fpve.config"),
     **dict.fromkeys(("Hits", "Predictions", "Evaluation", "FittedWeight"), "fpve.records"),
     "Status": "fpve.status",
+    **dict.fromkeys(("align", "Aligned"), "fpve.pipeline.align"),
+    **dict.fromkeys(("set_prefix", "Corrected"), "fpve.pipeline.correct"),
+    **dict.fromkeys(("freeze", "FrozenReport"), "fpve.pipeline.freeze"),
+    "preview": "fpve.pipeline.preview",
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",
     "init": "fpve.pipeline.init",

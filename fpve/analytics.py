@@ -29,19 +29,28 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
     """Answer one SQL query over the views `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
 
+    `prefixes` has a row for each text; of one that a language model wrote also the prompt, the model and all that is
+    known of how it came about. `generated` has all answers, `corrections` the texts that people gave to images.
+
     Raises:
         QueryError: it is not one valid query, or it reaches for anything but these views.
     """
     with _connect() as connection:
         connection.register("images", snapshot.images)
         connection.register("vector_rows", snapshot.vector_rows())
-        for name in ("prefixes", "quarantine", "labels"):
+        for name in ("quarantine", "labels", "generated"):
             connection.register(name, snapshot.table(name))
+        connection.register("prefix_texts", snapshot.table("prefixes"))
+        connection.register("corrections", snapshot.table("corrected"))
         connection.register("runs", snapshot.runs())
         connection.execute(
             "CREATE VIEW vectors AS SELECT i.image_id, v.vector FROM images i JOIN vector_rows v "
             "ON v.segment = i.segment "
             "AND v.content_hash IS NOT DISTINCT FROM i.content_hash AND v.prefix_id IS NOT DISTINCT FROM i.prefix_id"
+        )
+        connection.execute(
+            "CREATE VIEW prefixes AS SELECT * FROM prefix_texts LEFT JOIN "
+            "(SELECT * EXCLUDE (created_at), created_at AS generated_at FROM generated) USING (generation_id)"
         )
         connection.execute("SET lock_configuration = true")
         return _one_result(connection, query)

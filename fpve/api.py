@@ -306,10 +306,34 @@ class Store:
     def sql(self, query: str) -> pa.Table:
         """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
 
+        Where prefixes came from is in `generated` and `corrections`, too.
+
         Raises:
             QueryError: it is not one valid query over these views.
         """
         return run_sql(self._open.searcher.snapshot, query)
+
+    def prefixes(self, *, where: str | None = None) -> pa.Table:
+        """The prefixes: how many images have each, where it came from, and what a language model was asked for it.
+
+        Columns: `prefix_id`, `images`, `corrected` (to how many images a person gave it), `text`, `origin`, `template`,
+        `model`, `prompt`, `created_at`; most used ones first.
+
+        Args:
+            where: an SQL condition over the columns of the view `prefixes`.
+
+        Raises:
+            QueryError: the condition is none.
+        """
+        chosen = "" if where is None else f"WHERE ({where})"
+        return self.sql(
+            "WITH used AS (SELECT prefix_id, count(*) AS images FROM images GROUP BY prefix_id), "
+            "given AS (SELECT text, count(*) AS corrected FROM corrections GROUP BY text), "
+            f"chosen AS (SELECT * FROM prefixes {chosen}) "
+            "SELECT prefix_id, coalesce(images, 0) AS images, coalesce(corrected, 0) AS corrected, text, origin, "
+            "template, model, prompt, created_at FROM chosen LEFT JOIN used USING (prefix_id) LEFT JOIN given "
+            "USING (text) ORDER BY images DESC, text"
+        )
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of an image.

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
+from fpve.store.encoding import FusionRef
+from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
 
@@ -36,7 +38,11 @@ class Status:
         segments: into how many files vectors are divided.
         dim: length of a vector: image block and prefix block.
         encoders: name and fingerprint of each block's encoder.
-        fusion: mode, and the default weight of the image block.
+        fusion: `mode`, and `image_weight`, the default weight of the image block; where it was chosen by a label column
+            also `label`, and `weight_low`, `weight_high` and `accuracy`, as far as there was enough to choose by;
+            where searched vectors are centred also `centre_pictures` and `centre_prefixes`, of how many the means are.
+        alignment: of a store that predicts prefixes, `predicted`, `rows`, `prefixes`, `recall_10` and `ridge_10`; else
+            empty.
         bytes: size of the files that the snapshot names.
         columns: metadata columns and their types.
     """
@@ -54,6 +60,7 @@ class Status:
     dim: int
     encoders: dict[str, str]
     fusion: dict[str, str | float]
+    alignment: dict[str, float]
     bytes: int
     columns: dict[str, str]
     collections: tuple[CollectionStatus, ...]
@@ -87,7 +94,8 @@ def status_of(snapshot: Snapshot) -> Status:
         quarantined=sum(table.rows for table in manifest.tables_named(tables.QUARANTINE)),
         dim=snapshot.fusion.dim,
         encoders={name: str(one) for name, one in manifest.encoders.items()},
-        fusion={"mode": manifest.fusion.mode, "image_weight": manifest.fusion.image_weight},
+        fusion=_fusion(manifest.fusion),
+        alignment=_alignment(manifest),
         bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
         collections=tuple(
@@ -95,3 +103,26 @@ def status_of(snapshot: Snapshot) -> Status:
             for one in manifest.collections
         ),
     )
+
+
+def _fusion(ref: FusionRef) -> dict[str, str | float]:
+    said: dict[str, str | float] = {"mode": ref.mode, "image_weight": ref.image_weight}
+    if ref.auto is not None:
+        chosen = {"weight_low": ref.auto.low, "weight_high": ref.auto.high, "accuracy": ref.auto.accuracy}
+        said |= {"label": ref.auto.label} | {name: value for name, value in chosen.items() if value is not None}
+    if ref.centred is not None:
+        said |= {"centre_pictures": ref.centred.pictures, "centre_prefixes": ref.centred.prefixes}
+    return said
+
+
+def _alignment(manifest: Manifest) -> dict[str, float]:
+    ref = manifest.alignment
+    if ref is None:
+        return {}
+    said: dict[str, float] = {
+        "predicted": sum(table.rows for table in manifest.tables_named(tables.PREDICTED)),
+        "rows": ref.rows,
+        "prefixes": ref.prefixes,
+    }
+    recall = {"recall_10": ref.recall.get("10"), "ridge_10": ref.ridge.get("10")}
+    return said | {name: value for name, value in recall.items() if value is not None}

@@ -206,7 +206,12 @@ def _print_report(report: RunReport, kind: str) -> int:
             report.undecodable,
             "files are left out, as their formats can't be decoded (.heic, .svg, …): see fpve check JOB",
         ),
-        (report.without_prefix, "pictures have no prefix: a field of it is empty"),
+        (report.without_answer, "images wait for the answer of a language model; the next run asks again"),
+        (
+            max(report.without_prefix - report.without_answer, 0),
+            "pictures have no prefix: what their rules take it from is empty",
+        ),
+        (report.cut_prefixes, "prefixes are longer than the text model sees: see fpve prefix preview JOB"),
         (
             report.labels_without_image,
             "labels are of images that are gone or have another name now, and wait for them: "
@@ -216,6 +221,8 @@ def _print_report(report: RunReport, kind: str) -> int:
     ):
         if count:
             output.note(f"note: {count:,} {text}")
+    for text in report.warnings:
+        output.note(f"note: {text}")
     if report.compact_error:
         output.note(f"note: small files could not be merged, the next run tries again: {report.compact_error}")
     if report.metrics_error:
@@ -243,12 +250,21 @@ def _facts(report: RunReport) -> list[tuple[str, object]]:
         ("scanned", f"{report.scanned:,} ({', '.join(f'{count:,} {name}' for name, count in counts)})"),
         ("encoded", f"{would}{report.encoded:,} pictures{rate}"),
         ("fused", f"{would}{report.fused:,} vectors from stored features"),
+        *_generated_facts(report),
         ("removed", f"{would}{report.removed:,}"),
         *(_forecast_facts(report) if report.dry_run else _written_facts(report)),
         ("snapshot", state),
         *([("compacted", f"into snapshot {report.snapshot}")] if report.compacted else []),
     ]
     return [*facts, ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items()))]
+
+
+def _generated_facts(report: RunReport) -> list[tuple[str, object]]:
+    if report.dry_run or not report.language_model_requests:
+        return []
+    failed = f", {report.generation_failed:,} without a usable answer" if report.generation_failed else ""
+    tokens = f"{report.prompt_tokens:,} tokens of prompts, {report.completion_tokens:,} of answers"
+    return [("generated", f"{report.language_model_requests:,} requests{failed} ({tokens})")]
 
 
 def _forecast_facts(report: RunReport) -> list[tuple[str, object]]:

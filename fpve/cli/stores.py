@@ -35,13 +35,22 @@ def status(store: Path, at: int | None, kind: str) -> None:
         ("quarantined", f"{found.quarantined:,}"),
         ("size", f"{found.bytes / 1e6:,.1f} MB"),
         *((f"{block} encoder", name) for block, name in found.encoders.items()),
-        ("fusion", ", ".join(f"{name} {value}" for name, value in found.fusion.items())),
+        ("fusion", ", ".join(f"{name} {_short(value)}" for name, value in found.fusion.items())),
+        *(
+            [("alignment", ", ".join(f"{name} {_short(value)}" for name, value in found.alignment.items()))]
+            if found.alignment
+            else []
+        ),
         ("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns.items()) or "none"),
     ]
     output.emit(output.facts_text(facts))
     columns = ["collection", "images", "with prefix", "job", "source"]
     rows = [(one.name, one.images, one.with_prefix, one.job, one.source) for one in found.collections]
     output.emit("\n" + output.rows_text(columns, rows))
+
+
+def _short(value: str | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
 @click.command()

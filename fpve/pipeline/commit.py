@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fpve._version import __version__
 from fpve.config import rule_settings
 from fpve.index import reindexed
+from fpve.pipeline.align import aligned
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.pipeline.weight import weighted
 from fpve.planning.prefixes import prefix_row
@@ -20,7 +21,7 @@ from fpve.prefixes import prefix_id
 from fpve.store import manifest as manifests
 from fpve.store import means, tables
 from fpve.store.answers import AnswerLog
-from fpve.store.encoding import EncoderRef, FusionRef
+from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import update_pages
@@ -98,13 +99,14 @@ def commit(
         collections=tuple(sorted((*others, *entries), key=lambda one: one.name)),
         segments=all_segments,
         tables=manifests.sorted_tables((*kept_tables, *new_tables)),
+        alignment=_kept_alignment(last, header),
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):
         # A run that was killed as soon as it had published left them.
         AnswerLog(root).discard()
         return None
-    manifest = means.settled(root, manifest)
+    manifest = aligned(root, means.settled(root, manifest))
     manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
     manifest = weighted(root, manifest)
     manifests.publish(root, manifest)
@@ -112,10 +114,21 @@ def commit(
     return manifest
 
 
+def _kept_alignment(last: Manifest | None, header: Header) -> AlignmentRef | None:
+    """The alignment of the last snapshot; of another encoder's vectors it has to be fitted anew."""
+    if last is None or last.alignment is None or header.keeps_segments:
+        return last.alignment if last is not None else None
+    return AlignmentRef()
+
+
+# Of vectors that another encoder or mode made, they say nothing.
+_DERIVED = (tables.MEANS, tables.PREDICTED, tables.ALIGNMENT)
+
+
 def _kept_tables(last: Manifest | None, header: Header) -> Iterable[Table]:
     """The tables of the last snapshot that still hold; what was derived from its vectors goes with them."""
     for one in last.tables if last else ():
-        derived = one.name in (tables.MEANS, tables.PREDICTED) and not header.keeps_segments
+        derived = one.name in _DERIVED and not header.keeps_segments
         if one.name != tables.QUARANTINE and not derived:
             yield one
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,34 @@ class CentreRef:
     pictures: int
     prefixes: int
     snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentRef:
+    """The map by which prefix blocks are predicted from pictures; the table `alignment` holds its arrays.
+
+    Recall at k is the share of held-out prefixes that find a picture of theirs among the first k predictions.
+
+    Attributes:
+        snapshot: number of the snapshot in which it was fitted; 0 if it has yet to be, for too little is captioned.
+        rows, prefixes: how many captioned pictures, and distinct prefixes, it was fitted to.
+        held_out: how many of them were held out to measure.
+        recall, ridge, chance: by k, written out: of the map, of plain ridge regression, of random ranks.
+        settings: what cross-validation chose.
+        norm: the length in (0, 1] of a predicted block beside real ones.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    snapshot: int = 0
+    rows: int = 0
+    prefixes: int = 0
+    held_out: int = 0
+    recall: dict[str, float] = field(default_factory=dict)
+    ridge: dict[str, float] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
+    norm: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

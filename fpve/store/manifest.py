@@ -20,7 +20,7 @@ from fpve._version import __version__
 from fpve.config import written_rules
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store.damaged import set_aside_files
-from fpve.store.encoding import EncoderRef, FusionRef
+from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.schema import Column
 
@@ -31,7 +31,7 @@ _FOLDER = "snapshots"
 _NAME = re.compile(r"(\d{20})\.json")
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
-Operation = Literal["run", "label", "compact", "rollback", "repair"]
+Operation = Literal["run", "label", "prefix", "align", "compact", "rollback", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,7 @@ class Manifest:
         created_at: UTC, ISO 8601.
         columns: the one schema of all metadata.
         encoders: `image` and, where the store has prefixes, `text`.
+        alignment: by what prefixes of pictures without one are predicted, if they are.
         operation: what published it.
         summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one.
     """
@@ -129,6 +130,7 @@ class Manifest:
     collections: tuple[Collection, ...]
     segments: tuple[Segment, ...]
     tables: tuple[Table, ...]
+    alignment: AlignmentRef | None = None
     operation: Operation = "run"
     summary: dict[str, int] = field(default_factory=dict)
 

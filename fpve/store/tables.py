@@ -22,6 +22,7 @@ THUMBNAILS = "thumbnails"
 LABELS = "labels"
 MEANS = "means"
 PREDICTED = "predicted"
+ALIGNMENT = "alignment"
 
 # About 600 kB a group: little to read for one picture, little to say of each group in the footer.
 _THUMBNAIL_GROUP = 128
@@ -110,6 +111,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("rows", pa.int64(), nullable=False),
             pa.field("mean", pa.list_(pa.float32()), nullable=False),
             pa.field("fitted_at", _UTC, nullable=False),
+        ]
+    ),
+    # The arrays of the map that predicts them, by their names.
+    ALIGNMENT: pa.schema(
+        [
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("shape", pa.list_(pa.int64()), nullable=False),
+            pa.field("values", pa.list_(pa.float32()), nullable=False),
         ]
     ),
     # Prefix blocks for pictures without a prefix, one each: raw, in the text encoder's space, of length at most 1.

@@ -1,0 +1,251 @@
+"""Giving images the prefix that a person wrote, without running their job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.analytics import matching_rows
+from fpve.encoders import open_text_encoder
+from fpve.engines.shards import ShardBuilder
+from fpve.engines.work import Target
+from fpve.errors import EncoderMismatch, PrefixError, StoreCorrupt
+from fpve.index import reindexed
+from fpve.pipeline.align import aligned
+from fpve.pipeline.vectors import Vectors
+from fpve.planning.models import recipe_of
+from fpve.prefixes import prefix_id, prefix_ids, without_blanks
+from fpve.store import manifest as manifests
+from fpve.store import means, tables
+from fpve.store.lock import writer_lock
+from fpve.store.manifest import Collection, Manifest, Segment, Table
+from fpve.store.pages import read_columns, read_pages, write_pages
+from fpve.store.pending import Shard, adopt_rows, discard
+from fpve.store.snapshot import Snapshot
+
+_WRITER = "fpve prefix set"
+_NAMES = ("content_hash", "prefix_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What became of prefixes.
+
+    Attributes:
+        matched: images for which the condition holds.
+        changed: of them, those whose prefix is another now.
+        fused: vectors that were made from stored features.
+        snapshot: the newest snapshot afterwards.
+        published: whether this made it.
+    """
+
+    matched: int
+    changed: int
+    fused: int
+    snapshot: int
+    published: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return asdict(self)
+
+
+def set_prefix(
+    store: str | os.PathLike[str], *, where: str, text: str | None = None, undo: bool = False, wait: bool = False
+) -> Corrected:
+    """Give images a prefix that wins over their job's rules, in every run, until `undo`.
+
+    Their vectors are made from stored features: no picture is opened. The table `corrected` says which images have such
+    a prefix, since when, and what it took the place of.
+
+    Args:
+        store: path of the store.
+        where: an SQL condition over the columns of `images`: to which.
+        text: the prefix.
+        undo: put back, instead, what the images had before; the next run says what the rules say by then.
+        wait: wait for another writer of the store, instead of raising an error.
+
+    Raises:
+        StoreNotFound: there is no store.
+        StoreLocked: another writer holds it, and is not waited for.
+        QueryError: the condition is none.
+        PrefixError: nothing of the text can be seen, or the store has no prefixes at all.
+        EncoderMismatch: the text model is not the one that made the store.
+    """
+    root = Path(store)
+    manifests.load(root)
+    wanted = _wanted(text, undo=undo)
+    with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):
+        snapshot = Snapshot.open(root)
+        if "text" not in snapshot.manifest.encoders:
+            raise PrefixError(f"{root}: encodes no texts (encoders.text = 'none'), so that no image can have a prefix")
+        rows = matching_rows(snapshot, where)
+        images = snapshot.images.select(["image_id", "prefix"]).take(pa.array(rows))
+        changes = _changes(snapshot.table(tables.CORRECTED), images, wanted)
+        if not len(changes.images):
+            return Corrected(len(rows), 0, 0, snapshot.manifest.snapshot, published=False)
+        manifest, fused = _publish(snapshot, changes)
+    return Corrected(len(rows), len(changes.images), fused, manifest.snapshot, published=True)
+
+
+def _wanted(text: str | None, *, undo: bool) -> str | None:
+    """The text as prefixes hold it; None for undoing."""
+    if (text is None) != undo:
+        raise PrefixError(
+            "prefix: expected either a text to set, or undo, found " + ("neither" if not undo else "both")
+        )
+    if text is None:
+        return None
+    seen = without_blanks(pa.array([text], pa.string()))[0].as_py()
+    if seen is None:
+        raise PrefixError(f"prefix: expected words, found {text!r}, of which nothing can be seen")
+    return str(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Images that get another prefix.
+
+    Attributes:
+        images: (m rows) `image_id` and the new `prefix`, null for none.
+        corrected: the table of corrections afterwards.
+        is_new: whether the new prefixes are those of a person.
+    """
+
+    images: pa.Table
+    corrected: pa.Table
+    is_new: bool
+
+
+def _changes(old: pa.Table, images: pa.Table, text: str | None) -> _Changes:
+    ids = images["image_id"].combine_chunks()
+    mine = pc.is_in(old["image_id"], value_set=ids)
+    if text is None:
+        back = old.filter(mine)
+        changed = pa.table({"image_id": back["image_id"], "prefix": back["before"]})
+        return _Changes(changed, old.filter(pc.invert(mine)), is_new=False)
+    at = pc.index_in(ids, old["image_id"].combine_chunks())
+    then = old["text"].combine_chunks().take(at)
+    # An image whose job gives it the same text is held to it all the same: the job may say another one tomorrow.
+    keep = pc.invert(pc.fill_null(pc.equal(then, text), False))
+    images, at = images.filter(keep), at.filter(keep)
+    before = pc.if_else(at.is_valid(), old["before"].combine_chunks().take(at), images["prefix"].combine_chunks())
+    now = pa.scalar(datetime.now(UTC), old.schema.field("at").type)
+    fresh = pa.table(
+        [images["image_id"], pa.repeat(text, len(images)), before, pa.repeat(now, len(images))], schema=old.schema
+    )
+    rest = old.filter(pc.invert(pc.is_in(old["image_id"], value_set=images["image_id"].combine_chunks())))
+    changed = pa.table({"image_id": images["image_id"], "prefix": pa.repeat(text, len(images))})
+    return _Changes(changed, pa.concat_tables([rest, fresh]).sort_by("image_id"), is_new=True)
+
+
+def _publish(snapshot: Snapshot, changes: _Changes) -> tuple[Manifest, int]:
+    root, last = snapshot.root, snapshot.manifest
+    images = snapshot.images.select(["image_id", "content_hash"])
+    at = pc.index_in(changes.images["image_id"].combine_chunks(), images["image_id"].combine_chunks())
+    # A correction that is undone may be of an image that is gone.
+    there = changes.images.filter(at.is_valid())
+    prefix = there["prefix"].combine_chunks()
+    named = pa.table(
+        {
+            "image_id": there["image_id"],
+            "content_hash": images["content_hash"].take(at.drop_null()),
+            "prefix_id": prefix_ids(prefix),
+            "prefix": prefix,
+        }
+    )
+    vectors = Vectors(root, recipe_of(snapshot), snapshot.fusion, snapshot)
+    fused = _fuse(snapshot, named, vectors)
+    place = vectors.locate(named["content_hash"], named["prefix_id"])
+    shards = [one for one in vectors.sources(set(place["segment"].unique().to_pylist())) if isinstance(one, Shard)]
+    segments: dict[str, Segment] = {one.name: one for one in last.segments}
+    for shard in shards:
+        segments.setdefault(shard.name, adopt_rows(root, shard))
+    named = named.append_column("segment", place["segment"]).append_column("row", place["row"])
+    rest = tuple(one for one in last.tables if one.name != tables.CORRECTED)
+    manifest = manifests.successor(
+        last,
+        manifests.numbers(root)[-1],
+        operation="prefix",
+        collections=tuple(_moved(root, last, one, named) for one in last.collections),
+        segments=tuple(segments[name] for name in sorted(segments)),
+        tables=manifests.sorted_tables((*rest, *_tables(root, snapshot, changes))),
+        summary={"prefix_changed": len(named)},
+    )
+    manifest = aligned(root, means.settled(root, manifest))
+    manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
+    manifests.publish(root, manifest)
+    for shard in shards:
+        discard(shard)
+    return manifest, fused
+
+
+def _fuse(snapshot: Snapshot, named: pa.Table, vectors: Vectors) -> int:
+    """Make the vectors that there are not yet; how many these are."""
+    place = vectors.locate(named["content_hash"], named["prefix_id"])
+    missing = named.filter(pc.is_null(place["row"])).group_by([*_NAMES, "prefix"], use_threads=False).aggregate([])
+    if not len(missing):
+        return 0
+    encoder = None
+    if missing["prefix"].null_count < len(missing):
+        ref = snapshot.manifest.encoders["text"]
+        encoder = open_text_encoder(ref.as_config())
+        if encoder.fingerprint != ref.fingerprint:
+            raise EncoderMismatch(
+                f"the store encodes texts with {ref}, this machine has {encoder.name}@{encoder.fingerprint[:8]}: "
+                "install the weights that made the store, or run its job again to encode it with these"
+            )
+    wanted: dict[str, list[str | None]] = {}
+    for row in missing.to_pylist():
+        wanted.setdefault(row["content_hash"], []).append(row["prefix"])
+    builder = ShardBuilder(Target(snapshot.root, recipe_of(snapshot), snapshot.fusion), encoder)
+    for content_hash, feature in vectors.features(missing["content_hash"].combine_chunks()):
+        for prefix in wanted.pop(content_hash):
+            builder.add(content_hash, feature, prefix)
+    builder.finish()
+    if wanted:
+        raise StoreCorrupt(f"{snapshot.root}: no vector of content {next(iter(wanted))}, though a page names it")
+    vectors.changed()
+    return builder.rows
+
+
+def _moved(root: Path, manifest: Manifest, collection: Collection, named: pa.Table) -> Collection:
+    """A collection whose rows have the prefixes that images were given, and say where their vectors are now."""
+    pages = list(collection.pages)
+    for number, page in reversed(list(enumerate(collection.pages))):
+        ids = read_columns(root, [page], ["image_id"])["image_id"].combine_chunks()
+        at = pc.index_in(ids, named["image_id"].combine_chunks())
+        if at.null_count == len(at):
+            continue
+        rows = read_pages(root, [page], manifest.columns)
+        chosen = at.is_valid()
+        for name in ("prefix", "prefix_id", "segment", "row"):
+            column = pc.if_else(chosen, named[name].combine_chunks().take(at), rows[name].combine_chunks())
+            field = rows.schema.field(name)
+            rows = rows.set_column(rows.schema.get_field_index(name), field, column.cast(field.type))
+        pages[number : number + 1] = write_pages(root, collection.name, rows, (page,))
+    return replace(collection, pages=tuple(pages))
+
+
+def _tables(root: Path, snapshot: Snapshot, changes: _Changes) -> Iterator[Table]:
+    """The corrections, and the prefix if no image ever had it."""
+    if len(changes.corrected):
+        yield tables.write_table(root, tables.CORRECTED, changes.corrected)
+    known = set(snapshot.table(tables.PREFIXES, ["prefix_id"])["prefix_id"].to_pylist())
+    text = changes.images["prefix"][0].as_py() if changes.is_new else None
+    if text is not None and prefix_id(text) not in known:
+        row = {
+            "prefix_id": prefix_id(text),
+            "text": text,
+            "origin": "corrected",
+            "created_at": datetime.now(UTC),
+        }
+        yield tables.write_table(root, tables.PREFIXES, pa.Table.from_pylist([row], tables.SCHEMAS[tables.PREFIXES]))
