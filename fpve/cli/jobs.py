@@ -57,6 +57,10 @@ def check(job: Path, kind: str) -> None:
         )
         for block, name in found.encoders.items()
     ]
+    for model in found.language_models:
+        limit = "" if model.max_requests is None else f", at most {model.max_requests:,} a run"
+        where = "here" if model.server is None else f"at {model.server}"
+        facts.append(("language model", f"{model.model} {where}: {model.requests:,} requests{limit}"))
     output.emit(output.facts_text(facts))
     for one in found.collections:
         columns = ", ".join(f"{name} ({kind})" for name, kind in one.columns.items())

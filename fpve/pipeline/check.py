@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 from fpve.config import Job, load_job
 from fpve.encoders import Encoder, check_encoder
 from fpve.pipeline.forecast import downloads
+from fpve.pipeline.generate import questions, rules_of
 from fpve.planning.models import open_models, recipe_for
-from fpve.planning.plan import CollectionPlan, plan_job
+from fpve.planning.plan import CollectionPlan, Plan, plan_job
 from fpve.progress import Progress, SilentProgress
 
 _EXAMPLES = 3
@@ -51,12 +53,30 @@ class CollectionCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageModelCheck:
+    """A language model that writes prefixes.
+
+    Attributes:
+        model: what the job calls it.
+        server: address that would be asked; None for a model that runs here.
+        requests: prompts that have no answer yet, each once; where pictures go along, those that were never read count.
+        max_requests: how many of them a run may ask; None for all.
+    """
+
+    model: str
+    server: str | None
+    requests: int
+    max_requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """What a job would need and do.
 
     Attributes:
         encoders: the name and, where the weights are here, the fingerprint of each block's encoder.
         downloads: names of those whose weights are not on this machine.
+        language_models: those that write prefixes.
     """
 
     job: str
@@ -65,6 +85,7 @@ class Check:
     encoders: dict[str, str]
     downloads: tuple[str, ...]
     collections: tuple[CollectionCheck, ...]
+    language_models: tuple[LanguageModelCheck, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON has it."""
@@ -89,7 +110,19 @@ def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None
     plan = plan_job(job, recipe, progress=progress or SilentProgress())
     encoders = {"image": _name(models.image)} | ({"text": _name(models.text)} if models.text else {})
     collections = tuple(_check_collection(one) for one in plan.collections)
-    return Check(job.name, str(job.store), plan.base is not None, encoders, missing, collections)
+    models_asked = tuple(_check_language_models(plan))
+    return Check(job.name, str(job.store), plan.base is not None, encoders, missing, collections, models_asked)
+
+
+def _check_language_models(plan: Plan) -> Iterator[LanguageModelCheck]:
+    for rule in rules_of(plan.collections):
+        if rule.generate is None:
+            continue
+        generator = plan.frozen.generator(rule.generate)
+        requests = len(questions(plan.collections, plan.frozen, rule))
+        if requests and rule.generate.max_requests != 0:
+            generator.check()
+        yield LanguageModelCheck(generator.name, generator.server, requests, rule.generate.max_requests)
 
 
 def _check_collection(plan: CollectionPlan) -> CollectionCheck:

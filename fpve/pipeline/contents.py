@@ -102,6 +102,17 @@ class Contents:
         spoilt = [pc.sum(pc.and_not(mask, self.good)).as_py() or 0 for mask in own.labelled.values()]
         return own.labels_without_file + sum(spoilt)
 
+    @property
+    def without_prefix(self) -> int:
+        """How many images have no prefix, though their collection has a rule for it."""
+        bare = pc.and_(self.good, self.plan.own.prefix.is_null())
+        return int(pc.sum(bare).as_py() or 0) if self.plan.rules else 0
+
+    @property
+    def without_answer(self) -> int:
+        """How many images wait for the answer of a language model."""
+        return int(pc.sum(pc.and_(self.good, self.plan.own.prefixes.waiting)).as_py() or 0)
+
     def changes(self) -> Changes:
         """The images by what became of them."""
         return self.plan.changes(self.content_hash, self.good, self.moved)

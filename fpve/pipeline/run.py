@@ -199,8 +199,8 @@ class _Runner:
             self.report,
             quarantined=sum(len(one) for one in quarantines),
             labels_without_image=sum(one.labels_without_image for one in contents),
-            without_answer=sum(one.plan.waiting for one in contents),
-            without_prefix=sum(one.plan.own.prefix.null_count for one in contents if one.plan.config.prefix),
+            without_answer=sum(one.without_answer for one in contents),
+            without_prefix=sum(one.without_prefix for one in contents),
             images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
             **changes,
         )

@@ -1,0 +1,213 @@
+"""Where prefixes come from: rules of every kind, in runs over real files."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import draw, make_job
+
+import fpve
+from fpve.config import Job, PrefixRule
+from fpve.errors import FpveError, JobError, PrefixError
+
+ARABIC, CHINESE = "\u0642\u0637\u0629 \u0635\u063a\u064a\u0631\u0629", "\u4e00\u53ea\u5c0f\u732b"
+
+
+def prefixes(store: Path) -> dict[str, str | None]:
+    """The prefix of each image, by its path below the collection."""
+    images = fpve.open(store).images
+    names = [one.removeprefix("pets/") for one in images["image_id"].to_pylist()]
+    return dict(zip(names, images["prefix"].to_pylist(), strict=True))
+
+
+def origins(store: Path) -> dict[str, tuple[str, str | None]]:
+    """Origin and template of each prefix, by its text."""
+    rows = fpve.open(store).prefixes().to_pylist()
+    return {row["text"]: (row["origin"], row["template"]) for row in rows}
+
+
+def run(tmp_path: Path, pictures: Path, prefix: Any, **options: Any) -> Path:
+    """Run a job with this prefix rule, or these; the path of its store."""
+    store = tmp_path / "store"
+    fpve.run(make_job(store, pictures, prefix=prefix, **options))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected", "origin"),
+    [
+        ("a pet", "a pet", "literal"),
+        ("a {kind} for {price:.2f}", "a bird for 2.50", "template"),
+        ({"column": "kind"}, "bird", "column"),
+        ({"text": "{caption}", "defaults": {"caption": "nothing"}}, "bird number 2", "template"),
+        ({"by": "kind", "texts": {"bird": "it flies", "*": "it walks"}}, "it flies", "template"),
+        ({"by": "kind", "texts": {"cat": "it purrs", "*": "a {kind} of {folder}"}}, "a bird of bird", "template"),
+        ({"text": "a {kind} that is long", "keep_chars": 9}, "a bird", "template"),
+    ],
+)
+def test_a_rule_gives_a_picture_its_prefix(
+    tmp_path: Path, pictures: Path, prefix: Any, expected: str, origin: str
+) -> None:
+    """A literal, a template, a column, a table of templates, defaults and what is kept; the store says which it was."""
+    store = run(tmp_path, pictures, prefix)
+    assert prefixes(store)["bird/02.png"] == expected
+    assert origins(store)[expected][0] == origin
+
+
+def test_the_first_rule_that_gives_a_text_decides(tmp_path: Path, pictures: Path) -> None:
+    """Captions where there are any, a file beside the picture else, and a template for the rest."""
+    (pictures / "dog/01.txt").write_text("\ufeff A dog, from its sidecar.\n", encoding="utf-8")
+    (pictures / "bird/05.txt").write_text(" \n\x00", encoding="utf-8")
+    store = run(tmp_path, pictures, ["{caption}", {"sidecar": ".txt"}, "a {kind}"])
+    found = prefixes(store)
+    assert (found["cat/00.png"], found["dog/01.png"], found["bird/05.png"], found["cat/03.png"]) == (
+        "cat number 0",
+        "A dog, from its sidecar.",
+        "a bird",
+        "a cat",
+    )
+    assert origins(store) == {
+        **{f"{('cat', 'dog', 'bird')[n % 3]} number {n}": ("template", "{caption}") for n in range(0, 12, 2)},
+        "A dog, from its sidecar.": ("sidecar", "sidecar .txt"),
+        **{f"a {kind}": ("template", "a {kind}") for kind in ("cat", "dog", "bird")},
+    }
+
+
+def test_a_sidecar_in_an_archive_is_taken_by_its_extension(tmp_path: Path) -> None:
+    """What WebDataset writes beside a picture gives it its prefix."""
+    draw(tmp_path / "a.png", 1)
+    (tmp_path / "a.txt").write_text("from the archive", encoding="utf-8")
+    with tarfile.open(tmp_path / "pets.tar", "w") as tar:
+        for name in ("a.png", "a.txt"):
+            tar.add(tmp_path / name, name)
+    store = tmp_path / "store"
+    fpve.run(make_job(store, tmp_path / "pets.tar", metadata=None, prefix={"sidecar": ".txt"}))
+    assert list(prefixes(store).values()) == ["from the archive"]
+
+
+def test_an_empty_field_is_never_the_word_none(tmp_path: Path, pictures: Path) -> None:
+    """Without a default the picture has no prefix, and the report counts it."""
+    report = fpve.run(make_job(tmp_path / "store", pictures, prefix="{caption}, a {kind}"))
+    found = prefixes(tmp_path / "store")
+    assert (found["dog/01.png"], found["dog/04.png"], report.without_prefix) == (None, "dog number 4, a dog", 6)
+
+
+def test_a_changed_sidecar_changes_one_prefix(tmp_path: Path, pictures: Path) -> None:
+    """A night in which a text beside a picture was written fuses that one, and encodes nothing."""
+    rule = [{"sidecar": ".txt"}, "a {kind}"]
+    run(tmp_path, pictures, rule)
+    (pictures / "cat/00.txt").write_text("new words", encoding="utf-8")
+    report = fpve.run(make_job(tmp_path / "store", pictures, prefix=rule))
+    assert (report.encoded, report.fused, report.prefix_changed) == (0, 1, 1)
+    assert prefixes(tmp_path / "store")["cat/00.png"] == "new words"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("a {knd}", "no metadata column 'knd'; did you mean 'kind'?"),
+        ({"column": "knd"}, "no metadata column 'knd'; did you mean 'kind'?"),
+        ({"by": "knd", "texts": {"*": "a"}}, "by names a column 'knd' that is not there; did you mean 'kind'?"),
+        ({"text": "{kind}", "defaults": {"knd": "x"}}, "defaults has a text for 'knd', which is no field of it"),
+        ({"text": "{caption}", "missing": "error"}, "found none for 6, the first is 'pets/bird/05.png' (caption is"),
+        ({"sidecar": ".txt"}, "prefix 'sidecar .txt' is empty for every image"),
+        ({"by": "kind", "texts": {"horse": "it runs"}}, "prefix 'texts by {kind}' is empty for every image"),
+        ("a {", "prefix 'a {': Single '{' encountered in format string; write {{ for a brace"),
+    ],
+)
+def test_a_rule_that_fits_nothing_is_refused(tmp_path: Path, pictures: Path, prefix: Any, message: str) -> None:
+    """One line that names the rule and the nearest column, before any picture is opened; nothing is left behind."""
+    with pytest.raises(PrefixError) as caught:
+        run(tmp_path, pictures, prefix)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("", "expected a text in text, found ''"),
+        ({"text": " "}, "expected a text in text, found ' '"),
+        ({}, "expected one of text, column, sidecar, by, found none"),
+        ({"text": "a", "column": "b"}, "found text and column"),
+        ({"by": "kind"}, "`by` names a column, and `texts` the templates by its values"),
+        ({"sidecar": "txt"}, "expected an extension such as '.txt', found 'txt'"),
+        ({"sidecar": ".a/../../etc/passwd"}, "expected an extension such as '.txt'"),
+        ({"text": "a", "keep_tokens": 3}, "keep_tokens counts the tokens of a language model that runs here"),
+        ({"text": "a", "generate": "gpt-5"}, "expected 'openai:MODEL' or 'hf:PATH-OR-NAME', found 'gpt-5'"),
+        ({"text": "a", "generate": {"model": "hf:x", "with_image": True}}, "takes no pictures here"),
+        (
+            {"text": "a", "generate": {"model": "openai:x", "base_url": "http://me:secret@host/v1"}},
+            "base_url: holds a user or a password",
+        ),
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_a_wrong_job(prefix: Any, message: str) -> None:
+    """What can be known from the job file alone is known before anything is looked at; a password is not repeated."""
+    with pytest.raises(JobError) as caught:
+        make_job(Path("store"), Path("pictures"), prefix=prefix)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(ARABIC, id="right-to-left"),
+        pytest.param(CHINESE, id="chinese"),
+        pytest.param("a\x00b\x1b[31mc\x07", id="controls"),
+        pytest.param("word " * 20_000 + "end", id="100,000 characters"),
+        pytest.param("{braces}, \"quotes\", 'and', \\backslashes\\", id="punctuation"),
+        pytest.param("\U0001f408\u200d\u2b1b e\u0301", id="emoji and combining"),
+    ],
+)
+def test_any_text_is_frozen_as_it_is_written(tmp_path: Path, pictures: Path, text: str) -> None:
+    """It comes back to the letter, is found by itself, by SQL too, and the store is whole."""
+    for sidecar in ("cat/00.txt", "dog/01.txt"):
+        (pictures / sidecar).write_text(text, encoding="utf-8")
+    store = run(tmp_path, pictures, [{"sidecar": ".txt"}, "a {kind}"])
+    assert prefixes(store)["cat/00.png"] == text
+    hits = fpve.open(store).search(text=text, k=2)
+    assert [hit.image_id for hit in hits] == ["pets/cat/00.png", "pets/dog/01.png"]
+    assert hits[0].score == pytest.approx(1, abs=1e-5)
+    assert fpve.open(store).prefixes(where="origin = 'sidecar'")["images"].to_pylist() == [2]
+    assert fpve.verify(store).ok
+    assert not fpve.run(make_job(store, pictures, prefix=[{"sidecar": ".txt"}, "a {kind}"])).published
+
+
+def test_a_sidecar_that_is_no_text_is_told(tmp_path: Path, pictures: Path) -> None:
+    """Bytes that are not UTF-8, and megabytes, are an error that names the file."""
+    (pictures / "cat/00.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PrefixError, match=r"cat/00\.txt: expected a text in UTF-8, found other bytes"):
+        run(tmp_path, pictures, {"sidecar": ".txt"})
+    (pictures / "cat/00.txt").write_bytes(b"a" * (1 << 20 | 1))
+    with pytest.raises(PrefixError, match=r"cat/00\.txt: expected a text of at most 1,048,576 bytes, found more"):
+        run(tmp_path, pictures, {"sidecar": ".txt"})
+
+
+def test_prefixes_that_rank_nothing_are_told(tmp_path: Path, pictures: Path) -> None:
+    """A collection whose images all have one prefix is warned of, and one that gives the label away."""
+    report = fpve.run(make_job(tmp_path / "store", pictures, prefix="a pet"))
+    assert report.warnings == (
+        "collection 'pets': all its 12 images have the same prefix, 'a pet': it ranks nothing among them",
+    )
+    assert fpve.run(make_job(tmp_path / "other", pictures, prefix="a {kind}")).warnings == ()
+
+
+def test_rules_survive_a_manifest(tmp_path: Path, pictures: Path) -> None:
+    """`fpve encode` without a prefix goes on with the one that it was given, whatever kind of rule that was."""
+    store = tmp_path / "store"
+    fpve.encode(store, pictures, collection="pets", prefix="a {folder}", metadata=pictures / "metadata.csv")
+    again = fpve.encode(store, pictures, collection="pets", metadata=pictures / "metadata.csv")
+    assert (again.prefix_changed, again.published) == (0, False)
+
+
+def test_a_rule_is_a_value(job: Job) -> None:
+    """A template in a job is the rule that it stands for."""
+    assert job.collections[0].prefix == (PrefixRule("{caption}"),)
+    with pytest.raises(FpveError, match=r"[Uu]n(known|expected)"):
+        make_job(Path("store"), Path("pictures"), prefix={"txt": "a"})
