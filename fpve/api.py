@@ -320,7 +320,7 @@ class Store:
         `model`, `prompt`, `created_at`; most used ones first.
 
         Args:
-            where: an SQL condition over the columns of the view `prefixes`.
+            where: an SQL condition over these columns, and the others of the view `prefixes`.
 
         Raises:
             QueryError: the condition is none.
@@ -329,10 +329,10 @@ class Store:
         return self.sql(
             "WITH used AS (SELECT prefix_id, count(*) AS images FROM images GROUP BY prefix_id), "
             "given AS (SELECT text, count(*) AS corrected FROM corrections GROUP BY text), "
-            f"chosen AS (SELECT * FROM prefixes {chosen}) "
-            "SELECT prefix_id, coalesce(images, 0) AS images, coalesce(corrected, 0) AS corrected, text, origin, "
-            "template, model, prompt, created_at FROM chosen LEFT JOIN used USING (prefix_id) LEFT JOIN given "
-            "USING (text) ORDER BY images DESC, text"
+            "listed AS (SELECT prefixes.*, coalesce(used.images, 0) AS images, coalesce(given.corrected, 0) AS corrected "
+            "FROM prefixes LEFT JOIN used USING (prefix_id) LEFT JOIN given USING (text)) "
+            "SELECT prefix_id, images, corrected, text, origin, template, model, prompt, created_at "
+            f"FROM listed {chosen} ORDER BY images DESC, text"
         )
 
     def thumbnail(self, image_id: str) -> bytes | None:
