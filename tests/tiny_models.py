@@ -168,3 +168,53 @@ def write_causal_lm(folder: Path, seed: int, *, chat: bool = True) -> Path:
     model.generation_config = GenerationConfig(**ends)
     model.save_pretrained(folder)
     return folder
+
+
+def write_scripted_lm(folder: Path, *pieces: str, template: str | None = None) -> Path:
+    """Write a Llama that answers every prompt by these pieces, whatever it is, and then ends.
+
+    A piece of ASCII is one token, of another each byte is. No token may occur twice, or in the prompt as a word: the
+    next one follows from the last one alone.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    def spelled(text: str) -> str:
+        """A character for each byte, as a byte-level vocabulary has them."""
+        return "".join(part for part, _ in pre_tokenizers.ByteLevel(False, use_regex=False).pre_tokenize_str(text))
+
+    unknown, end = "<unk>", "</s>"
+    said = [token for piece in pieces for token in ([spelled(piece)] if piece.isascii() else spelled(piece))]
+    tokens = [unknown, *said, end]
+    if len(set(tokens)) != len(tokens):
+        raise ValueError(f"expected tokens that differ, found {tokens}")
+    inner = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unknown))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=end, unk_token=unknown)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    # Half of it is rotated by the position, in pairs: an even number of dimensions.
+    width = len(tokens) + len(tokens) % 2
+    ends = {"bos_token_id": None, "eos_token_id": len(tokens) - 1}
+    config = LlamaConfig(
+        vocab_size=len(tokens),
+        hidden_size=width,
+        intermediate_size=2,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=LM_CONTEXT,
+        tie_word_embeddings=False,
+        **ends,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        model.model.norm.weight.fill_(1)
+        # A token's state is a dimension of its own, which only its successor listens to.
+        model.model.embed_tokens.weight.copy_(torch.eye(len(tokens), width))
+        model.lm_head.weight.copy_(torch.eye(len(tokens), width).roll(1, dims=0))
+    model.generation_config = GenerationConfig(**ends)
+    model.save_pretrained(folder)
+    return folder

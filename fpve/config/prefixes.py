@@ -95,14 +95,26 @@ class GenerateConfig:
         if self.is_local and self.base_url is not None:
             raise JobError(f"base_url: {self.model!r} runs here, without a server; leave it out, or name openai:MODEL")
         if self.base_url is not None:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise JobError(
-                    f"base_url: expected an address such as http://localhost:8000/v1, found {self.base_url!r}"
-                )
-            if parts.username or parts.password:
-                # Without the address, which has the key in it.
-                raise JobError("base_url: holds a user or a password; put the key into the environment (api_key_env)")
+            _check_address(self.base_url)
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        # A port is looked at when it is asked for.
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise JobError(
+            "base_url: expected an address such as http://localhost:8000/v1, found a malformed one"
+        ) from None
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # Without the address, which may have the key in it.
+        raise JobError(
+            "base_url: holds a user, a password, or something behind a '?' or '#'; put the key into the environment "
+            "(api_key_env), and leave out the rest"
+        )
+    if not is_whole:
+        raise JobError(f"base_url: expected an address such as http://localhost:8000/v1, found {address!r}")
 
 
 def _named_model(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fpve.errors import GenerationError
-from fpve.generators.protocol import Answer, refuse_blank
+from fpve.generators.protocol import Answer, refuse_unusable
 
 _WORD = re.compile(r"\s*\S+")
 
@@ -61,7 +61,7 @@ class FakeGenerator:
             GenerationError: the function raised it, or its answer or the prompt is blank.
         """
         self.asked.append((prompt, image))
-        refuse_blank(self.name, prompt)
+        refuse_unusable(self.name, prompt)
         text = self._answer(prompt, image)
         if not text.strip():
             raise GenerationError(f"language model {self.name!r}: expected a text, found {text!r}")
@@ -82,7 +82,10 @@ class FakeGenerator:
             GenerationError: the answer is another generator's.
         """
         if answer.token_ids is None:
-            raise GenerationError(f"language model {self.name!r}: the tokens of this answer are not known")
+            raise GenerationError(
+                f"language model {self.name!r}: the tokens of this answer are not known; use keep_chars",
+                is_general=True,
+            )
         return "".join(_WORD.findall(answer.text)[:count])
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from fpve.encoders.runtimes.threads import as_many_as_are_free
 from fpve.encoders.sentence_model import quiet
 from fpve.encoders.weights import first_line
 from fpve.errors import EncoderError, GenerationError
-from fpve.generators.protocol import Answer, refuse_blank, without_thoughts
+from fpve.generators.protocol import THOUGHT, Answer, refuse_unusable, without_thoughts
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +61,7 @@ class LocalGenerator:
     def __init__(self, config: GenerateConfig) -> None:
         self.name = config.model
         self._config = config
-        self._files = Once(
-            lambda: CausalModel(config.model, config.model.partition(":")[2].strip(), remedy=_REMEDY)
-        )
+        self._files = Once(lambda: CausalModel(config.model, config.source, remedy=_REMEDY))
         self._loaded = Once(self._load)
         self._busy = threading.Lock()
 
@@ -76,7 +74,7 @@ class LocalGenerator:
     def parameters(self) -> dict[str, Any]:
         """What shapes an answer besides model and prompt; what only sampling uses is left out where there is none."""
         config = self._config
-        found = {"system": config.system, "max_tokens": config.max_tokens}
+        found: dict[str, Any] = {"system": config.system, "max_tokens": config.max_tokens}
         if self._samples:
             found |= {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
         return {name: value for name, value in found.items() if value is not None}
@@ -103,14 +101,14 @@ class LocalGenerator:
         """
         if image is not None:
             raise GenerationError(f"language model {self.name!r} takes no pictures here", is_general=True)
-        refuse_blank(self.name, prompt)
+        refuse_unusable(self.name, prompt)
         with self._as_generator(), self._busy:
             loaded = self._loaded()
-            given = self._numbers(loaded.tokenizer, prompt)
+            given, thinks = self._given(loaded.tokenizer, prompt)
             room = self._room(loaded, len(given))
             with quiet(), as_many_as_are_free():
                 made = self._made(loaded, given, room)
-            return self._answer(loaded, made, len(given))
+            return self._answer(loaded, made, given=len(given), thinks=thinks)
 
     def keep_tokens(self, answer: Answer, count: int) -> str:
         """Text of the first `count` tokens of an answer; a character of which they have a part is left out.
@@ -120,11 +118,16 @@ class LocalGenerator:
         """
         if answer.token_ids is None:
             raise GenerationError(
-                f"language model {self.name!r}: the tokens of this answer are not known; use keep_chars", is_general=True
+                f"language model {self.name!r}: the tokens of this answer are not known; use keep_chars",
+                is_general=True,
             )
         with self._as_generator(), self._busy:
-            kept = _text(self._files().tokenizer(), list(answer.token_ids[:count]))
-        return kept if answer.text.startswith(kept) else kept.rstrip(_REPLACEMENT)
+            tokenizer, numbers = self._files().tokenizer(), list(answer.token_ids)
+            # The first token can have more in it than the beginning of the text, after thoughts that were left out.
+            start = max(_text(tokenizer, numbers).find(answer.text), 0)
+            kept = _text(tokenizer, numbers[:count])[start:]
+        same = (one == other for one, other in zip(kept, answer.text, strict=False))
+        return kept[: next((at for at, is_same in enumerate(same) if not is_same), len(answer.text))]
 
     def close(self) -> None:
         """Give back the model's memory; the next call of `generate` loads it again."""
@@ -138,11 +141,12 @@ class LocalGenerator:
     def _revision(self) -> str:
         return self._files().fingerprint({"precision": "float32"})
 
-    def _numbers(self, tokenizer: Any, prompt: str) -> list[int]:
-        """Tokens of what the model is given: by its chat template, if it has one."""
+    def _given(self, tokenizer: Any, prompt: str) -> tuple[list[int], bool]:
+        """Tokens of what the model is given: by its chat template, if it has one; and whether that begins a thought."""
         system = self._config.system
         if not tokenizer.chat_template:
-            return list(tokenizer(f"{system}\n\n{prompt}" if system else prompt, verbose=False)["input_ids"])
+            text = f"{system}\n\n{prompt}" if system else prompt
+            return list(tokenizer(text, verbose=False)["input_ids"]), False
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": prompt})
         try:
@@ -154,7 +158,8 @@ class LocalGenerator:
                 is_general=True,
             ) from error
         # The template has the special tokens in it.
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        numbers = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return numbers, text.rstrip().endswith(THOUGHT)
 
     def _room(self, loaded: _Loaded, given: int) -> int:
         """How many tokens the answer can have."""
@@ -190,23 +195,24 @@ class LocalGenerator:
                 made = loaded.model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
-                    generation_config=GenerationConfig(**settings),
+                    generation_config=GenerationConfig(**settings),  # type: ignore[no-untyped-call]
                 )
         except Exception as error:  # each architecture raises its own, and torch where memory is short
             raise GenerationError(f"language model {self.name!r} failed: {first_line(error)}") from error
         return [int(number) for number in made[0, len(given) :]]
 
-    def _answer(self, loaded: _Loaded, made: list[int], given: int) -> Answer:
+    def _answer(self, loaded: _Loaded, made: list[int], *, given: int, thinks: bool) -> Answer:
         ended = bool(made) and made[-1] in loaded.ends
         numbers = made[:-1] if ended else made
         whole = _text(loaded.tokenizer, numbers)
         # The length can end within a character.
         whole = whole if ended else whole.rstrip(_REPLACEMENT)
-        text = without_thoughts(whole)
+        text = without_thoughts(THOUGHT + whole if thinks else whole)
         if not text.strip():
-            why = "it thought for all of them: raise max_tokens" if whole.strip() else "ask it otherwise"
+            found = "nothing but thoughts" if whole.strip() else "a blank one"
             raise GenerationError(
-                f"language model {self.name!r}: expected a text, found a blank one of {len(made)} tokens; {why}"
+                f"language model {self.name!r}: expected a text, found {found}, {len(made)} tokens; "
+                + ("ask it otherwise" if ended else "raise max_tokens, or ask it otherwise")
             )
         if text != whole:
             numbers = _after(loaded.tokenizer, numbers, text)
@@ -227,7 +233,7 @@ class LocalGenerator:
         published = model.generation_config.eos_token_id
         # A model's own list may lack the token by which its chat template ends a message, or the other way round.
         ends = {tokenizer.eos_token_id, *(published if isinstance(published, list) else [published])} - {None}
-        model.generation_config = GenerationConfig()
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return _Loaded(model, tokenizer, device, files.context(), frozenset(ends))
 
     @contextmanager
@@ -238,9 +244,7 @@ class LocalGenerator:
         except EncoderError as error:
             said = str(error)
             own = f"encoder {self.name!r}: "
-            raise GenerationError(
-                f"language model {self.name!r}: {said.removeprefix(own)}", is_general=True
-            ) from error
+            raise GenerationError(f"language model {self.name!r}: {said.removeprefix(own)}", is_general=True) from error
 
 
 def _text(tokenizer: Any, numbers: list[int]) -> str:

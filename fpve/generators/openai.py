@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
 import os
+import re
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from fpve.encoders.once import Once
+from fpve.encoders.weights import first_line
 from fpve.errors import GenerationError, JobError
-from fpve.generators.protocol import Answer, refuse_blank, without_thoughts
+from fpve.generators.completion import Unusable, answer_of, said_in
+from fpve.generators.protocol import Answer, refuse_unusable
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError
@@ -36,10 +38,12 @@ _SHOWN = 200
 _INSTEAD = {"max_tokens": "max_completion_tokens", "seed": None}
 # A server that says so is down, or is restarting; one that says 501 is up.
 _DOWN = (500, 502, 503, 504)
-
-
-class _Unusable(Exception):
-    """What a server sent is no answer; another try may give one."""
+# An address that is not that of a server of this kind, whatever is asked of it.
+_NOWHERE = (404, 405, 410)
+# Of a request, what does not come from a prompt.
+_SAME_FOR_ALL = ("model", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed")
+# What the client notes in a request of how many it made before.
+_RETRY_COUNT = "x-stainless-retry-count"
 
 
 class OpenAIGenerator:
@@ -56,7 +60,8 @@ class OpenAIGenerator:
         self.name = config.model
         self._config = config
         self._model = config.model.partition(":")[2].strip()
-        self._refused: set[str] = set()
+        self._refused: frozenset[str] = frozenset()
+        self._opened: OpenAI | None = None
         self._client = Once(self._open)
 
     @property
@@ -67,7 +72,7 @@ class OpenAIGenerator:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What shapes an answer besides model, prompt and picture."""
+        """What shapes an answer besides model, prompt and picture, also where a server refuses it."""
         config = self._config
         found = {
             "system": config.system,
@@ -92,13 +97,16 @@ class OpenAIGenerator:
         """
         if importlib.util.find_spec("openai") is None:
             raise JobError(f"model {self.name!r} needs the package openai: `pip install 'fpve[openai]'`")
+        where = "base_url" if self._config.base_url else "OPENAI_BASE_URL"
+        if not _is_address(self._address):
+            # Without the address: a key can be in what is none.
+            raise JobError(f"{where}: expected an address such as {DEFAULT_SERVER}, found one of another form")
         parts = urlsplit(self._address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise JobError(f"OPENAI_BASE_URL: expected an address such as {DEFAULT_SERVER}, found one of another form")
         if parts.username or parts.password:
-            raise JobError(
-                f"OPENAI_BASE_URL: holds a user or a password; put the key into {self._config.api_key_env} instead"
-            )
+            raise JobError(f"{where}: holds a user or a password; put the key into {self._config.api_key_env} instead")
+        if parts.query or parts.fragment:
+            # The client would put the path behind them.
+            raise JobError(f"{where}: expected an address without ? and #, such as {DEFAULT_SERVER}; leave them out")
         key = self._key
         if not key:
             raise JobError(
@@ -119,28 +127,38 @@ class OpenAIGenerator:
             GenerationError: there is no usable answer.
             JobError: as of `check`.
         """
-        refuse_blank(self.name, prompt)
+        refuse_unusable(self.name, prompt)
         client = self._client()
         from openai import OpenAIError
 
-        left, tries = self._config.retries, 0
+        left, tries, refused = self._config.retries, 0, self._refused
         while True:
-            body = self._body(prompt, image)
+            body = self._body(prompt, image, refused)
             tries += 1
             try:
                 raw = client.with_options(max_retries=left).chat.completions.with_raw_response.create(**body)
                 left -= raw.retries_taken
-                return _answer(raw.http_response.headers.get("content-type", ""), raw.http_response.content)
+                answer = answer_of(raw.http_response.headers.get("content-type", ""), raw.http_response.content)
             except OpenAIError as error:
-                if self._adapts(error, body):
+                left -= _retried(error)
+                more = _refused_by(error, body)
+                if more:
+                    refused |= more
                     continue
-                failure = self._judged(error)
-            except _Unusable as error:
+                failure = self._judged(error, self._config.retries - left)
+            except Unusable as error:
                 if left > 0:
                     left -= 1
                     time.sleep(min(FIRST_WAIT * 2 ** (tries - 1), LONGEST_WAIT))
                     continue
-                failure = self._error(f"expected an answer in a chat completion, found {error}")
+                found = self._clean(str(error))
+                failure = self._error(
+                    f"expected an answer in a chat completion, found {found}{_also_after(self._config.retries)}"
+                )
+            else:
+                # Only now: an error can name a parameter that is not what it is about.
+                self._refused |= refused
+                return answer
             # Outside of the clause, so that the client's own error, which knows the request, is not passed on with it.
             break
         raise failure
@@ -158,28 +176,41 @@ class OpenAIGenerator:
 
     def close(self) -> None:
         """Close the connections; the next call of `generate` opens others."""
-        self._client().close() if self._client.is_made else None
+        opened, self._opened = self._opened, None
         self._client.forget()
+        if opened is not None:
+            opened.close()
 
     @cached_property
     def _address(self) -> str:
         return self._config.base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_SERVER
 
     @property
+    def _own_key(self) -> str:
+        """The key; empty where none is set."""
+        return os.environ.get(self._config.api_key_env, "").strip()
+
+    @property
     def _key(self) -> str:
         """The key, or something instead where none is needed; empty where one is and is not set."""
-        found = os.environ.get(self._config.api_key_env, "").strip()
         host = urlsplit(self._address).hostname or ""
         is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
-        return found or ("" if is_openai else _NO_KEY)
+        return self._own_key or ("" if is_openai else _NO_KEY)
 
     def _open(self) -> OpenAI:
         self.check()
         from openai import OpenAI
 
-        return OpenAI(api_key=self._key, base_url=self._address, timeout=self._config.timeout)
+        try:
+            self._opened = OpenAI(api_key=self._key, base_url=self._address, timeout=self._config.timeout)
+        except Exception as error:  # noqa: BLE001  proxies and headers from the environment: anything can be raised
+            why = self._clean(first_line(error))
+        else:
+            return self._opened
+        # Outside of the clause: what the client says can have the key in it.
+        raise JobError(f"model {self.name!r}: the client for {self.server} can't be set up: {why}")
 
-    def _body(self, prompt: str, image: bytes | None) -> dict[str, Any]:
+    def _body(self, prompt: str, image: bytes | None, refused: frozenset[str]) -> dict[str, Any]:
         """What is asked, by the names under which this server takes it."""
         content: Any = prompt
         if image is not None:
@@ -189,55 +220,44 @@ class OpenAIGenerator:
         messages = [{"role": "system", "content": self._config.system}] if self._config.system else []
         asked = {"model": self._model, "messages": [*messages, {"role": "user", "content": content}]}
         for name in ("max_tokens", "temperature", "top_p", "seed"):
-            sent = _INSTEAD[name] if name in self._refused else name
+            sent = _INSTEAD[name] if name in refused else name
             if sent is not None and name in self.parameters:
                 asked[sent] = self.parameters[name]
         return asked
 
-    def _adapts(self, error: OpenAIError, body: dict[str, Any]) -> bool:
-        """Whether the server refuses a parameter that can be sent in another way, which is done from now on."""
-        from openai import BadRequestError, UnprocessableEntityError
-
-        if not isinstance(error, BadRequestError | UnprocessableEntityError):
-            return False
-        refused = {name for name in _INSTEAD if name in body and (error.param == name or name in error.message)}
-        self._refused |= refused
-        return bool(refused)
-
-    def _judged(self, error: OpenAIError) -> GenerationError:
+    def _judged(self, error: OpenAIError, retries: int) -> GenerationError:
         """What the client raised, in one line without the key, and whether it is so for every prompt."""
         import openai
 
+        after = _also_after(retries)
         if isinstance(error, openai.APIStatusError):
-            status, said = error.status_code, self._clean(_said(error))
+            status, said = error.status_code, self._clean(said_in(error.body) or str(error))
             if status in (401, 403):
                 return self._error(
                     f"it refuses the key ({status}: {said}); see {self._config.api_key_env}", is_general=True
                 )
-            if status == 404 or error.code == "model_not_found":
+            if status in _NOWHERE or error.code == "model_not_found":
                 return self._error(f"no such model or address ({status}: {said})", is_general=True)
             if status == 429:
                 return self._error(
-                    f"it limits requests ({status}: {said}), also after {self._config.retries} retries; ask again "
-                    "later, or lower concurrency",
+                    f"it limits requests ({status}: {said}){after}; ask again later, or lower concurrency",
                     is_general=True,
                 )
             if status < 500:
-                # A parameter is the same in every request; a prompt that is too long is not.
-                return self._error(f"it refuses the request ({status}: {said})", is_general=error.param in self.parameters)
-            return self._error(
-                f"it fails ({status}: {said}), also after {self._config.retries} retries",
-                is_general=not self._is_up(),
-            )
+                # A parameter is the same in every request, as is who pays; a prompt that is too long is not.
+                return self._error(
+                    f"it refuses the request ({status}: {said}){after}",
+                    is_general=status == 402 or error.param in _SAME_FOR_ALL,
+                )
+            return self._error(f"it fails ({status}: {said}){after}", is_general=not self._is_up())
         if isinstance(error, openai.APITimeoutError):
             return self._error(
-                f"no answer within {self._config.timeout:g} s, also after {self._config.retries} retries; raise "
-                "timeout, or see whether it is up",
+                f"no answer within {self._config.timeout:g} s{after}; raise timeout, or see whether it is up",
                 is_general=not self._is_up(),
             )
         cause = error.__cause__ or error
         return self._error(
-            f"can't be reached, or breaks off ({self._clean(str(cause) or type(cause).__name__)})",
+            f"can't be reached, or breaks off ({self._clean(first_line(cause))}){after}",
             is_general=not self._is_up(),
         )
 
@@ -246,70 +266,56 @@ class OpenAIGenerator:
         import openai
 
         try:
-            self._client().with_options(max_retries=0, timeout=min(self._config.timeout, _PROBE_SECONDS)).models.list()
+            self._client().with_options(max_retries=0, timeout=_PROBE_SECONDS).models.with_raw_response.list()
         except openai.APIStatusError as error:
             return error.status_code not in _DOWN
         except openai.APIConnectionError:
             return False
-        except (openai.OpenAIError, ValueError):
-            # It answered something that is no list of models.
-            return True
+        # Whatever it is that it answered.
         return True
 
     def _clean(self, text: str) -> str:
         """One line of what a server or the client said, without the key."""
-        line = " ".join(text.split()).replace(self._key, "***")
+        line = " ".join(text.split())
+        # A client that is open has the key that was set then.
+        sent = self._opened.api_key if self._opened is not None else ""
+        for key in {self._own_key, sent} - {"", _NO_KEY}:
+            line = line.replace(key, "***")
         return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
     def _error(self, what: str, *, is_general: bool = False) -> GenerationError:
         return GenerationError(f"language model {self.name!r} at {self.server}: {what}", is_general=is_general)
 
 
-def _said(error: Any) -> str:
-    """What a server says of an error: in OpenAI's form, in FastAPI's, or in any."""
-    body = error.body if isinstance(error.body, dict) else {}
-    for name in ("message", "detail", "error"):
-        if isinstance(body.get(name), str) and body[name].strip():
-            return str(body[name])
-    return str(error.message)
-
-
-def _answer(content_type: str, content: bytes) -> Answer:
-    """The answer in a response.
-
-    Raises:
-        _Unusable: there is none; says what was found.
-    """
-    if "json" not in content_type.lower():
-        raise _Unusable(f"{content_type.partition(';')[0] or 'no content type'} instead of application/json")
+def _is_address(text: str) -> bool:
     try:
-        body = json.loads(content)
-        choice = body["choices"][0]
-        message, reason = choice["message"], choice.get("finish_reason")
-        text = message.get("content")
-    except (ValueError, RecursionError):
-        raise _Unusable(f"{len(content)} bytes that are no JSON") from None
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise _Unusable("JSON without choices") from None
-    if reason == "content_filter":
-        raise _Unusable("one that was withheld (finish_reason content_filter)")
-    if not isinstance(text, str) or not text.strip():
-        what = "text" if isinstance(text, str | None) else f"a {type(text).__name__} instead of a text"
-        raise _Unusable(f"no text in it (finish_reason {reason})" if what == "text" else what)
-    kept = without_thoughts(text)
-    if not kept.strip():
-        raise _Unusable(f"nothing but thoughts (finish_reason {reason}): raise max_tokens")
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    told = [body.get(name) for name in ("model", "system_fingerprint")]
-    return Answer(
-        kept,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        finish_reason=reason if isinstance(reason, str) else None,
-        revision="/".join(one for one in told if isinstance(one, str) and one) or None,
-    )
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        # As a socket does with it.
+        return parts.scheme in ("http", "https") and bool(host.encode("idna")) and port != 0
+    except ValueError:
+        # The port is no number, brackets don't match, or there is nothing between two dots.
+        return False
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _refused_by(error: OpenAIError, body: dict[str, Any]) -> frozenset[str]:
+    """Parameters that a server refuses and that can be sent in another way, or not at all."""
+    from openai import BadRequestError, UnprocessableEntityError
+
+    if not isinstance(error, BadRequestError | UnprocessableEntityError):
+        return frozenset()
+    known = [name for name in _INSTEAD if name in body]
+    if error.param:
+        return frozenset(name for name in known if name == error.param)
+    said = said_in(error.body)
+    return frozenset(name for name in known if re.search(rf"\b{name}\b", said))
+
+
+def _retried(error: Any) -> int:
+    """How many requests the client made before the one that failed."""
+    count = error.request.headers.get(_RETRY_COUNT, "0") if hasattr(error, "request") else "0"
+    return int(count) if count.isdigit() else 0
+
+
+def _also_after(retries: int) -> str:
+    return f", also after {retries} {'retry' if retries == 1 else 'retries'}" if retries else ""

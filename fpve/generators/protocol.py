@@ -8,9 +8,13 @@ from typing import Any, Protocol
 
 from fpve.errors import GenerationError
 
+# What begins a thought.
+THOUGHT = "<think>"
 # What a model thinks before it answers. Some templates open the block themselves, so that an answer only closes it.
 _THOUGHTS = re.compile(r"\A(?:\s*<think>)?(?:(?!<think>).)*?</think>\s*", re.DOTALL)
 _UNFINISHED = re.compile(r"\A\s*<think>(?!.*</think>)", re.DOTALL)
+# What JSON can name and UTF-8 has not: half of a character beyond the 65,536 first.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +102,20 @@ def without_thoughts(text: str) -> str:
     return "" if _UNFINISHED.match(text) else _THOUGHTS.sub("", text, count=1)
 
 
-def refuse_blank(name: str, prompt: str) -> None:
-    """Check that there is something to answer.
+def refuse_unusable(name: str, prompt: str) -> None:
+    """Check that there is something to answer, and that it can be sent.
 
     Raises:
-        GenerationError: the prompt is empty, or white space.
+        GenerationError: the prompt is empty, or white space, or has halves of characters.
     """
     if not prompt.strip():
         raise GenerationError(
             f"language model {name!r}: expected a prompt of at least 1 character, found one of {len(prompt)} that is "
             "blank; check the columns that the template names"
+        )
+    half = _HALF.search(prompt)
+    if half:
+        raise GenerationError(
+            f"language model {name!r}: expected a prompt that is Unicode, found half a character "
+            f"(\\u{ord(half[0]):04x}) at {half.start()}; check the columns that the template names"
         )

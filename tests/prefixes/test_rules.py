@@ -142,8 +142,12 @@ def test_a_rule_that_fits_nothing_is_refused(tmp_path: Path, pictures: Path, pre
         ({"text": "a", "generate": {"model": "hf:x", "with_image": True}}, "takes no pictures here"),
         (
             {"text": "a", "generate": {"model": "openai:x", "base_url": "http://me:secret@host/v1"}},
-            "base_url: holds a user or a password",
+            "base_url: holds a user, a password",
         ),
+        ({"text": "a", "generate": {"model": "openai:x", "base_url": "http://host/v1?key=secret"}}, "behind a '?'"),
+        ({"text": "a", "generate": {"model": "openai:x", "base_url": "http://[::1/v1"}}, "found a malformed one"),
+        ({"text": "a", "generate": {"model": "openai:x", "base_url": "http://host:x/v1"}}, "found a malformed one"),
+        ({"text": "a", "generate": {"model": "openai:x", "base_url": "localhost:8000"}}, "expected an address such as"),
     ],
 )
 def test_a_rule_that_contradicts_itself_is_a_wrong_job(prefix: Any, message: str) -> None:
