@@ -64,7 +64,11 @@ def test_a_job_is_read_with_paths_from_its_own_folder(tmp_path: Path) -> None:
         ("[fusion]", "[fuson]", "unknown key 'fuson'; did you mean 'fusion'?"),
         ("resize", "resise", "unknown key 'encoders.image.resise'; did you mean 'resize'?"),
         ("image_weight", "zzz", "unknown key 'fusion.zzz'; known here: mode, image_weight, label, centre"),
-        ("0.25", '"high"', "fusion.image_weight: Input should be a valid number, or: Input should be 'auto', found 'high'"),
+        (
+            "0.25",
+            '"high"',
+            "fusion.image_weight: Input should be a valid number, or: Input should be 'auto', found 'high'",
+        ),
         ("0.25", "1.5", "fusion: image_weight: expected a number from 0 to 1, found 1.5"),
         ('source = "data"', "", "missing key 'collections.0.source'"),
         ('"pad"', '"stretch"', "encoders.image.resize: .*'squash', 'pad' or 'crop'.* found 'stretch'"),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from maintenance.derived import guesses, predict
 from samples import FAKE, KINDS, draw, make_job
 
 import fpve
 from fpve import images
-from fpve.config import Job
+from fpve.config import FusionConfig, Job
 from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.errors import ImageError, ImageNotFound, QueryError
-from fpve.fusion import Mode
+from fpve.fusion import Fusion, Mode
+from fpve.search import Searcher
+from fpve.store import means, tables
 from fpve.store.snapshot import Snapshot
 
 WEIGHTS = [0.0, 0.1, 0.25, 0.5, 0.8, 1.0]
@@ -56,6 +61,7 @@ class Reference:
     """Blocks of every image, encoded anew, and the scores that the formula gives."""
 
     def __init__(self, job: Job) -> None:
+        self.store = job.store
         self.rows = fpve.open(job.store).images.to_pylist()
         self.ids = [row["image_id"] for row in self.rows]
         image, text = open_image_encoder(FAKE.image), open_text_encoder(FAKE.text)
@@ -68,10 +74,27 @@ class Reference:
             ]
         )
         self.prefix = _unit(self.prefix)
+        self.raw = (self.image, self.prefix)
+        # Prefix blocks of queries are real ones; those that they are compared with can be predicted.
+        self.compared = self.prefix
+
+    def centred(self) -> Reference:
+        """The same with the blocks less the means that the store says, and predicted ones of their lengths."""
+        found = copy.copy(self)
+        snapshot = Snapshot.open(self.store)
+        mean = {row["block"]: np.array(row["mean"]) for row in snapshot.table(tables.MEANS).to_pylist()}
+        guess = {row["content_hash"]: np.array(row["vector"]) for row in snapshot.table(tables.PREDICTED).to_pylist()}
+        found.image, found.prefix = (_less(block, mean[name]) for name, block in zip(mean, self.raw, strict=True))
+        found.compared = found.prefix.copy()
+        for at, row in enumerate(self.rows):
+            if row["prefix"] is None and row["content_hash"] in guess:
+                block = guess[row["content_hash"]]
+                found.compared[at] = np.linalg.norm(block) * _less(_unit(block[None]), mean["prefix"])[0]
+        return found
 
     def scores(self, image: np.ndarray, prefix: np.ndarray, weight: float) -> np.ndarray:
         """A cos_image + (1 - A) cos_prefix with every image; a missing cosine counts 0."""
-        return weight * self.image @ image + (1 - weight) * self.prefix @ prefix
+        return weight * self.image @ image + (1 - weight) * self.compared @ prefix
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +192,6 @@ def test_an_image_does_not_find_itself_but_finds_its_copies(store: fpve.Store) -
 @pytest.mark.parametrize("mode", ["balanced", "concat"])
 def test_vector_queries(job: Job, tmp_path: Path, mode: Mode) -> None:
     """A row's own fused vector finds that row with score 1; an image block alone ranks by picture."""
-    from dataclasses import replace
-
-    from fpve.config import FusionConfig
-
     other = replace(job, store=tmp_path / "store", fusion=FusionConfig(mode=mode))
     fpve.run(other)
     store = fpve.open(other.store)
@@ -252,6 +271,156 @@ def test_text_against_a_store_without_prefixes_names_the_remedies(tmp_path: Path
     fpve.run(job)
     with pytest.raises(QueryError, match=r"no image has a prefix .* prefix such as .*, or search by picture"):
         fpve.open(job.store).search(text="a cat")
+
+
+# Centred stores
+
+TENTHS = [number / 10 for number in range(11)]
+
+
+@pytest.fixture(scope="module", params=["real", "predicted"])
+def centred_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """66 images, a third of them without prefix, in a centred store of several segments, with predictions or not."""
+    root = tmp_path_factory.mktemp("centred")
+    source = root / "pictures"
+    lines = ["path,caption,kind"]
+    job = replace(make_job(root / "store", source), fusion=FusionConfig(centre=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(means, "MIN_BLOCKS", 14)
+        for number in range(66):
+            kind = KINDS[number // 3 % 3]
+            draw(source / f"{kind}/{number:02d}.png", number)
+            lines.append(f"{kind}/{number:02d}.png,{f'{kind} number {number // 2}' if number % 3 else ''},{kind}")
+            if number in (30, 50, 65):
+                (source / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+                fpve.run(job)
+    if request.param == "predicted":
+        found = guesses(Snapshot.open(job.store))
+        # One has none.
+        found.popitem()
+        predict(job.store, found)
+    return job
+
+
+@pytest.fixture(scope="module")
+def centred(centred_job: Job) -> fpve.Store:
+    """The centred store, open."""
+    return fpve.open(centred_job.store)
+
+
+@pytest.fixture(scope="module")
+def compared(centred_job: Job) -> Reference:
+    """The reference for the centred store."""
+    return Reference(centred_job).centred()
+
+
+def test_the_centred_store_is_as_awkward_as_intended(centred: fpve.Store, compared: Reference) -> None:
+    """It has several segments, both means, and no prefix for a third of its rows."""
+    snapshot = Snapshot.open(centred.path)
+    assert len(snapshot.manifest.segments) == 3
+    assert (snapshot.manifest.fusion.centred.pictures, snapshot.manifest.fusion.centred.prefixes) == (31, 15)
+    assert [row["prefix"] is None for row in compared.rows].count(True) == 22
+    assert np.any(compared.compared, axis=1).sum() in (44, 65)
+
+
+@pytest.mark.parametrize("weight", TENTHS)
+def test_a_centred_store_ranks_as_numpy_does(centred: fpve.Store, compared: Reference, weight: float) -> None:
+    """For every image as a query, at any weight, hits and scores are those of centred blocks; equal scores are ties."""
+    found = centred.search(ids=compared.ids, image_weight=weight, k=65)
+    for at, hits in enumerate(found):
+        scores = compared.scores(compared.image[at], compared.prefix[at], weight)
+        _assert_ranks_as(hits, compared, np.delete(scores, at), np.delete(np.arange(66), at), k=65)
+
+
+@pytest.mark.parametrize("weight", TENTHS)
+def test_pictures_and_texts_are_centred_as_rows_are(
+    centred_job: Job, centred: fpve.Store, compared: Reference, weight: float
+) -> None:
+    """A picture, a text and both rank as NumPy does on centred blocks, at any weight that leaves something of them."""
+    mean = {row["block"]: row["mean"] for row in Snapshot.open(centred.path).table(tables.MEANS).to_pylist()}
+    text = _less(_unit(open_text_encoder(FAKE.text).encode(["dog number 3"])), np.array(mean["prefix"]))[0]
+    at = compared.ids.index("pets/dog/03.png")
+    file = centred_job.collections[0].source / "dog/03.png"
+    nothing = (np.zeros(24), np.zeros(16))
+    asked = [({"image": file}, compared.image[at], nothing[1])] if weight else []
+    asked += [({"text": "dog number 3"}, nothing[0], text)] if weight < 1 else []
+    asked += [({"image": file, "text": "dog number 3"}, compared.image[at], text)]
+    for query, image, prefix in asked:
+        hits = centred.search(**query, image_weight=weight, k=66)
+        _assert_ranks_as(hits, compared, compared.scores(image, prefix, weight), np.arange(66), k=66)
+
+
+def test_cosines_of_hits_are_those_of_centred_blocks(centred: fpve.Store, compared: Reference) -> None:
+    """A predicted prefix has a whole cosine, and says that it is predicted; a missing one has none."""
+    at = compared.ids.index("pets/cat/02.png")
+    is_predicted = Snapshot.open(centred.path).has_predictions
+    for hit in centred.search(id="pets/cat/02.png", image_weight=0.5, k=65):
+        row = compared.ids.index(hit.image_id)
+        assert hit.image_score == pytest.approx(compared.image[at] @ compared.image[row], abs=1e-5)
+        length = np.linalg.norm(compared.compared[row])
+        if length:
+            cosine = compared.compared[row] @ compared.prefix[at] / length
+            assert hit.prefix_score == pytest.approx(cosine, abs=1e-5)
+        else:
+            assert hit.prefix_score is None
+        if is_predicted:
+            assert hit.prefix_predicted == (hit.prefix is None and length > 0)
+
+
+def test_raw_blocks_are_read_from_a_centred_store(centred: fpve.Store, compared: Reference) -> None:
+    """What the index holds is centred; the blocks that queries by id are made of are what the encoders gave."""
+    searcher = Searcher(Snapshot.open(centred.path))
+    found = searcher.blocks_of(np.arange(66))
+    np.testing.assert_allclose(_unit(found.image), compared.raw[0], atol=1e-5)
+    np.testing.assert_allclose(found.prefix, compared.raw[1], atol=1e-5)
+    near = searcher.nearest(found, image_weight=1, k=5)
+    raw = np.einsum("td,td->t", compared.raw[0][near.query], compared.raw[0][near.row])
+    np.testing.assert_allclose(searcher.image_cosines(found, near), raw, atol=1e-5)
+
+
+def test_one_store_is_compared_in_other_ways(centred: fpve.Store, centred_job: Job, compared: Reference) -> None:
+    """Raw or centred, with predictions or real blocks only, balanced or not, as a store made so would answer."""
+    searcher = Searcher(Snapshot.open(centred.path))
+    blocks = searcher.blocks_of(np.arange(66))
+    raw = Reference(centred_job)
+    real = copy.copy(compared)
+    real.compared = real.prefix
+    for options, reference in (({"centred": False, "predicted": False}, raw), ({"predicted": False}, real)):
+        variant = searcher.variant(**options)
+        assert variant is searcher.variant(**options)
+        found = variant.nearest(blocks, image_weight=0.4, k=66)
+        expected = np.stack([reference.scores(reference.image[at], reference.prefix[at], 0.4) for at in range(66)])
+        np.testing.assert_allclose(found.score, expected[found.query, found.row], atol=1e-4)
+        np.testing.assert_allclose(found.score.reshape(66, 66), -np.sort(-expected, axis=1), atol=1e-4)
+    assert searcher.variant(centred=True) is searcher
+    bare = searcher.variant(mode="concat", predicted=False)
+    assert bare.fusion == Fusion(24, 16, "concat")
+    joined = Fusion(24, 16, "concat").fuse(*blocks).vectors
+    found = bare.nearest(blocks, image_weight=0.5, k=66)
+    np.testing.assert_allclose(found.score, (joined @ joined.T)[found.query, found.row], atol=1e-5)
+
+
+def test_an_uncentred_store_is_compared_centred(store: fpve.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the means that it would have, fitted over what it holds; a store with too little stays raw."""
+    searcher = Searcher(Snapshot.open(store.path))
+    assert searcher.variant(centred=True).fusion.centre is None
+    monkeypatch.setattr(means, "MIN_BLOCKS", 10)
+    searcher = Searcher(Snapshot.open(store.path))
+    variant = searcher.variant(centred=True)
+    fitted = means.fit(searcher.snapshot)
+    assert variant.fusion.centre == means.centre_of(fitted)
+    blocks = searcher.blocks_of(np.arange(60))
+    image, prefix = (
+        _less(_unit(block), fitted[name].values) for name, block in zip(("image", "prefix"), blocks, strict=True)
+    )
+    found = variant.nearest(blocks, image_weight=0.3, k=60)
+    expected = 0.3 * image @ image.T + 0.7 * prefix @ prefix.T
+    np.testing.assert_allclose(found.score, expected[found.query, found.row], atol=1e-4)
+
+
+def _less(blocks: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Unit blocks less a mean, of length one again; missing ones stay zero."""
+    return _unit(np.where(np.any(blocks, axis=1)[:, None], blocks - mean, 0))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

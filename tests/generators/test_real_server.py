@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from generators.generation_server import RealServer
+from samples import make_job
 
-from fpve.config import GenerateConfig
+import fpve
+from fpve.config import GenerateConfig, Job
 from fpve.errors import GenerationError
 from fpve.generators import Answer, LocalGenerator, OpenAIGenerator
 
@@ -81,3 +84,25 @@ def test_an_address_without_its_path_is_an_error_in_one_line(served: RealServer)
         generator.generate("a cat")
     assert caught.value.is_general
     generator.close()
+
+
+def test_a_run_has_it_write_prefixes_and_needs_it_no_more(
+    served: RealServer, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job over twelve pictures asks it three prompts; the next run asks none, though its address is gone."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def job(url: str) -> Job:
+        generate = {"model": served.model, "base_url": url, "max_tokens": 6, "concurrency": 2}
+        return make_job(tmp_path / "store", pictures, prefix={"text": "a {kind}", "generate": generate})
+
+    report = fpve.run(job(served.url))
+    assert (report.language_model_requests, report.generation_failed, report.without_prefix) == (3, 0, 0)
+    again = fpve.run(job("http://127.0.0.1:9/v1"))
+    assert (again.language_model_requests, again.unchanged, again.encoded) == (0, 12, 0)
+    rows = fpve.open(tmp_path / "store").prefixes(where="origin = 'generated'").to_pylist()
+    here = local(served, max_tokens=6)
+    assert {row["prompt"]: row["text"] for row in rows} == {
+        f"a {kind}": here.generate(f"a {kind}").text.strip() for kind in ("cat", "dog", "bird")
+    }
+    assert {row["model"] for row in rows} == {served.model}

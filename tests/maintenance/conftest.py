@@ -25,16 +25,26 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(job: Job, pictures: Path) -> Path:
-    """Three snapshots: twelve pictures; one more and one less; other kinds."""
-    fpve.run(job)
-    draw(pictures / "cat/new.png", 100)
-    (pictures / "dog/01.png").unlink()
-    fpve.run(job)
-    table = (pictures / "metadata.csv").read_text()
-    (pictures / "metadata.csv").write_text(table.replace(",bird,", ",parrot,"))
-    fpve.run(job)
-    return job.store
+def nights(job: Job, pictures: Path) -> Callable[[], Path]:
+    """Makes a store of three snapshots: twelve pictures; one more and one less; other kinds."""
+
+    def make() -> Path:
+        fpve.run(job)
+        draw(pictures / "cat/new.png", 100)
+        (pictures / "dog/01.png").unlink()
+        fpve.run(job)
+        table = (pictures / "metadata.csv").read_text()
+        (pictures / "metadata.csv").write_text(table.replace(",bird,", ",parrot,"))
+        fpve.run(job)
+        return job.store
+
+    return make
+
+
+@pytest.fixture
+def store(nights: Callable[[], Path]) -> Path:
+    """The store of three snapshots."""
+    return nights()
 
 
 @pytest.fixture

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from maintenance.derived import add_rows, answer, correction
 from samples import draw
 
 import fpve
 from fpve.config import Job
 from fpve.errors import StoreCorrupt
 from fpve.store import manifest as manifests
+from fpve.store.files import ref
 from fpve.store.snapshot import Snapshot
 
 Contents = Callable[[Path], dict[str, object]]
@@ -111,14 +115,17 @@ def test_without_any_manifest_a_run_begins_anew(store: Path, job: Job, contents:
 
 
 def test_prefixes_are_made_again_from_pages(store: Path, flip: Flip) -> None:
-    """Texts and templates come back; when they were made is said to be lost."""
-    columns = ["prefix_id", "text", "origin", "template"]
+    """Texts come back; where they came from, and when they were made, is said to be lost."""
+    columns = ["prefix_id", "text"]
     before = Snapshot.open(store).table("prefixes", columns).sort_by("prefix_id")
     flip(next(store.glob("tables/prefixes/*.parquet")))
     done = fpve.repair(store)
     assert Snapshot.open(store).table("prefixes", columns).sort_by("prefix_id").equals(before)
+    rows = Snapshot.open(store).table("prefixes").to_pylist()
+    assert {(row["origin"], row["template"], row["generation_id"]) for row in rows} == {("page", None, None)}
     assert done.rebuilt == ("prefixes: 6 texts, from the pages",)
-    assert done.lost[0] == "prefixes: when the damaged ones were made, and those that no image has any more"
+    assert done.lost[0] == "prefixes: where the damaged ones came from, and when, and those that no image has any more"
+    assert fpve.verify(store).ok
 
 
 def test_thumbnails_are_made_again_from_sources(store: Path, pictures: Path, flip: Flip) -> None:
@@ -254,3 +261,100 @@ def test_thumbnails_are_found_under_names_that_are_no_text(job: Job, pictures: P
         flip(file)
     assert fpve.repair(job.store).lost == ()
     assert {row["content_hash"] for row in Snapshot.open(job.store).table("thumbnails").to_pylist()} == before
+
+
+def generated(store: Path) -> list[str]:
+    """Names of the answers that the newest snapshot has, each as often as it is there."""
+    return sorted(Snapshot.open(store).table("generated")["generation_id"].to_pylist())
+
+
+def test_answers_of_a_damaged_file_are_lost(store: Path, flip: Flip) -> None:
+    """They cost money, and can't be made again; those of other files stay."""
+    add_rows(store, "generated", [answer("a"), answer("b")])
+    made = add_rows(store, "generated", [answer("c")])
+    old, new = (next(one for one in made.tables_named("generated") if one.rows == rows) for rows in (2, 1))
+    flip(store / old.file.path)
+    done = fpve.repair(store)
+    assert done.lost[0] == ("generated: answers of language models; the next run asks again for those that images need")
+    assert generated(store) == ["c"]
+    assert manifests.load(store).tables_named("generated") == (new,)
+    assert fpve.verify(store).ok
+
+
+def test_answers_are_found_in_files_of_older_snapshots(store: Path, flip: Flip) -> None:
+    """A merged file is damaged, of which older snapshots have the parts: what these hold is not lost."""
+    add_rows(store, "generated", [answer("a"), answer("b")])
+    add_rows(store, "generated", [answer("c")])
+    fpve.compact(store)
+    (merged,) = manifests.load(store).tables_named("generated")
+    assert merged.rows == 3
+    flip(store / merged.file.path)
+    done = fpve.repair(store)
+    assert "generated: 3 answers, which other files hold as well" in done.rebuilt
+    assert generated(store) == ["a", "b", "c"]
+    assert fpve.verify(store).ok
+
+
+def test_answers_and_corrections_survive_the_manifest_that_names_them(store: Path, job: Job, flip: Flip) -> None:
+    """They are in files that say by their names that they are whole, and are named again."""
+    add_rows(store, "generated", [answer("a")])
+    add_rows(store, "corrected", [correction("pets/cat/00.png", "a tabby")])
+    last = add_rows(store, "generated", [answer("b")])
+    for number in (4, 5, 6):
+        flip(manifests.path_of(store, number))
+    done = fpve.repair(store)
+    assert done.rebuilt == (
+        "corrected: 1, as the damaged snapshot had them; the next run gives them to their images",
+        "generated: 2 answers, which other files hold as well",
+    )
+    assert manifests.load(store).tables == last.tables
+    assert generated(store) == ["a", "b"]
+    assert fpve.verify(store).ok
+    fpve.run(job)
+    prefixes = {row["image_id"]: row["prefix"] for row in Snapshot.open(store).images.to_pylist()}
+    assert prefixes["pets/cat/00.png"] == "a tabby"
+
+
+def test_answers_outlive_every_manifest(store: Path, job: Job, flip: Flip) -> None:
+    """With no snapshot left they wait where those of a killed run do, and the next run publishes them."""
+    add_rows(store, "generated", [answer("a"), answer("b")])
+    add_rows(store, "corrected", [correction("pets/cat/00.png", "a tabby")])
+    for number in manifests.numbers(store):
+        flip(manifests.path_of(store, number))
+    done = fpve.repair(store)
+    assert done.rebuilt == ("generated: 2 answers, which are kept for the next run",)
+    assert done.lost[-1] == "corrected: no snapshot is left that names them"
+    fpve.run(job)
+    assert generated(store) == ["a", "b"]
+
+
+def test_damaged_corrections_are_lost(store: Path, flip: Flip) -> None:
+    """Pages hold the texts until the next run, as they hold labels."""
+    made = add_rows(store, "corrected", [correction("pets/cat/00.png", "a tabby")])
+    (table,) = made.tables_named("corrected")
+    flip(store / table.file.path)
+    done = fpve.repair(store)
+    assert done.lost == ("corrected: texts that people gave; pages hold them until the next run",)
+    assert not manifests.load(store).tables_named("corrected")
+    assert fpve.verify(store).ok
+
+
+def test_older_files_lack_columns_that_came_later(store: Path) -> None:
+    """A table of prefixes without `generation_id`, as earlier versions wrote it, is whole; one without texts is not."""
+    last = manifests.load(store)
+    table = last.tables_named("prefixes")[0]
+    for column, ok in (("generation_id", True), ("template", True), ("text", False)):
+        path = store / "tables/prefixes/0123456789abcdef.parquet"
+        pq.write_table(pq.read_table(store / table.file.path).drop_columns([column]), path)
+        others = [one for one in last.tables if one != table]
+        changed = replace(table, file=ref(store, path))
+        number = manifests.numbers(store)[-1]
+        manifests.publish(
+            store,
+            replace(last, snapshot=number + 1, parent=number, tables=manifests.sorted_tables((*others, changed))),
+        )
+        problems = [one.problem for one in fpve.verify(store, at=number + 1).problems]
+        assert problems == ([] if ok else ["expected a column 'text' of string"])
+        assert set(Snapshot.open(store).table("prefixes").column_names) >= {"generation_id", "template"}
+        path.unlink()
+        manifests.path_of(store, number + 1).unlink()

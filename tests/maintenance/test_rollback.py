@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from maintenance.derived import add_rows, answer, correction
 from samples import FAKE
 
 import fpve
@@ -136,6 +137,38 @@ def test_labels_stay(store: Path, job: Job, tmp_path: Path) -> None:
     assert len(Snapshot.open(store).table("labels")) == 0
     fpve.run(job)
     assert "lynx" not in Snapshot.open(store).images["kind"].to_pylist()
+
+
+def test_answers_and_corrections_stay(store: Path, job: Job) -> None:
+    """What was paid for, and what people said, outlives a rollback: answers of both, corrections as they are now."""
+    add_rows(store, "generated", [answer("a")])
+    add_rows(store, "corrected", [correction("pets/cat/00.png", "a tabby")])
+    add_rows(store, "generated", [answer("b")])
+    newest = add_rows(store, "corrected", [correction("pets/cat/00.png", "a lynx")], beside=False)
+    fpve.rollback(store, 4)
+    names = Snapshot.open(store).table("generated")["generation_id"].to_pylist()
+    assert sorted(names) == ["a", "b"]
+    assert manifests.load(store).tables_named("corrected") == newest.tables_named("corrected")
+    assert fpve.verify(store).ok
+    # Beyond a change of encoders too.
+    other = replace(job, encoders=replace(FAKE, image=EncoderConfig("fake:32")))
+    fpve.run(other)
+    add_rows(store, "generated", [answer("c")])
+    fpve.rollback(store, 1)
+    names = Snapshot.open(store).table("generated")["generation_id"].to_pylist()
+    assert sorted(names) == ["a", "b", "c"]
+    assert fpve.verify(store).ok
+
+
+def test_damaged_answers_are_left_where_they_are(store: Path) -> None:
+    """Going back is a way out of damage; what can be read of the answers is taken over."""
+    add_rows(store, "generated", [answer("a")])
+    made = add_rows(store, "generated", [answer("b"), answer("c")])
+    damaged = next(one for one in made.tables_named("generated") if one.rows == 2)
+    (store / damaged.file.path).write_bytes(b"x" * damaged.file.bytes)
+    fpve.rollback(store, 1)
+    assert Snapshot.open(store).table("generated")["generation_id"].to_pylist() == ["a"]
+    assert fpve.verify(store, at=6).ok
 
 
 def test_thumbnails_are_there_once(store: Path, job: Job) -> None:

@@ -28,7 +28,6 @@ from generators.generation_server import (
     failure,
     fake_server,
     half_of,
-    real_server,
 )
 from PIL import Image
 from samples import draw, make_job
@@ -409,18 +408,3 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path, pictures: Path) -> No
     """One line, before anything is encoded."""
     with pytest.raises(FpveError, match="no directory of a model at"):
         fpve.run(job_for(tmp_path, pictures, model=f"hf:{tmp_path}/nothing"))
-
-
-def test_a_real_server_writes_prefixes(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`transformers serve` with a tiny chat model: a run asks it, and the next run needs it no more."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with real_server(write_causal_lm(tmp_path / "lm", 0)) as server:
-        options = {"model": server.model, "base_url": server.url, "max_tokens": 6, "concurrency": 2}
-        job = job_for(tmp_path, pictures, "a {kind}", **options)
-        report = fpve.run(job)
-    assert (report.language_model_requests, report.generation_failed, report.without_prefix) == (3, 0, 0)
-    again = fpve.run(job)
-    assert (again.language_model_requests, again.published) == (0, False)
-    rows = fpve.open(job.store).prefixes(where="origin = 'generated'").to_pylist()
-    assert sum(row["images"] for row in rows) == 12
-    assert {row["model"] for row in rows} == {server.model}

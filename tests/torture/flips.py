@@ -6,24 +6,41 @@ import os
 import random
 import shutil
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from maintenance.derived import add_rows, answer, correction, guesses, predict
 from torture.contents import State, named_files, read_state
 from torture.kills import flip, wrong
 from torture.world import World, use_small_files
 
 import fpve
+import fpve.store.means
+from fpve.config import FusionConfig, Job
 from fpve.maintenance.repair import Repair
 from fpve.store import manifest as manifests
 from fpve.store.snapshot import Snapshot
 
 # So that small files are hit too: manifests and checksums are a hundredth of the bits.
 _SHARE_BY_FILE = 0.3
+# So few blocks have a mean that a little collection is centred.
+MIN_BLOCKS = 12
+# Tables of which the loss of a row must be named, with what names a row.
+_KEPT = {"prefixes": "prefix_id", "generated": "generation_id", "corrected": "image_id"}
 # Whether the newest snapshot became what it was, or lost something that was named; and how often older ones were given
 # up, which was named too.
 _HEADINGS = ("flips", "found", "equal", "lost and named", "older given up")
+
+
+class FlipsWorld(World):
+    """A world whose store is centred, but for its first snapshot."""
+
+    centre = False
+
+    def job(self, store: Path | None = None) -> Job:
+        """The job of both collections."""
+        return replace(super().job(store), fusion=FusionConfig(centre=self.centre))
 
 
 @dataclass
@@ -40,10 +57,10 @@ class Flips:
     seed: int
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    world: World = field(init=False)
+    world: FlipsWorld = field(init=False)
     rng: random.Random = field(init=False)
     before: dict[int, State] = field(init=False)
-    prefixes: dict[str, str] = field(init=False)
+    kept: dict[str, set[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         use_small_files()
@@ -51,7 +68,7 @@ class Flips:
         # The same store each time: what is random is the bit.
         self.world = make_master(self.root)
         self.before = {number: read_state(self.world.store, number) for number in manifests.numbers(self.world.store)}
-        self.prefixes = all_prefixes(self.world.store)
+        self.kept = kept_rows(self.world.store)
         sizes = {name: (self.world.store / name).stat().st_size for name in sorted(named_files(self.world.store))}
         self._names, self._bits = list(sizes), [size * 8 for size in sizes.values()]
 
@@ -88,7 +105,7 @@ class Flips:
             self.problems.append(f"{where}: the run after the repair failed: {report.error}")
             return
         self.problems += [f"{where}: after the repair: {one}" for one in wrong(store)]
-        counts["lost and named" if self._check_newest(where, store, done.lost) else "equal"] += 1
+        counts["lost and named" if self._check_newest(where, store, done) else "equal"] += 1
         counts["older given up"] += self._check_older(where, store, done)
 
     def _check_older(self, where: str, store: Path, done: Repair) -> bool:
@@ -103,11 +120,22 @@ class Flips:
                 gone |= self._must_name(where, f"snapshot {number}:", done.lost)
         return gone
 
-    def _check_newest(self, where: str, store: Path, lost: tuple[str, ...]) -> bool:
+    def _check_newest(self, where: str, store: Path, done: Repair) -> bool:
         """Compare a repaired store with the original; whether something is gone, which then must have been named."""
         gone = False
-        if not self.prefixes.items() <= all_prefixes(store).items():
-            gone |= self._must_name(where, "prefixes:", lost)
+        lost = done.lost
+        kept = kept_rows(store)
+        for name, rows in self.kept.items():
+            if not rows <= kept[name]:
+                gone |= self._must_name(where, f"{name}:", lost)
+        before, after = (Snapshot.open(one) for one in (self.world.store, store))
+        if before.manifest.fusion.centred != after.manifest.fusion.centred:
+            gone |= self._must_name(where, "means:", lost)
+        if not set(before.predicted_content.to_pylist()) <= set(after.predicted_content.to_pylist()):
+            # They are made again by a run, or were of a snapshot that is lost.
+            newest = f"snapshot {before.manifest.snapshot}:"
+            named = any(one.startswith("predicted:") for one in done.taken_out)
+            gone |= not named and self._must_name(where, newest, lost)
         found, expected = read_state(store), self.world.expected()
         if found.labels != expected.labels:
             gone |= self._must_name(where, "labels:", lost)
@@ -132,20 +160,29 @@ class Flips:
         return "\n".join(lines)
 
 
-def make_master(root: Path) -> World:
-    """A world and its store: five snapshots of two collections, with all tables, and files of any age."""
-    world = World.make(root, random.Random(7))
+def make_master(root: Path) -> FlipsWorld:
+    """A world and its store: eight snapshots of two collections, with all tables, and files of any age.
+
+    The first is not centred, the last has predictions.
+    """
+    fpve.store.means.MIN_BLOCKS = MIN_BLOCKS
+    world = FlipsWorld.make(root, random.Random(7))
     for moves in ((), (world.break_one, world.add, world.add, world.delete), (world.recaption, world.copy)):
         for move in moves:
             move()
         world.write_metadata()
         fpve.run(world.job())
+        world.centre = True
     fpve.label(world.store, world.write_labels(Snapshot.open(world.store).images["image_id"].to_pylist()))
     world.labels = read_state(world.store).labels
     world.relabel()
     world.change()
     world.write_metadata()
     fpve.run(world.job())
+    add_rows(world.store, "generated", [answer(name) for name in "abc"])
+    # Of an image that may come back.
+    add_rows(world.store, "corrected", [correction("pets/gone.png", "a text")])
+    predict(world.store, guesses(Snapshot.open(world.store)))
     fpve.prune(world.store, keep=9, grace=timedelta(0))
     return world
 
@@ -172,6 +209,7 @@ def kind_of(name: str) -> str:
     return next((kind for part, kind in kinds.items() if name.startswith(part) or name.endswith(part)), "checksum")
 
 
-def all_prefixes(store: Path) -> dict[str, str]:
-    """Texts of all prefixes of the newest snapshot, of images or not, by id."""
-    return {row["prefix_id"]: row["text"] for row in Snapshot.open(store).table("prefixes").to_pylist()}
+def kept_rows(store: Path) -> dict[str, set[str]]:
+    """What names the rows of the newest snapshot's tables, whether images need them or not."""
+    snapshot = Snapshot.open(store)
+    return {name: set(snapshot.table(name, [key])[key].to_pylist()) for name, key in _KEPT.items()}
