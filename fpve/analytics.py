@@ -30,7 +30,8 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
     """Answer one SQL query over the views `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
 
     `prefixes` has a row for each text; of one that a language model wrote also the prompt, the model and all that is
-    known of how it came about. `generated` has all answers, `corrections` the texts that people gave to images.
+    known of how it came about. `generated` has all answers, `corrections` the texts that people gave to images, `means`
+    by what blocks are centred, `predicted` the prefix blocks of pictures without one: where a store has such.
 
     Raises:
         QueryError: it is not one valid query, or it reaches for anything but these views.
@@ -38,7 +39,7 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
     with _connect() as connection:
         connection.register("images", snapshot.images)
         connection.register("vector_rows", snapshot.vector_rows())
-        for name in ("quarantine", "labels", "generated"):
+        for name in ("quarantine", "labels", "generated", "means", "predicted"):
             connection.register(name, snapshot.table(name))
         connection.register("prefix_texts", snapshot.table("prefixes"))
         connection.register("corrections", snapshot.table("corrected"))
