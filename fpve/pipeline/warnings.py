@@ -16,17 +16,13 @@ def warnings_of(job: Job, plans: Iterable[CollectionPlan]) -> Iterator[str]:
     for plan in plans:
         prefix = plan.own.prefix
         if len(prefix) > 1 and not prefix.null_count and pc.count_distinct(prefix).as_py() == 1:
+            # Without the text: reports are logged, and prefixes are not.
             yield (
-                f"collection {plan.name!r}: all its {len(prefix):,} images have the same prefix, {_shown(prefix[0])}: "
-                "it ranks nothing among them"
+                f"collection {plan.name!r}: all its {len(prefix):,} images have the same prefix, which ranks nothing "
+                "among them"
             )
         if job.fusion.label is not None and job.fusion.label in rule_fields(plan.config.prefix):
             yield (
                 f"collection {plan.name!r}: its prefixes have the column {job.fusion.label!r} in them, by which the "
                 "image weight is chosen: they give the label away, and draw the weight to 0"
             )
-
-
-def _shown(text: object) -> str:
-    written = repr(str(text))
-    return written if len(written) <= 60 else written[:57] + "…" + written[0]

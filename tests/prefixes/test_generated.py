@@ -212,17 +212,23 @@ def test_a_prefix_stays_while_its_new_prompt_waits(tmp_path: Path, pictures: Pat
     assert prefixes(waiting.store)["cat/00.png"] == "An answer to: Say cat"
 
 
-def test_one_prompt_that_fails_does_not_stop_the_others(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
+def test_one_prompt_that_fails_does_not_stop_the_others(
+    tmp_path: Path, pictures: Path, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is counted and logged, its pictures have no prefix, and the next run asks for it alone."""
     server.usually(lambda request: failure(400, "no dogs") if "dog" in request.prompt else chat("fine"))
     job = job_for(tmp_path, pictures, **generating(server))
     report = fpve.run(job)
     assert (report.language_model_requests, report.generation_failed, report.without_answer) == (3, 1, 4)
     assert prefixes(job.store)["dog/01.png"] is None
+    (event,) = (record for record in caplog.records if record.message == "generation_failed")
+    assert (event.fields["count"], "no dogs" in event.fields["error"]) == (1, True)  # type: ignore[attr-defined]
     server.usually(chat("good dog"))
     report = fpve.run(job)
     assert (report.language_model_requests, report.fused, len(server.requests)) == (1, 4, 4)
     assert prefixes(job.store)["dog/01.png"] == "good dog"
+    asked = fpve.open(job.store).sql("SELECT language_model_requests, without_answer FROM runs ORDER BY started_at")
+    assert [tuple(row.values()) for row in asked.to_pylist()] == [(3, 4), (1, 0)]
 
 
 @pytest.mark.parametrize(

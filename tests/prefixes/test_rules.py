@@ -197,7 +197,7 @@ def test_prefixes_that_rank_nothing_are_told(tmp_path: Path, pictures: Path) -> 
     """A collection whose images all have one prefix is warned of, and one that gives the label away."""
     report = fpve.run(make_job(tmp_path / "store", pictures, prefix="a pet"))
     assert report.warnings == (
-        "collection 'pets': all its 12 images have the same prefix, 'a pet': it ranks nothing among them",
+        "collection 'pets': all its 12 images have the same prefix, which ranks nothing among them",
     )
     assert fpve.run(make_job(tmp_path / "other", pictures, prefix="a {kind}")).warnings == ()
 
