@@ -187,7 +187,9 @@ class Store:
         allowed = None if where is None else searcher.matching(where)
         asked = ask(Queries(images, texts, ids, vectors), searcher, opened.encoders)
         weights = searcher.weights(asked.blocks, image_weight)
-        found = searcher.nearest(asked.blocks, image_weight=weights, k=k, allowed=allowed, exclude=asked.exclude)
+        found = searcher.nearest(
+            asked.blocks, image_weight=weights, k=k, allowed=allowed, exclude=asked.exclude, across=asked.across
+        )
         table = searcher.hits(found, across=asked.across)
         bounds = np.searchsorted(found.query, np.arange(len(asked.blocks.image) + 1))
         hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]

@@ -153,19 +153,19 @@ class Fusion:
         if self.centre is None and predicted is None:
             return rows.vectors
         image, prefix = self.centred(self.unfuse(rows))
-        guessed = None
+        taken = np.zeros((len(rows.vectors), 1), bool)
+        guessed = np.zeros_like(prefix)
         if predicted is not None:
-            missing = rows.prefix_norm == 0
-            guessed = np.where(missing[:, None], self.centred(self.blocks(None, predicted)).prefix, np.float32(0))
+            guessed = self.centred(self.blocks(None, predicted)).prefix
+            taken = ((rows.prefix_norm == 0) & np.any(predicted, axis=1))[:, None]
         if self.mode == "concat":
-            return _unit(np.hstack([image, prefix if guessed is None else prefix + guessed]))
+            joined = _unit(np.hstack([image, np.where(taken, guessed, prefix)]))
+            return joined if self.centre is not None else np.where(taken, joined, rows.vectors)
         half = np.float32(1 / math.sqrt(2))
         parts = []
         for raw, block, mean in zip(self._parts(rows.vectors), (image, prefix), self._means, strict=True):
             parts.append(raw if mean is None else _unit(block) * half)
-        if guessed is not None:
-            parts[1] = parts[1] + guessed * half
-        return np.hstack(parts)
+        return np.hstack([parts[0], np.where(taken, guessed * half, parts[1])])
 
     def recovered(self, searched: FusedRows) -> Blocks:
         """Recover features (n, image_dim) and embeddings (n, prefix_dim) from searched vectors, without predictions.

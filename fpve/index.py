@@ -16,9 +16,8 @@ from fpve.fusion import Floats
 from fpve.memory import give_back
 from fpve.store.files import INDEX_NAME, sha256_of, write_durably
 from fpve.store.manifest import Manifest, Segment
-from fpve.store.searched import digest_of, searched_fusion, searched_vectors
+from fpve.store.searched import digest_of, searched_alike, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
-from fpve.store.tables import MEANS, PREDICTED
 
 # The index of rows as they are stored; others have a digest of their means and predictions in their name.
 EXACT_FILE = "exact.faiss"
@@ -105,10 +104,7 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment
         StoreCorrupt: the means, the predictions or a segment's rows are missing or damaged.
         OSError: an index can't be written.
     """
-    same = like is not None and all(
-        like.tables_named(name) == snapshot.manifest.tables_named(name) for name in (MEANS, PREDICTED)
-    )
-    known = set(like.segments) if like is not None and same else set()
+    known = set(like.segments) if like is not None and searched_alike(like, snapshot.manifest) else set()
     return tuple(one if one in known else indexed(snapshot, one) for one in snapshot.manifest.segments)
 
 
@@ -119,10 +115,18 @@ def indexed(snapshot: Snapshot, segment: Segment) -> Segment:
         StoreCorrupt: the means, the predictions or the segment's rows are missing or damaged.
         OSError: the index can't be written.
     """
-    name = _name_for(snapshot, segment)
-    if segment.derived == _with_checksum(name):
+    if fits(snapshot, segment):
         return segment
-    return replace(segment, derived=_build(snapshot, segment, name))
+    return replace(segment, derived=_build(snapshot, segment, _name_for(snapshot, segment)))
+
+
+def fits(snapshot: Snapshot, segment: Segment) -> bool:
+    """Whether a segment's index, as it is called, was made with a snapshot's means and predictions.
+
+    Raises:
+        StoreCorrupt: the means, the predictions or the segment's rows are missing or damaged.
+    """
+    return segment.derived == _with_checksum(_name_for(snapshot, segment))
 
 
 def rebuild(snapshot: Snapshot, segment: Segment) -> None:
@@ -135,10 +139,11 @@ def rebuild(snapshot: Snapshot, segment: Segment) -> None:
     _build(snapshot, segment, _name_for(snapshot, segment))
 
 
-def check_exact(snapshot: Snapshot, segment: Segment) -> str | None:
+def check_exact(snapshot: Snapshot, segment: Segment, *, compared: bool = True) -> str | None:
     """What is wrong with a segment's exact index, given its rows, the means and the predictions; None if nothing.
 
-    Where the means or predictions are damaged themselves, only whether it has changed is said.
+    Where the means or predictions can't be read, or it is not to be `compared` with what they make of the rows, only
+    whether it has changed is said.
     """
     import faiss
 
@@ -156,8 +161,10 @@ def check_exact(snapshot: Snapshot, segment: Segment) -> str | None:
         return "not an index that FAISS can read"
     if (index.ntotal, index.d) != (segment.rows, snapshot.fusion.dim):
         return f"expected {segment.rows} vectors of {snapshot.fusion.dim} numbers, found {index.ntotal} of {index.d}"
+    if not compared:
+        return None
     try:
-        if name != _name_for(snapshot, segment):
+        if not fits(snapshot, segment):
             return "it was made with other means or predictions"
         start = 0
         for vectors in searched_vectors(snapshot, segment, searched_fusion(snapshot), verified=True):

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from maintenance.derived import guesses, predict
+from own_encoders import Words
 from samples import FAKE, KINDS, draw, make_job
 
 import fpve
 from fpve import images
-from fpve.config import FusionConfig, Job
+from fpve.config import EncoderConfig, Encoders, FusionConfig, Job
 from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.errors import ImageError, ImageNotFound, QueryError
-from fpve.fusion import Fusion, Mode
+from fpve.fusion import Blocks, Fusion, Mode
 from fpve.search import Searcher
 from fpve.store import means, tables
 from fpve.store.snapshot import Snapshot
@@ -416,6 +417,35 @@ def test_an_uncentred_store_is_compared_centred(store: fpve.Store, monkeypatch: 
     found = variant.nearest(blocks, image_weight=0.3, k=60)
     expected = 0.3 * image @ image.T + 0.7 * prefix @ prefix.T
     np.testing.assert_allclose(found.score, expected[found.query, found.row], atol=1e-4)
+
+
+def test_texts_across_one_space_are_centred_as_texts(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a space of pictures and texts a query's text is less the mean of texts, and pictures less that of pictures."""
+    monkeypatch.setattr(means, "MIN_BLOCKS", 4)
+    captions = ["red", "green", "blue yellow", "white", "", "yellow"]
+    names = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    lines = [f"{name},{captions[at % 6]}" for at, name in enumerate(names)]
+    (pictures / "metadata.csv").write_text("\n".join(["path,caption", *lines]) + "\n", encoding="utf-8")
+    own = Encoders(image=EncoderConfig("python:own_encoders:Colours"), text=EncoderConfig("python:own_encoders:Words"))
+    job = replace(make_job(tmp_path / "store", pictures), encoders=own, fusion=FusionConfig(centre=True))
+    fpve.run(job)
+    searcher = Searcher(Snapshot.open(job.store))
+    centre = searcher.fusion.centre
+    raw = searcher.blocks_of(np.arange(12))
+    text = Words().encode(["red yellow"]).astype(np.float32)
+    found = searcher.nearest(Blocks(text, text), image_weight=0.3, k=12, across=True)
+    query = _less(_unit(text), centre.prefix)[0]
+    image, prefix = _less(_unit(raw.image), centre.image), _less(_unit(raw.prefix), centre.prefix)
+    np.testing.assert_allclose(found.image_score, (image @ query)[found.row], atol=1e-5)
+    np.testing.assert_allclose(found.score, (0.3 * image @ query + 0.7 * prefix @ query)[found.row], atol=1e-5)
+    assert np.array_equal(found.score, -np.sort(-found.score))
+    # A picture of the same embedding is another query.
+    other = searcher.nearest(Blocks(text, text), image_weight=0.3, k=12)
+    assert not np.allclose(
+        other.image_score[np.argsort(other.row)], found.image_score[np.argsort(found.row)], atol=1e-2
+    )
 
 
 def _less(blocks: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.index import build_exact
+from fpve.index import indexed
 from fpve.memory import give_back
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
@@ -198,9 +198,7 @@ def _merge(
     is_first = np.zeros(len(keys), bool)
     is_first[np.unique(codes, return_index=True)[1]] = True
     parts = _parts(snapshot, group, alive, is_first)
-    segment = segments.write_segment(snapshot.root, parts, snapshot.fusion.dim)
-    folder = segments.folder(snapshot.root, segment)
-    segment = replace(segment, derived=build_exact(segments.read_vectors(folder / segments.ROWS_FILE), folder))
+    segment = indexed(snapshot, segments.write_segment(snapshot.root, parts, snapshot.fusion.dim))
     places: dict[str, tuple[str, Numbers]] = {}
     start = 0
     for one in group:

@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.index import indexed
 from fpve.store import manifest as manifests
 from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
-from fpve.store.manifest import Manifest, Table
-from fpve.store.tables import LABELS, PREFIXES, THUMBNAILS, read_tables, write_table
+from fpve.store.manifest import Manifest, Segment, Table
+from fpve.store.searched import searched_alike
+from fpve.store.snapshot import Snapshot
+from fpve.store.tables import CORRECTED, GENERATED, LABELS, PREFIXES, THUMBNAILS, read_tables, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,14 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
     is deleted, so a rollback can be rolled back: name the snapshot. A damaged newest snapshot is gone back from in the
     same way.
 
-    Labels stay: the table is that of the newest snapshot, and the next run lays it over the metadata, which until then
-    are as they were. `fpve label --undo` takes labels back.
+    Labels stay, and so do texts that people gave to images: the tables are those of the newest snapshot, and the next
+    run lays them over metadata and prefixes, which until then are as they were. `fpve label --undo` takes labels back.
+    Answers of language models stay as well, so that none is asked for again.
 
     The next run brings the store up to date with its sources again. Vectors that were made since snapshot `to` are kept
     for it, unless the encoders or the fusion have changed since: going back beyond a change of the image encoder means
-    that the next run encodes everything again.
+    that the next run encodes everything again. They are centred as those of snapshot `to`, and compared by its
+    predictions.
 
     Raises:
         StoreNotFound: there is no store, or no whole snapshot to go back to.
@@ -68,7 +73,7 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
         manifest = manifests.successor(found[target], newest, operation="rollback", summary={"to": target})
         if _made_alike(last, manifest):
             manifest = _with_vectors_of(last, manifest, root)
-        manifest = _with_labels_of(last, manifest, root)
+        manifest = _with_what_was_said(last, manifest, root)
         manifests.publish(root, manifest)
     encodes_again = last.encoders["image"].fingerprint != manifest.encoders["image"].fingerprint
     return RolledBack(manifest.snapshot, target, encodes_again)
@@ -106,12 +111,15 @@ def _made_alike(newer: Manifest, older: Manifest) -> bool:
 
 def _with_vectors_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
     """A manifest that also names what a newer one has of vectors, thumbnails and prefixes, as far as it is there."""
-    segments = {one.name: one for one in newer.segments if is_there(root, one.file)}
     # All that the older one needs; `publish` says what of that is gone.
-    segments |= {one.name: one for one in manifest.segments}
+    segments = {one.name: one for one in manifest.segments}
+    others = [one for one in newer.segments if one.name not in segments and is_there(root, one.file)]
+    if not searched_alike(newer, manifest):
+        others = _indexed(Snapshot(root, manifest), others)
+    segments |= {one.name: one for one in others}
     added = [
-        *_only_new(root, newer.tables_named(THUMBNAILS), manifest.tables_named(THUMBNAILS), "content_hash"),
-        *_only_new(root, newer.tables_named(PREFIXES), manifest.tables_named(PREFIXES), "prefix_id"),
+        *only_new(root, newer.tables_named(THUMBNAILS), manifest.tables_named(THUMBNAILS), "content_hash"),
+        *only_new(root, newer.tables_named(PREFIXES), manifest.tables_named(PREFIXES), "prefix_id"),
     ]
     return replace(
         manifest,
@@ -120,7 +128,18 @@ def _with_vectors_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifes
     )
 
 
-def _only_new(root: Path, theirs: Iterable[Table], ours: Iterable[Table], key: str) -> list[Table]:
+def _indexed(snapshot: Snapshot, segments: Iterable[Segment]) -> list[Segment]:
+    """Segments with the indexes that a snapshot's means and predictions need; without those that are damaged."""
+    found = []
+    for one in segments:
+        try:
+            found.append(indexed(snapshot, one))
+        except StoreCorrupt:
+            continue
+    return found
+
+
+def only_new(root: Path, theirs: Iterable[Table], ours: Iterable[Table], key: str) -> list[Table]:
     """Files with what a newer snapshot's files of a table have beyond ours, each key once; a damaged one has nothing.
 
     A file that was merged since holds again what ours hold, and would stay beside them.
@@ -148,10 +167,15 @@ def _keys(root: Path, table: Table, key: str) -> pa.Array:
         return pa.array([], pa.string())
 
 
-def _with_labels_of(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
-    """A manifest with the labels of a newer one, unless these are gone: nobody can make them again."""
-    labels = newer.tables_named(LABELS)
-    if not all(is_there(root, one.file) for one in labels):
-        return manifest
-    others = (one for one in manifest.tables if one.name != LABELS)
-    return replace(manifest, tables=manifests.sorted_tables((*others, *labels)))
+def _with_what_was_said(newer: Manifest, manifest: Manifest, root: Path) -> Manifest:
+    """A manifest with a newer one's labels, corrected prefixes and answers of language models: no source gives them.
+
+    Labels and corrections are the newer one's, unless these are gone; answers are those of both.
+    """
+    for name in (LABELS, CORRECTED):
+        files = newer.tables_named(name)
+        if all(is_there(root, one.file) for one in files):
+            others = (one for one in manifest.tables if one.name != name)
+            manifest = replace(manifest, tables=manifests.sorted_tables((*others, *files)))
+    answers = only_new(root, newer.tables_named(GENERATED), manifest.tables_named(GENERATED), "generation_id")
+    return replace(manifest, tables=manifests.sorted_tables((*manifest.tables, *answers)))

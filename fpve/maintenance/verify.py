@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fpve.errors import StoreNotFound
-from fpve.fusion import FusedRows, Fusion
-from fpve.index import check_exact
+from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.index import EXACT_FILE, check_exact
+from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
@@ -28,8 +28,9 @@ from fpve.store.manifest import Manifest, Page, Segment, Table
 from fpve.store.schema import IMAGE_FIELDS
 from fpve.store.snapshot import Snapshot
 
-# A unit vector of a few thousand float32 numbers is one to within 1e-5; a flipped bit that matters is more.
-_NORM_TOLERANCE = 1e-3
+_Entry = Page | Segment | Table
+# Of snapshots, ascending.
+_Numbers = tuple[int, ...]
 # What `has_vector` needs to know of image rows.
 ROW_KEYS = [*segments.KEY_COLUMNS, "segment", "row"]
 
@@ -41,7 +42,8 @@ class Problem:
     Attributes:
         file: its path, relative to the store.
         kind: `manifest`, `page`, `rows` (of a page, that name vectors which are not there), `segment`, `index`, the
-            name of a table, or `unreadable`, which is no damage: the system would not let it be read.
+            name of a table, `derived` (of a manifest, that means or predictions are not what it says), or `unreadable`,
+            which is no damage: the system would not let it be read.
         snapshots: numbers of the snapshots that need it.
         problem: what is wrong with it.
     """
@@ -90,9 +92,10 @@ def verify(
     """Check every snapshot of a store, or snapshot `at`, against what its manifest says.
 
     Manifests: their checksums. Files: that they are there, size, SHA-256, structure, row counts; vectors: that they are
-    finite and their blocks have the lengths that the fusion mode gives them; indexes: their checksum, and that they
-    hold the vectors of Parquet. Of the newest of the snapshots also that pages are in order, that every image's vector
-    is the one of its content and prefix, and that prefixes are what their ids say.
+    finite and their blocks have the lengths that the fusion mode gives them; means and predictions likewise; indexes:
+    their checksum, and that they hold the vectors of Parquet, with the means and predictions of the newest snapshot
+    that names them. Of the newest of the snapshots also that pages are in order, that every image's vector is the one
+    of its content and prefix, that prefixes are what their ids say, and that means are those that the manifest says.
 
     `quick` reads no content: it checks manifests, sizes, and the row counts in the files' footers.
 
@@ -138,16 +141,31 @@ def _verify(
         Problem(manifests.path_of(root, number).relative_to(root).as_posix(), "manifest", (number,), reason)
         for number, reason in damaged.items()
     ]
-    named = list(_named(found))
-    with progress.stage("verify", len(named)) as stage:
-        for entry, users in named:
-            problems += _check(root, entry, [found[number] for number in users], quick=quick)
+    files, indexes = _named(found)
+    bad: set[str] = set()
+    with progress.stage("verify", len(files) + len(indexes)) as stage:
+        for entry, numbers in files:
+            problem = _check(Snapshot(root, found[numbers[-1]]), entry, numbers, quick=quick)
+            if problem is not None:
+                problems.append(problem)
+                bad.add(problem.file)
+            stage.advance()
+        user: Snapshot | None = None
+        for segment, numbers in indexes:
+            sound = [number for number in numbers if not _derived_of(found[number]) & bad]
+            number = (sound or numbers)[-1]
+            # Means and predictions are read once for all that one snapshot names.
+            if user is None or user.manifest.snapshot != number:
+                user = Snapshot(root, found[number])
+            if segment.file.path not in bad:
+                problems += _check_index(user, segment, numbers, quick=quick, compared=bool(sound))
             stage.advance()
     if found and not quick:
-        newest = found[max(found)]
-        bad = {one.file for one in problems}
-        if not any(file.path in bad for file in newest.files):
-            problems += _check_relations(Snapshot(root, newest))
+        newest = Snapshot(root, found[max(found)])
+        if not _derived_of(newest.manifest) & bad:
+            problems += _check_derived(newest)
+        if not any(file.path in bad for file in newest.manifest.files):
+            problems += _check_relations(newest)
     # With a damaged manifest nobody knows what it names.
     unnamed = [] if damaged else [size for path in unnamed_files(root, everything) if (size := _size(path)) is not None]
     return Verification(
@@ -170,39 +188,56 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _named(found: dict[int, Manifest]) -> Iterator[tuple[Page | Segment | Table, tuple[int, ...]]]:
-    """Every file that is not derived, once, with the numbers of the snapshots that name it."""
-    users: dict[Page | Segment | Table, list[int]] = {}
+def _named(found: dict[int, Manifest]) -> tuple[list[tuple[_Entry, _Numbers]], list[tuple[Segment, _Numbers]]]:
+    """Every file that is not derived, once, with the numbers of the snapshots that name it; and likewise indexes.
+
+    One segment can have several: of other means or predictions. Indexes are sorted by the last snapshot.
+    """
+    files: dict[str, tuple[_Entry, list[int]]] = {}
+    indexes: dict[Segment, list[int]] = {}
     for number, manifest in sorted(found.items()):
-        entries: list[Page | Segment | Table] = [page for one in manifest.collections for page in one.pages]
+        entries: list[_Entry] = [page for one in manifest.collections for page in one.pages]
         for entry in (*entries, *manifest.segments, *manifest.tables):
-            users.setdefault(entry, []).append(number)
-    return ((entry, tuple(numbers)) for entry, numbers in users.items())
+            files.setdefault(entry.file.path, (entry, []))[1].append(number)
+        for segment in manifest.segments:
+            indexes.setdefault(segment, []).append(number)
+    sorted_indexes = sorted(indexes.items(), key=lambda one: one[1][-1])
+    return (
+        [(entry, tuple(numbers)) for entry, numbers in files.values()],
+        [(segment, tuple(numbers)) for segment, numbers in sorted_indexes],
+    )
 
 
-def _check(root: Path, entry: Page | Segment | Table, users: list[Manifest], *, quick: bool) -> Iterator[Problem]:
-    """What is wrong with one file that manifests name, and with the index that is derived from it."""
+def _derived_of(manifest: Manifest) -> set[str]:
+    """The files of a snapshot's means and predictions."""
+    return {one.file.path for one in manifest.tables if one.name in (tables.MEANS, tables.PREDICTED)}
+
+
+def _check(snapshot: Snapshot, entry: _Entry, numbers: _Numbers, *, quick: bool) -> Problem | None:
+    """What is wrong with one file that a snapshot names, as those of other numbers do."""
     kind = "page" if isinstance(entry, Page) else "segment" if isinstance(entry, Segment) else entry.name
-    numbers = tuple(manifest.snapshot for manifest in users)
-    rows: FusedRows | None = None
     try:
-        reason = _check_file(root, entry.file, quick=quick) or _check_structure(root, entry, users[0])
+        reason = _check_file(snapshot.root, entry.file, quick=quick)
+        reason = reason or _check_structure(snapshot.root, entry, snapshot.manifest)
     except OSError as error:
-        yield Problem(entry.file.path, "unreadable", numbers, f"can't be read: {error.strerror}")
-        return
-    if reason is None and isinstance(entry, Segment) and not quick:
-        rows = segments.read_fused(inside(root, entry.file.path))
-        reason = _check_vectors(rows, Snapshot(root, users[0]).fusion)
-    if reason is not None:
-        yield Problem(entry.file.path, kind, numbers, reason)
-    elif isinstance(entry, Segment):
-        folder = segments.folder(root, entry)
-        missing = [name for name in entry.derived if not (folder / name).is_file()]
-        wrong = f"{', '.join(missing)} is missing" if missing else None
-        if wrong is None and rows is not None:
-            wrong = check_exact(Snapshot(root, users[0]), entry, rows.vectors)
-        if wrong is not None:
-            yield Problem((folder / entry.derived[0]).relative_to(root).as_posix(), "index", numbers, wrong)
+        return Problem(entry.file.path, "unreadable", numbers, f"can't be read: {error.strerror}")
+    if reason is None and not quick:
+        reason = _check_content(snapshot, entry)
+    return None if reason is None else Problem(entry.file.path, kind, numbers, reason)
+
+
+def _check_index(
+    snapshot: Snapshot, segment: Segment, numbers: _Numbers, *, quick: bool, compared: bool
+) -> Iterator[Problem]:
+    """What is wrong with a segment's index; `compared` with its rows only if the means and predictions are sound."""
+    folder = segments.folder(snapshot.root, segment)
+    missing = [name for name in segment.derived if not (folder / name).is_file()]
+    wrong = f"{', '.join(missing)} is missing" if missing else None
+    if wrong is None and not quick:
+        wrong = check_exact(snapshot, segment, compared=compared)
+    if wrong is not None:
+        file = folder / (*segment.derived, EXACT_FILE)[0]
+        yield Problem(file.relative_to(snapshot.root).as_posix(), "index", numbers, wrong)
 
 
 def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
@@ -218,7 +253,7 @@ def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
     return None
 
 
-def _check_structure(root: Path, entry: Page | Segment | Table, manifest: Manifest) -> str | None:
+def _check_structure(root: Path, entry: _Entry, manifest: Manifest) -> str | None:
     """Whether a file is Parquet with the columns and the number of rows that it should have."""
     # Not by its name: the destructor of a ParquetFile warns of files that it could not open.
     with inside(root, entry.file.path).open("rb") as handle:
@@ -234,33 +269,40 @@ def _check_structure(root: Path, entry: Page | Segment | Table, manifest: Manife
     elif isinstance(entry, Segment):
         expected = list(segments.row_schema(sum(one.dim for one in manifest.encoders.values())))
     else:
-        expected = list(tables.SCHEMAS[entry.name])
+        # Columns that came later are missing in older files, and null.
+        known = tables.SCHEMAS[entry.name]
+        expected = [field for field in known if not field.nullable or field.name in schema.names]
     for field in expected:
         if field.name not in schema.names or schema.field(field.name).type != field.type:
             return f"expected a column {field.name!r} of {field.type}"
     return None
 
 
-def _check_vectors(rows: FusedRows, fusion: Fusion) -> str | None:
-    """Whether vectors are finite, and their blocks as long as the fusion mode makes them."""
-    if not all(np.isfinite(column).all() for column in rows):
-        return "a vector or a norm is not finite"
-    blocks = (
-        (rows.image_norm, rows.vectors[:, : fusion.image_dim]),
-        (rows.prefix_norm, rows.vectors[:, fusion.image_dim :]),
-    )
-    whole = np.zeros(len(rows.vectors))
-    for norm, block in blocks:
-        square = np.einsum("nd,nd->n", block, block, dtype=np.float64)
-        whole += square
-        # A missing block is zero; in the balanced mode the other keeps its 1/sqrt(2).
-        expected = np.where(norm > 0, 0.5, 0) if fusion.mode == "balanced" else np.where(norm > 0, square, 0)
-        wrong = np.abs(square - expected) > _NORM_TOLERANCE
-        if wrong.any():
-            return f"{wrong.sum():,} vectors are not of the length that {fusion.mode} fusion gives them"
-    if fusion.mode == "concat" and (np.abs(whole - 1) > _NORM_TOLERANCE).any():
-        return "a vector's length is not 1"
+def _check_content(snapshot: Snapshot, entry: _Entry) -> str | None:
+    """Whether the vectors in a file are such as they can be."""
+    path = inside(snapshot.root, entry.file.path)
+    if isinstance(entry, Segment):
+        return check_rows(segments.read_fused(path), snapshot.fusion)
+    if isinstance(entry, Table) and entry.name in (tables.MEANS, tables.PREDICTED):
+        check = check_means if entry.name == tables.MEANS else check_predictions
+        return check(tables.read_tables(snapshot.root, entry.name, [entry]), snapshot.fusion)
     return None
+
+
+def _check_derived(snapshot: Snapshot) -> Iterator[Problem]:
+    """Whether a snapshot's means are those by which it says that it is centred, and predictions are there once."""
+    reason = None
+    try:
+        if snapshot.centre is None and snapshot.manifest.tables_named(tables.MEANS):
+            reason = "it has means, and says that it is not centred"
+    except StoreCorrupt:
+        reason = "its means are not those by which it says that it is centred"
+    if reason is None and len(pc.unique(snapshot.predicted_content)) != len(snapshot.predicted_content):
+        reason = "a content has two predictions"
+    if reason is not None:
+        number = snapshot.manifest.snapshot
+        own = manifests.path_of(snapshot.root, number).relative_to(snapshot.root).as_posix()
+        yield Problem(own, "derived", (number,), reason)
 
 
 def _check_relations(snapshot: Snapshot) -> Iterator[Problem]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from fpve.fusion import Centre, Floats, Fusion
 from fpve.store import segments
 from fpve.store.files import NAME_DIGITS, checked, inside
-from fpve.store.manifest import Segment
+from fpve.store.manifest import Manifest, Segment
 from fpve.store.snapshot import Snapshot
+from fpve.store.tables import MEANS, PREDICTED
 
 
 def searched_fusion(snapshot: Snapshot) -> Fusion:
@@ -48,6 +49,11 @@ def searched_vectors(
                 guessed = np.zeros((len(places), stored.prefix_dim), np.float32)
                 guessed[places >= 0] = snapshot.predicted.vectors[places[places >= 0]]
         yield fusion.searched(stored.rescale(rows, fusion.mode), guessed)
+
+
+def searched_alike(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests have the same means and predictions, so that an index for one is right for the other."""
+    return all(one.tables_named(name) == other.tables_named(name) for name in (MEANS, PREDICTED))
 
 
 def digest_of(snapshot: Snapshot, segment: Segment, centre: Centre | None, *, predicted: bool = True) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from fpve.config import load_job
+from fpve.config import load_job, rule_settings
 from fpve.fusion import FusedRows
 from fpve.index import build_exact
 from fpve.planning.models import open_models, recipe_for
@@ -84,6 +84,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
         discard(shard)
         entries.append(type(segment)(segment.name, segment.file, segment.rows, derived))
         place += [segment.name] * len(vectors)
+    source = job.collections[0]
     columns = (Column("caption", "string"), Column("kind", "string"))
     arrays = {
         "image_id": pa.array(ids),
@@ -115,6 +116,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
             "text": texts,
             "origin": pa.repeat("template", count),
             "template": pa.repeat("{caption}", count),
+            "generation_id": pa.nulls(count, pa.string()),
             "created_at": pa.nulls(count, pa.timestamp("us", tz="UTC")).fill_null(0),
         }
     )
@@ -126,7 +128,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
         encoders=refs,
         fusion=FusionRef("balanced", 0.5),
         columns=columns,
-        collections=(Collection("c", str(job.collections[0].source), job.name, "{caption}", columns, pages),),
+        collections=(Collection("c", str(source.source), job.name, rule_settings(source.prefix), columns, pages),),
         segments=tuple(sorted(entries, key=lambda one: one.name)),
         tables=(tables.write_table(root, tables.PREFIXES, known),),
     )
@@ -140,4 +142,4 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
             "origin": pa.nulls(count, pa.string()),
         }
     )
-    write_scan_state(root, "c", os.fsencode(os.path.realpath(job.collections[0].source)), state)
+    write_scan_state(root, "c", os.fsencode(os.path.realpath(source.source)), state)

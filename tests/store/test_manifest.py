@@ -12,7 +12,7 @@ import pytest
 import fpve
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store import manifest as manifests
-from fpve.store.encoding import EncoderRef, FusionRef
+from fpve.store.encoding import CentreRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, inside
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.schema import Column
@@ -24,10 +24,12 @@ MANIFEST = Manifest(
     created_at="2026-01-02T03:04:05+00:00",
     written_by="fpve test",
     encoders={"image": EncoderRef({"name": "fake", "resize": "pad"}, "00ff" * 4, 24)},
-    fusion=FusionRef("balanced", 0.5),
+    fusion=FusionRef("balanced", 0.5, centre=True, centred=CentreRef("ab" * 8, 120, 100, 1)),
     columns=(Column("größe", "float64"),),
     collections=(
-        Collection("c", "/src", "job", "{größe}", (Column("größe", "float64"),), (Page(FILE, 2, "c/a", "c/b"),)),
+        Collection(
+            "c", "/src", "job", ({"text": "{größe}"},), (Column("größe", "float64"),), (Page(FILE, 2, "c/a", "c/b"),)
+        ),
     ),
     segments=(Segment("0123", FILE, 2, ("exact.faiss",)),),
     tables=(Table("prefixes", FILE, 1),),

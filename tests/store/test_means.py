@@ -86,6 +86,11 @@ def test_means_are_those_of_distinct_living_blocks(job: Job, pictures: Path) -> 
     np.testing.assert_allclose(found["image"].values, expected_image_mean(job.store), atol=1e-6)
     np.testing.assert_allclose(found["prefix"].values, expected_prefix_mean(job.store), atol=1e-6)
     assert found["image"].values.dtype == np.float32
+    # Merged, rows are elsewhere, in parts of one file, and dead ones are gone.
+    fpve.compact(job.store)
+    for name, one in means.fit(Snapshot.open(job.store)).items():
+        assert one.rows == found[name].rows
+        np.testing.assert_allclose(one.values, found[name].values, atol=1e-6)
 
 
 def test_a_centred_store_says_so(job: Job) -> None:
