@@ -112,19 +112,38 @@ def test_a_centred_store_says_so(job: Job) -> None:
 
 
 def test_means_are_frozen(job: Job, pictures: Path) -> None:
-    """Pictures and captions come and go, segments are merged, and vectors are centred by what was fitted first."""
+    """Pictures and captions come and go, segments are merged, and vectors are centred by what was fitted before."""
     fpve.run(job)
     first = manifests.load(job.store)
     for number in range(6):
         draw(pictures / f"cat/new{number}.png", 100 + number)
         (pictures / f"{('cat', 'dog', 'bird')[number % 3]}/{number:02d}.png").unlink()
-        recaption(pictures, {f"cat/new{number}.png": f"something new {number}"})
+        # Five new prefixes for three that go: not half as many again.
+        recaption(pictures, {f"cat/new{number}.png": f"something new {number}" if number else ""})
         fpve.run(job, allow_removals=True)
     fpve.compact(job.store)
     last = manifests.load(job.store)
     assert last.fusion.centred == first.fusion.centred
     assert last.tables_named(tables.MEANS) == first.tables_named(tables.MEANS)
     assert not np.allclose(expected_image_mean(job.store), Snapshot.open(job.store).centre.image, atol=1e-3)
+    assert fpve.verify(job.store).ok
+
+
+def test_means_are_fitted_again_when_a_store_has_grown(job: Job, pictures: Path) -> None:
+    """With half as many pictures again their mean is that of all of them, in a version of its own; prefixes stay."""
+    fpve.run(job)
+    first = manifests.load(job.store).fusion.centred
+    for number in range(5):
+        draw(pictures / f"cat/new{number}.png", 100 + number)
+    fpve.run(job)
+    assert manifests.load(job.store).fusion.centred == first
+    draw(pictures / "cat/new5.png", 105)
+    fpve.run(job)
+    last = manifests.load(job.store)
+    assert (first.pictures, last.fusion.centred.pictures, last.fusion.centred.prefixes) == (12, 18, 6)
+    assert last.fusion.centred.version != first.version
+    np.testing.assert_allclose(Snapshot.open(job.store).centre.image, expected_image_mean(job.store), atol=1e-6)
+    assert not fpve.run(job).published
     assert fpve.verify(job.store).ok
 
 
