@@ -21,6 +21,9 @@ from fpve.errors import FpveError
 if TYPE_CHECKING:
     from fpve.api import Store, open, run
     from fpve.config import Job, load_job
+    from fpve.edits.label import LabelReport, label
+    from fpve.edits.prefix import Corrected, set_prefix
+    from fpve.experiment.compare import Compared, compare
     from fpve.maintenance.compact import Compacted, compact
     from fpve.maintenance.history import history
     from fpve.maintenance.prune import Pruned, prune
@@ -29,11 +32,9 @@ if TYPE_CHECKING:
     from fpve.maintenance.verify import Verification, verify
     from fpve.pipeline.align import Aligned, align
     from fpve.pipeline.check import check
-    from fpve.pipeline.correct import Corrected, set_prefix
     from fpve.pipeline.encode import encode
     from fpve.pipeline.freeze import FrozenReport, freeze
     from fpve.pipeline.init import init
-    from fpve.pipeline.label import LabelReport, label
     from fpve.pipeline.preview import preview
     from fpve.pipeline.report import RunReport
     from fpve.records import Evaluation, FittedWeight, Hits, Predictions
@@ -46,6 +47,7 @@ __all__ = [
     "label",
     "align",
     "preview",
+    "compare",
     "freeze",
     "set_prefix",
     "check",
@@ -66,6 +68,7 @@ __all__ = [
     "RunReport",
     "LabelReport",
     "Aligned",
+    "Compared",
     "Corrected",
     "FrozenReport",
     "Status",
@@ -85,13 +88,14 @@ _HOMES = {
     **dict.fromkeys(("Hits", "Predictions", "Evaluation", "FittedWeight"), "fpve.records"),
     "Status": "fpve.status",
     **dict.fromkeys(("align", "Aligned"), "fpve.pipeline.align"),
-    **dict.fromkeys(("set_prefix", "Corrected"), "fpve.pipeline.correct"),
+    **dict.fromkeys(("set_prefix", "Corrected"), "fpve.edits.prefix"),
     **dict.fromkeys(("freeze", "FrozenReport"), "fpve.pipeline.freeze"),
     "preview": "fpve.pipeline.preview",
+    **dict.fromkeys(("compare", "Compared"), "fpve.experiment.compare"),
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",
     "init": "fpve.pipeline.init",
-    **dict.fromkeys(("label", "LabelReport"), "fpve.pipeline.label"),
+    **dict.fromkeys(("label", "LabelReport"), "fpve.edits.label"),
     "RunReport": "fpve.pipeline.report",
     **dict.fromkeys(("verify", "Verification"), "fpve.maintenance.verify"),
     **dict.fromkeys(("repair", "Repair"), "fpve.maintenance.repair"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fpve._version import __version__
 from fpve.config import rule_settings
 from fpve.index import reindexed
 from fpve.pipeline.align import aligned
+from fpve.pipeline.header import Header
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.pipeline.weight import weighted
 from fpve.planning.prefixes import prefix_row
@@ -21,29 +22,13 @@ from fpve.prefixes import prefix_id
 from fpve.store import manifest as manifests
 from fpve.store import means, tables
 from fpve.store.answers import AnswerLog
-from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
+from fpve.store.encoding import AlignmentRef
 from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
 from fpve.store.schema import Column, merge, page_schema
 from fpve.store.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a manifest says besides its files.
-
-    Attributes:
-        job: name of the job that owns the collections.
-        encoders, fusion: what made the vectors.
-        keeps_segments: whether the last snapshot's vectors were made in the same way.
-    """
-
-    job: str
-    encoders: dict[str, EncoderRef]
-    fusion: FusionRef
-    keeps_segments: bool
 
 
 def commit(

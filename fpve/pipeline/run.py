@@ -15,18 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import AUTO, DECIDING, EncoderConfig, FusionConfig, Job, Limits
-from fpve.encoders import Encoder
+from fpve.config import Job, Limits
 from fpve.engines.local import LocalEngine
 from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SourceNotFound, StoreCorrupt, StoreError
-from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Fusion
 from fpve.maintenance.compact import compact_if_due
-from fpve.pipeline.commit import Header, commit
+from fpve.pipeline.commit import commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
 from fpve.pipeline.generate import Generated, generate
+from fpve.pipeline.header import header_for
 from fpve.pipeline.journal import Journal, one_line
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.remember import remember
@@ -35,18 +34,16 @@ from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
 from fpve.pipeline.warnings import warnings_of
 from fpve.pipeline.written import bytes_written
-from fpve.planning.models import open_models, recipe_for, recipe_of
-from fpve.planning.plan import Plan, guard_removals, other_collections, plan_job
+from fpve.planning.models import open_models, recipe_for
+from fpve.planning.plan import Plan, guard_removals, plan_job
 from fpve.progress import Progress, SilentProgress
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
 from fpve.store.answers import AnswerLog
-from fpve.store.encoding import EncoderRef, FusionRef, WeightRef
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
-from fpve.store.snapshot import Snapshot
 
 
 def run(
@@ -179,7 +176,7 @@ class _Runner:
         if missing:
             found = forecast(plan, None, ASSUMED_DIMS)
         else:
-            _, target = self._header(plan.base)
+            _, target = header_for(self.job, self.models, plan.base)
             vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
             found = forecast(plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim))
         return replace(self.finished(), dry_run=True, downloads=missing, **asdict(found))
@@ -187,7 +184,7 @@ class _Runner:
     def execute(self, plan: Plan, *, allow_removals: bool) -> None:
         """Encode what is new, and publish."""
         sweep(self.job.store)
-        header, target = self._header(plan.base)
+        header, target = header_for(self.job, self.models, plan.base)
         vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
         plan = self._generate(plan)
         with self.timed("encode"):
@@ -262,29 +259,6 @@ class _Runner:
             merged = bytes_written(self.job.store, manifests.load(self.job.store, done.snapshot), published)
             total = {kind: size + merged[kind] for kind, size in self.report.bytes_written.items()}
             self.report = replace(self.report, bytes_written=total, compacted=True, snapshot=done.snapshot)
-
-    def _header(self, base: Snapshot | None) -> tuple[Header, Target]:
-        """What the manifest will say of encoders and fusion, and what the engine needs of that."""
-        models, fusion = self.models, self.job.fusion
-        recipe = recipe_for(self.job, models)
-        known = {one.fingerprint: one for one in base.manifest.encoders.values()} if base else {}
-        encoders = {"image": _encoder_ref(self.job.encoders.image, models.image, known)}
-        if models.text is not None:
-            encoders["text"] = _encoder_ref(self.job.encoders.text, models.text, known)
-        if base is not None and other_collections(self.job, base) and recipe_of(base) == recipe:
-            # Two jobs that say it differently would publish in turns for ever: the store's word stands.
-            encoders, theirs = base.manifest.encoders, base.manifest.fusion
-            said = replace(theirs, centred=None)
-        else:
-            said = _fusion_ref(fusion, base.manifest.fusion if base is not None and recipe_of(base) == recipe else None)
-        header = Header(
-            job=self.job.name,
-            encoders=encoders,
-            fusion=said,
-            keeps_segments=base is not None and recipe_of(base) == recipe,
-        )
-        dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
-        return header, Target(self.job.store, recipe, Fusion(*dims, fusion.mode))
 
     def _generate(self, plan: Plan) -> Plan:
         """Have language models answer the prompts that are new."""
@@ -390,25 +364,6 @@ def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -
 
 def _place(named: pa.Table, vectors: Vectors) -> pa.Table:
     return vectors.locate(named["content_hash"], named["prefix_id"])
-
-
-def _encoder_ref(config: EncoderConfig, encoder: Encoder, known: dict[str, EncoderRef]) -> EncoderRef:
-    """What a manifest says of an encoder; dimension and space are the last one's where they can, to load no model."""
-    settings = {name: str(value) for name, value in asdict(config).items() if value is not None and name in DECIDING}
-    fingerprint = encoder.fingerprint
-    last = known.get(fingerprint)
-    # Asked for again where there was none: naming one may be new, and saying that there is none costs nothing.
-    space = (last and last.space) or encoder.space
-    return EncoderRef(settings, fingerprint, last.dim if last else encoder.dim, space)
-
-
-def _fusion_ref(config: FusionConfig, before: FusionRef | None) -> FusionRef:
-    """What a manifest says of fusion, without the means; a weight that was chosen for a label column stands."""
-    if config.image_weight != AUTO or config.label is None:
-        return FusionRef(config.mode, float(config.image_weight), config.centre)
-    if before is not None and before.auto is not None and before.auto.label == config.label:
-        return FusionRef(config.mode, before.image_weight, config.centre, auto=before.auto)
-    return FusionRef(config.mode, DEFAULT_IMAGE_WEIGHT, config.centre, auto=WeightRef(config.label))
 
 
 def _total(each: Iterable[Changes]) -> dict[str, Any]:
