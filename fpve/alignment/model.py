@@ -13,7 +13,7 @@ nothing is known of is predicted to be average, and is not in every text's way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,15 +29,16 @@ MAX_LANDMARKS = 4_096
 _NEIGHBOURS = 20
 # Floats of one block of a kernel: 32 MB.
 _BLOCK_FLOATS = 8_000_000
-# Of a matrix's mean diagonal: what keeps copies among the landmarks from making it singular.
-_JITTER = 1e-6
+# Of the normal equations' trace: what keeps copies among the landmarks from making them singular. Double precision
+# resolves ten thousand times less.
+_JITTER = 1e-12
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is chosen by cross-validation; the defaults are what served drawings best.
+    """What is chosen by cross-validation; the defaults are what served drawings and symbols best on average.
 
     Attributes:
         gamma: of the kernel: how fast likeness fades as pictures differ.
@@ -47,7 +48,7 @@ class Settings:
         mean_share: s, how much of the mean stays in a prediction.
     """
 
-    gamma: float = 4.0
+    gamma: float = 2.0
     ridge: float = 0.1
     temperature: float = 0.1
     neighbour_share: float = 0.5
@@ -55,15 +56,15 @@ class Settings:
 
 
 class Rows(NamedTuple):
-    """Unit features (n, image_dim) and unit embeddings (n, prefix_dim) with the groups (n,) that stay together."""
+    """Features (n, image_dim) and embeddings (n, prefix_dim), raw or unit, with the groups (n,) that stay together."""
 
     image: Floats
     prefix: Floats
     groups: Numbers
 
     def taken(self, rows: Numbers) -> Rows:
-        """The rows of these numbers."""
-        return Rows(self.image[rows], self.prefix[rows], self.groups[rows])
+        """The rows of these numbers, scaled to length 1."""
+        return Rows(unit(self.image[rows]), unit(self.prefix[rows]), self.groups[rows])
 
 
 class Parts(NamedTuple):
@@ -108,35 +109,34 @@ class Alignment:
         """
         check_rows(image, "image features", len(self.image_mean))
         out = np.empty((len(image), len(self.prefix_mean)), np.float32)
-        step = max(1, _BLOCK_FLOATS // len(self.landmarks))
-        for start in range(0, len(image), step):
-            cosines = unit(unit(image[start : start + step]) - self.image_mean) @ self.landmarks.T
+        for block in blocks(len(image), len(self.landmarks)):
+            cosines = unit(unit(image[block]) - self.image_mean) @ self.landmarks.T
             average = neighbours_average(cosines, self.targets, self.settings.temperature)
             regression = kernel(cosines, self.settings.gamma) @ self.coefficients
-            out[start : start + step] = Parts(regression, average).joined(self.prefix_mean, self.settings)
+            out[block] = Parts(regression, average).joined(self.prefix_mean, self.settings)
         return out
 
 
 def fit_with(rows: Rows, settings: Settings, random: np.random.Generator, max_landmarks: int) -> Alignment:
     """Fit the map to rows with given settings; only one block of rows beside the landmarks is held at a time."""
-    image_mean, prefix_mean = rows.image.mean(axis=0), rows.prefix.mean(axis=0)
-    chosen = spread(rows.groups, max_landmarks, random)
-    landmarks = unit(rows.image[chosen] - image_mean)
-    targets = rows.prefix[chosen] - prefix_mean
+    image_mean, prefix_mean = _mean_of_units(rows.image), _mean_of_units(rows.prefix)
+    chosen = rows.taken(spread(rows.groups, max_landmarks, random))
+    landmarks = unit(chosen.image - image_mean)
+    targets = chosen.prefix - prefix_mean
     matrix = kernel(landmarks @ landmarks.T, settings.gamma).astype(np.float64)
-    if len(chosen) == len(rows.image):
+    if len(landmarks) == len(rows.image):
         coefficients = solve(matrix, targets, settings.ridge)
     else:
         # The normal equations of all rows: (K'K + ridge K_m) c = K'p.
         matrix *= settings.ridge
         right = np.zeros(targets.shape)
-        step = max(1, _BLOCK_FLOATS // len(chosen))
-        for start in range(0, len(rows.image), step):
-            part = unit(rows.image[start : start + step] - image_mean) @ landmarks.T
-            part = kernel(part, settings.gamma)
+        for block in blocks(len(rows.image), len(landmarks)):
+            cosines = unit(unit(rows.image[block]) - image_mean) @ landmarks.T
+            # In double precision, because equations square what tells landmarks that are alike apart.
+            part = kernel(cosines, settings.gamma).astype(np.float64)
             matrix += part.T @ part
-            right += part.T @ (rows.prefix[start : start + step] - prefix_mean)
-        coefficients = solve(matrix, right, _JITTER * float(np.trace(matrix)) / len(matrix))
+            right += part.T @ (unit(rows.prefix[block]) - prefix_mean)
+        coefficients = solve(matrix, right, _JITTER * float(np.trace(matrix)))
     return Alignment(image_mean, prefix_mean, landmarks, targets, coefficients.astype(np.float32), settings)
 
 
@@ -157,7 +157,9 @@ def kernel(cosines: Floats, gamma: float) -> Floats:
 
 def solve(matrix: Floats | Doubles, right: Floats | Doubles, penalty: float) -> Doubles:
     """Solve (M + penalty I) x = right (n, p) in double precision."""
-    found: Doubles = np.linalg.solve(matrix.astype(np.float64) + penalty * np.eye(len(matrix)), right)
+    penalised = matrix.astype(np.float64)
+    penalised.flat[:: len(matrix) + 1] += penalty
+    found: Doubles = np.asarray(np.linalg.solve(penalised, right), np.float64)
     return found
 
 
@@ -183,8 +185,29 @@ def check_rows(rows: Floats, what: str, dim: int) -> None:
     """
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise ValueError(f"expected {what} of shape (n, {dim}), found {rows.shape}")
-    if not np.isfinite(rows).all() or not np.any(rows, axis=1).all():
-        raise ValueError(f"expected {what} that are finite and not zero")
+    for block in blocks(len(rows), dim):
+        norm = np.linalg.norm(rows[block], axis=1)
+        bad = np.flatnonzero(~np.isfinite(norm) | (norm == 0))
+        if len(bad):
+            raise ValueError(
+                f"expected {what} that are finite and not zero, found row {block.start + bad[0]} of length "
+                f"{norm[bad[0]]}: leave such rows out"
+            )
+
+
+def blocks(count: int, width: int) -> Iterator[slice]:
+    """Slices of `count` rows, so many a time that numbers of `width` a row stay within bounds."""
+    step = max(1, _BLOCK_FLOATS // max(1, width))
+    for start in range(0, count, step):
+        yield slice(start, start + step)
+
+
+def _mean_of_units(rows: Floats) -> Floats:
+    """The mean (d,) of rows (n, d) scaled to length 1."""
+    total = np.zeros(rows.shape[1])
+    for block in blocks(*rows.shape):
+        total += unit(rows[block]).sum(axis=0, dtype=np.float64)
+    return (total / len(rows)).astype(np.float32)
 
 
 def unit(rows: Floats) -> Floats:

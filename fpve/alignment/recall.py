@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpve.alignment.model import unit
+from fpve.alignment.model import Doubles, blocks, unit
 from fpve.alignment.splits import Mask, Numbers
 from fpve.fusion import Floats
 
@@ -14,6 +14,10 @@ from fpve.fusion import Floats
 RECALL_AT = (1, 5, 10)
 # A predicted block weighs at least so much, whatever a few held-out rows say.
 _MIN_NORM = 0.5
+# Rows are told apart along so many random directions, one after the other: so much further apart than rounding moves
+# them, and near enough that among a million rows there are gaps. Texts of cosine 0.999999 pass for one 1 time in 10^7.
+_LOOKS = 4
+_SAME = 3e-5
 
 
 class Question(NamedTuple):
@@ -49,9 +53,9 @@ class Question(NamedTuple):
         places = self.places(predicted)
         return {k: float(np.mean(places < k)) for k in RECALL_AT}
 
-    def merit(self, predicted: Floats) -> float:
-        """Mean reciprocal rank of the best right row; unlike recall it is fine enough to choose by in small folds."""
-        return float(np.mean(1 / (1 + self.places(predicted))))
+    def merits(self, predicted: Floats) -> Doubles:
+        """Reciprocal rank (t,) of each text's best right row: unlike recall fine enough to choose by in small folds."""
+        return 1 / (1 + self.places(predicted))
 
     def chance(self) -> dict[int, float]:
         """Recall of ranks drawn at random: for a text with r right rows of n, 1 - C(n - r, k) / C(n, k)."""
@@ -70,9 +74,11 @@ class Question(NamedTuple):
         captions out. Rows of the group (n,) that a text is of don't count.
         """
         foreign = groups[self.right.argmax(axis=1)][:, None] != groups
-        k = min(max(RECALL_AT), len(groups))
+        k = min(max(RECALL_AT), int(foreign.sum(axis=1).min()))
+        if k == 0:
+            return 1.0
         real, mine = (
-            float(np.sort(np.where(foreign, self._scores(one), -1.0), axis=1)[:, -k:].mean())
+            float(np.sort(np.where(foreign, self._scores(one), -np.inf), axis=1)[:, -k:].mean())
             for one in (self.real, predicted)
         )
         return float(np.clip(real / mine, _MIN_NORM, 1.0)) if mine > 0 else 1.0
@@ -84,9 +90,21 @@ class Question(NamedTuple):
 
 
 def distinct(prefix: Floats) -> tuple[Numbers, Numbers]:
-    """The first row (t,) of each distinct embedding, and which of them each of n rows (n,) has."""
-    rows = np.ascontiguousarray(prefix)
-    # Compared by their bytes: tens of times faster than number by number.
-    names = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).reshape(-1)
-    _, first, code = np.unique(names, return_index=True, return_inverse=True)
-    return first, code.reshape(-1)
+    """The first row (t,), ascending, of each distinct embedding (n, d), and which of them each of n rows (n,) has.
+
+    Only directions count, and these to rounding: one text that was encoded twice, in batches of other texts, or that
+    was recovered from fused rows, is one text.
+    """
+    directions = np.random.default_rng(0).standard_normal((prefix.shape[1], _LOOKS)).astype(np.float32)
+    seen = np.empty((len(prefix), _LOOKS), np.float32)
+    for block in blocks(*prefix.shape):
+        seen[block] = unit(prefix[block]) @ directions
+    code = np.zeros(len(prefix), np.int64)
+    for values in seen.T:
+        order = np.lexsort((values, code))
+        is_new = (np.diff(code[order]) > 0) | (np.diff(values[order]) > _SAME)
+        code[order] = np.cumsum(np.r_[np.zeros(min(1, len(order)), np.int64), is_new])
+    _, first, code = np.unique(code, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return np.sort(first), place[code]

@@ -66,13 +66,18 @@ def spread(groups: Numbers, limit: int, random: np.random.Generator) -> Numbers:
 
 
 def half(groups: Numbers, random: np.random.Generator) -> Mask:
-    """About half of n rows (n,), by whole groups (n,); a group of more than half of them is not among these."""
+    """At most half of n rows (n,), and as nearly as random whole groups (n,) give it.
+
+    A third of the groups is not among these, however large the others are, so that there is something to learn from.
+    """
     names, code, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    order = random.permutation(len(names))
-    order = order[counts[order] <= len(groups) / 2]
-    room = np.cumsum(counts[order]) <= len(groups) / 2
-    held: Mask = np.isin(code, order[room])
-    return held
+    room, most = len(groups) // 2, len(names) * 2 // 3
+    held = np.zeros(len(names), bool)
+    for one in random.permutation(len(names)):
+        if most and counts[one] <= room:
+            held[one] = True
+            room, most = room - counts[one], most - 1
+    return held[code.reshape(-1)]
 
 
 def folds(groups: Numbers, count: int, random: np.random.Generator) -> Iterator[tuple[Numbers, Numbers]]:

@@ -69,7 +69,11 @@ def check(job: Path, kind: str) -> None:
             ("  source", one.source),
             ("  pictures", f"{one.pictures:,} ({one.bytes / 1e6:,.1f} MB)"),
             ("  metadata", columns or "none"),
-            ("  prefixes", f"{one.distinct_prefixes:,} different, {one.without_prefix:,} pictures without"),
+            (
+                "  prefixes",
+                f"{one.distinct_prefixes:,} different, {one.without_prefix:,} pictures without"
+                + (f" ({one.without_answer:,} until a language model has answered)" if one.without_answer else ""),
+            ),
             *(("  such as", text) for text in one.prefixes),
         ]
         for label, count in (

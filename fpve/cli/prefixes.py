@@ -136,7 +136,7 @@ def align(store: Path, off: bool, wait: bool, kind: str) -> None:
         output.emit(output.facts_text([("alignment", "off"), ("snapshot", state)]))
         return
     facts: list[tuple[str, object]] = [
-        ("learnt from", f"{found.rows:,} pictures with {found.prefixes:,} different prefixes"),
+        ("learnt from", f"{found.rows:,} pictures with a prefix; the store has {found.prefixes:,} different ones"),
         ("predicted", f"{found.predicted:,} pictures without a prefix"),
         ("snapshot", state),
     ]

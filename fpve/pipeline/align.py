@@ -42,7 +42,8 @@ class Aligned:
 
     Attributes:
         predicted: how many pictures without a prefix have a predicted block now.
-        rows, prefixes: how many captioned pictures, and distinct prefixes, the map was fitted to.
+        rows: how many captioned pictures the map was fitted to.
+        prefixes: how many distinct prefixes the store's images had then.
         held_out: how many of them were held out to measure.
         recall: by k of 1, 5 and 10: share of held-out prefixes that find a picture of theirs among the first k.
         ridge, chance: that of plain ridge regression, and of random ranks.
@@ -118,8 +119,7 @@ def aligned(root: Path, manifest: Manifest) -> Manifest:
         return manifest
     snapshot = Snapshot(root, manifest)
     named = _named(snapshot)
-    prefixes = pc.count_distinct(named["prefix_id"]).as_py()
-    if prefixes >= GROWTH * manifest.alignment.prefixes or not manifest.tables_named(tables.ALIGNMENT):
+    if _prefixes(named) >= GROWTH * manifest.alignment.prefixes or not manifest.tables_named(tables.ALIGNMENT):
         try:
             return _fitted(snapshot)
         except AlignmentError:
@@ -199,14 +199,15 @@ def _fitted(snapshot: Snapshot) -> Manifest:
     blocks, groups = learning_rows(snapshot)
     centre = snapshot.centre
     fitted = fit_alignment(*blocks, groups, centre=None if centre is None else centre.prefix)
-    found = _written(snapshot, fitted)
+    named = _named(snapshot)
+    found = _written(snapshot, fitted, _prefixes(named))
     rest = tuple(one for one in manifest.tables if one.name not in (tables.PREDICTED, tables.ALIGNMENT))
-    wanted = _uncaptioned(_named(snapshot))
+    wanted = _uncaptioned(named)
     predicted = [_predict(snapshot, fitted.alignment, wanted)] if len(wanted) else []
     return replace(manifest, alignment=found.ref, tables=manifests.sorted_tables((*rest, found.table, *predicted)))
 
 
-def _written(snapshot: Snapshot, fitted: Fitted) -> _Map:
+def _written(snapshot: Snapshot, fitted: Fitted, prefixes: int) -> _Map:
     alignment = fitted.alignment
     arrays = {name: np.asarray(getattr(alignment, name), np.float32) for name in _ARRAYS}
     rows = [{"name": name, "shape": list(one.shape), "values": one.ravel()} for name, one in sorted(arrays.items())]
@@ -217,7 +218,8 @@ def _written(snapshot: Snapshot, fitted: Fitted) -> _Map:
     ref = AlignmentRef(
         snapshot=snapshot.manifest.snapshot,
         rows=fitted.rows,
-        prefixes=fitted.prefixes,
+        # All of the store's, by which it is told that there are many new ones; the map may have seen fewer.
+        prefixes=prefixes,
         held_out=fitted.held_out,
         recall=recall,
         ridge=ridge,
@@ -237,6 +239,11 @@ def _named(snapshot: Snapshot) -> pa.Table:
     """Content, prefix and place of all images' vectors."""
     files = [page for one in snapshot.manifest.collections for page in one.pages]
     return pages.read_columns(snapshot.root, files, ["content_hash", "prefix_id", "segment", "row"])
+
+
+def _prefixes(named: pa.Table) -> int:
+    """How many distinct prefixes images have."""
+    return int(pc.count_distinct(named["prefix_id"]).as_py())
 
 
 def _uncaptioned(named: pa.Table) -> pa.Table:

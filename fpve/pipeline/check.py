@@ -31,6 +31,7 @@ class CollectionCheck:
         prefixes: the first few distinct prefixes.
         without_prefix: pictures whose prefix would be missing; all where the collection has no rule.
         distinct_prefixes: how many different ones there would be.
+        without_answer: of the pictures without, those whose prompt a language model has yet to answer.
         without_metadata, unmatched_metadata: pictures and metadata rows without a partner.
         skipped: inputs that can't be images.
         missing: files that a table names and that are not there.
@@ -50,6 +51,7 @@ class CollectionCheck:
     skipped: int
     missing: int
     undecodable: dict[str, int]
+    without_answer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def _check_collection(plan: CollectionPlan) -> CollectionCheck:
         skipped=len(plan.scan.skipped),
         missing=plan.scan.missing,
         undecodable=dict(plan.scan.undecodable),
+        without_answer=plan.waiting,
     )
 
 

@@ -78,7 +78,8 @@ class AlignmentRef:
 
     Attributes:
         snapshot: number of the snapshot in which it was fitted; 0 if it has yet to be, for too little is captioned.
-        rows, prefixes: how many captioned pictures, and distinct prefixes, it was fitted to.
+        rows: how many captioned pictures it was fitted to.
+        prefixes: how many distinct prefixes the store's images had then.
         held_out: how many of them were held out to measure.
         recall, ridge, chance: by k, written out: of the map, of plain ridge regression, of random ranks.
         settings: what cross-validation chose.
