@@ -14,12 +14,12 @@ import fpve
 from fpve.classify import DEFAULT_TEMPERATURE, read_labels, vote
 from fpve.cli import cli
 from fpve.errors import QueryError
-from fpve.evaluate import evaluate, fit_weight
+from fpve.evaluate import Comparison, Labelled, behind, evaluate, evaluate_blocks, fit_weight, grouped
 from fpve.evaluate.bootstrap import RESAMPLES, intervals, resamples
 from fpve.evaluate.groups import Groups
-from fpve.evaluate.pairs import nearest_columns
+from fpve.evaluate.pairs import NEAR_DUPLICATE, nearest_columns
 from fpve.evaluate.weights import GRID, best_weight
-from fpve.fusion import Mode
+from fpve.fusion import Blocks, Floats, Mode
 from fpve.search import Searcher
 from fpve.store.snapshot import Snapshot
 
@@ -151,6 +151,78 @@ def test_the_curve_is_what_evaluations_give(searcher: Searcher, mode: Mode) -> N
 def test_images_without_a_prefix_vote_but_are_not_predicted(searcher: Searcher) -> None:
     """They can't tell what a prefix is worth, but a query with one finds them."""
     assert fit_weight(searcher, label="kind").rows == 128
+
+
+def in_memory(searcher: Searcher) -> tuple[Labelled, Blocks]:
+    """The images of a store with their blocks, as somebody has them who has no store."""
+    labels = read_labels(searcher, "kind")
+    rows = np.arange(searcher.rows)
+    images = searcher.snapshot.images.select(["collection", "content_hash", "prefix_id"])
+    groups, warnings = grouped(images, {}, "kind", labels.codes, rows)
+    prefixed = images["prefix_id"].is_valid().to_numpy()
+    found = Labelled("kind", labels.names, labels.codes, prefixed, groups, warnings)
+    return found, searcher.blocks_of(rows)
+
+
+def test_blocks_in_memory_are_evaluated_as_those_of_a_store(searcher: Searcher) -> None:
+    """All figures are the same, with intervals, whichever way blocks and groups come."""
+    images, blocks = in_memory(searcher)
+    comparisons = {f"{weight}": Comparison("balanced", weight, centred=False) for weight in (1.0, 0.5)}
+    found = evaluate_blocks(images, blocks, comparisons, k=5)
+    for name, one in comparisons.items():
+        expected = evaluate(searcher, label="kind", image_weight=one.image_weight, centred=False, k=5)
+        assert found[name].evaluation == expected
+        assert np.mean(found[name].predicted == images.codes) == expected.accuracy
+
+
+def test_queries_can_have_other_blocks_than_voters(searcher: Searcher) -> None:
+    """They are compared by their own, and what counts as a copy is told by features that are neither."""
+    images, blocks = in_memory(searcher)
+    random = np.random.default_rng(0)
+    asked = Blocks(blocks.image[:, ::-1] + random.standard_normal(blocks.image.shape).astype(np.float32), blocks.prefix)
+    pictures = random.standard_normal((searcher.rows, 2)).astype(np.float32)
+    one = Comparison("balanced", 0.7, centred=False)
+    found = evaluate_blocks(images, blocks, {"": one}, asked=asked, pictures=pictures, k=5)[""]
+
+    def unit(rows: Floats) -> Floats:
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+    scores = 0.7 * unit(asked.image) @ unit(blocks.image).T + 0.3 * unit(asked.prefix) @ unit(blocks.prefix).T
+    near = unit(pictures) @ unit(pictures).T >= NEAR_DUPLICATE
+    assert near.sum() > 2 * searcher.rows
+    rows = np.arange(searcher.rows)
+    expected = []
+    for row in rows:
+        others = np.flatnonzero(~(near[row] | images.groups.tied(rows[[row]], rows)[0]))
+        best = others[np.argsort(-scores[row, others].round(6), kind="stable")][:5]
+        votes = np.bincount(images.codes[best], np.exp(scores[row, best] / DEFAULT_TEMPERATURE), minlength=3)
+        expected.append(votes.argmax())
+    np.testing.assert_array_equal(found.predicted, expected)
+
+
+def test_one_class_can_not_be_evaluated(searcher: Searcher) -> None:
+    """Images that are all of one class are refused, however they come."""
+    groups = Groups(np.arange(3), np.full(3, -1))
+    with pytest.raises(QueryError, match="evaluating 'kind' needs two labelled images of different classes, found 3"):
+        Labelled("kind", ("cat",), np.zeros(3, np.int64), np.zeros(3, bool), groups)
+
+
+def test_how_far_behind_is_resampled_in_pairs() -> None:
+    """A difference of accuracies has the interval of the difference on the same resamples, not that of either."""
+    random = np.random.default_rng(0)
+    best = random.random(200) < 0.7
+    # Wrong on ten more, and nowhere better.
+    worse = best.copy()
+    worse[np.flatnonzero(best)[:10]] = False
+    clusters = np.arange(200) // 2
+    found = behind(np.stack([worse, best]), 1, clusters)
+    assert (found[1].value, *found[1].interval) == (0, 0, 0)
+    assert found[0].value == pytest.approx(10 / 200)
+    gaps = [times @ (best.astype(float) - worse) / times.sum() for times in resamples(clusters)]
+    np.testing.assert_allclose(found[0].interval, np.percentile(gaps, [2.5, 97.5]))
+    spread = intervals(np.ones(200, np.int64), np.stack([best, worse]).astype(np.int64), clusters)
+    assert found[0].interval.low > 0
+    assert spread[1].accuracy.high > spread[0].accuracy.low
 
 
 def test_a_sample_is_the_same_each_time(searcher: Searcher) -> None:

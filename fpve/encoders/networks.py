@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,15 +16,22 @@ GEM_POWER = 3.0
 GEM_FLOOR = 1e-6
 
 
-def pool(feature_map: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def pool(feature_map: torch.Tensor, pooling: Pooling, weights: torch.Tensor | None = None) -> torch.Tensor:
     """Pool a feature map (n, c, h, w) to (n, c), by the mean or by the generalised mean.
 
     GeM is (mean over positions of max(x, GEM_FLOOR)^p)^(1/p) with p = GEM_POWER: Radenović, Tolias and Chum,
     *Fine-tuning CNN image retrieval with no human annotation*, TPAMI 2018 (arXiv:1711.02512), section 3.2.
+
+    With weights (n, h, w), which add up to 1, means over positions are weighted by them.
     """
     if pooling == "mean":
-        return feature_map.mean((2, 3))
-    return feature_map.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean((2, 3)).pow(1 / GEM_POWER)
+        return _averaged(feature_map, weights)
+    powers = feature_map.clamp(min=GEM_FLOOR).pow(GEM_POWER)
+    return _averaged(powers, weights).pow(1 / GEM_POWER)
+
+
+def _averaged(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return values.mean((2, 3)) if weights is None else torch.einsum("nchw,nhw->nc", values, weights)
 
 
 class Pooled(torch.nn.Module):
@@ -40,8 +48,47 @@ class Pooled(torch.nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        feature_map = self.model.forward_features(pictures)  # type: ignore[operator]
-        return pool(feature_map.permute(0, 3, 1, 2) if self.channels_last else feature_map, self.pooling)
+        return pool(self.feature_map(pictures), self.pooling)
+
+    def feature_map(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return what is pooled, (n, c, h, w)."""
+        feature_map: torch.Tensor = self.model.forward_features(pictures)  # type: ignore[operator]
+        return feature_map.permute(0, 3, 1, 2) if self.channels_last else feature_map
+
+
+class LastMap(torch.nn.Module):
+    """What a network pools: normalised pictures (n, 3, side, side) to its last feature map (n, c, h, w)."""
+
+    def __init__(self, network: Pooled) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the feature map."""
+        return self.network.feature_map(pictures)
+
+
+class MapAt(torch.nn.Module):
+    """What a network pools at one of its modules: normalised pictures (n, 3, side, side) to a map (n, c, h, w).
+
+    With `before` it is what the module is given, else what it makes.
+    """
+
+    def __init__(self, network: torch.nn.Module, site: torch.nn.Module, *, before: bool) -> None:
+        super().__init__()
+        self.network = network
+        # Of each thread its own: on a CPU several run the network at once.
+        self._seen: dict[int, torch.Tensor] = {}
+
+        def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            self._seen[threading.get_ident()] = inputs[0] if before else output
+
+        site.register_forward_hook(keep)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the feature map."""
+        self.network(pictures)
+        return self._seen.pop(threading.get_ident())
 
 
 class FromPixels(torch.nn.Module):

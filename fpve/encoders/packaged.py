@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from fpve.config import EncoderConfig, Pooling
+    from fpve.encoders.networks import Pooled
 
 LITE0 = "efficientnet-lite0"
 MINILM = "minilm"
@@ -67,11 +68,17 @@ class EfficientNetLite0(VisionEncoder):
         """Where the weights are."""
         return self._weights
 
-    def network(self) -> torch.nn.Module:
+    def network(self) -> Pooled:
         """Make the model: normalised pictures (n, 3, 224, 224) to features (n, 1280)."""
         from fpve.encoders.networks import Pooled
 
         return Pooled(self.classifier(), self.pooling)
+
+    def map_network(self) -> torch.nn.Module:
+        """Make what is pooled: normalised pictures (n, 3, 224, 224) to feature maps (n, 1280, 7, 7)."""
+        from fpve.encoders.networks import LastMap
+
+        return LastMap(self.network())
 
     def classifier(self) -> torch.nn.Module:
         """Make the whole model: normalised pictures (n, 3, 224, 224) to ImageNet logits (n, 1000)."""

@@ -15,7 +15,8 @@ from fpve.errors import EncoderError, EncoderNotFound, nearest
 if TYPE_CHECKING:
     import torch
 
-    from fpve.config import EncoderConfig
+    from fpve.config import EncoderConfig, Pooling
+    from fpve.encoders.networks import Pooled
 
 # What timm calls the weights in a repository of its own.
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -93,23 +94,37 @@ class TimmEncoder(VisionEncoder):
 
     def network(self) -> torch.nn.Module:
         """Make the model: normalised pictures (n, 3, side, side) to features (n, dim)."""
+        if self._pooling is None:
+            return self._load()
+        pooled = self._pooled(self._pooling)
+        if pooled is None:
+            raise EncoderError(
+                f"encoder {self.name!r} does not end in a feature map, so pooling = {self._pooling!r} can't be used: "
+                "leave it out"
+            )
+        return pooled
+
+    def map_network(self) -> torch.nn.Module | None:
+        """Make what poolings pool; None for a model that does not end in a feature map."""
+        from fpve.encoders.networks import LastMap
+
+        pooled = self._pooled("mean")
+        return None if pooled is None else LastMap(pooled)
+
+    def _pooled(self, pooling: Pooling) -> Pooled | None:
+        """The model with its last feature map pooled; None if it does not end in one."""
         import torch
 
         from fpve.encoders.networks import Pooled
 
         model = self._load()
-        if self._pooling is None:
-            return model
         side = self.side
         with torch.inference_mode():
             features = model.forward_features(torch.zeros(1, 3, side, side))  # type: ignore[operator]
         width = model.num_features
         if features.ndim != 4 or width not in (features.shape[1], features.shape[3]):
-            raise EncoderError(
-                f"encoder {self.name!r} does not end in a feature map, so pooling = {self._pooling!r} can't be used: "
-                "leave it out"
-            )
-        return Pooled(model, self._pooling, channels_last=features.shape[1] != width)
+            return None
+        return Pooled(model, pooling, channels_last=features.shape[1] != width)
 
     def _files(self) -> tuple[str, ...]:
         named = self._published().hf_hub_filename

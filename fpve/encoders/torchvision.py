@@ -89,6 +89,39 @@ class TorchvisionEncoder(VisionEncoder):
 
     def network(self) -> torch.nn.Module:
         """Make the model without its last layer: normalised pictures (n, 3, side, side) to features (n, dim)."""
+        model, site = self._load()
+        if self._pooling is not None:
+            if site is None:
+                raise EncoderError(
+                    f"encoder {self.name!r} does not end in average pooling, so pooling = {self._pooling!r} can't "
+                    "be used: leave it out"
+                )
+            if self._pooling == "gem":
+                site.register_forward_hook(_gem)
+        return model
+
+    def map_network(self) -> torch.nn.Module | None:
+        """Make what is pooled; None for a network that does not end in average pooling.
+
+        Also for one that makes something else of what it has pooled: MobileNetV3 and ConvNeXt have layers there.
+        """
+        import torch
+
+        from fpve.encoders.networks import MapAt, pool
+
+        model, site = self._load()
+        if site is None:
+            return None
+        found = MapAt(model, site, before=isinstance(site, torch.nn.AdaptiveAvgPool2d))
+        # Not of one colour: that might be pooled to what it is.
+        pictures = torch.linspace(-2, 2, 3 * self.side**2).view(1, 3, self.side, self.side)
+        with torch.inference_mode():
+            pooled, features = pool(found(pictures), "mean"), model(pictures)
+        same = pooled.shape == features.shape and torch.allclose(pooled, features, rtol=1e-3, atol=1e-5)
+        return found if same else None
+
+    def _load(self) -> tuple[torch.nn.Module, torch.nn.Module | None]:
+        """The model without its last layer, and its `_pooling_site`."""
         import torch
         import torchvision.models
 
@@ -98,21 +131,13 @@ class TorchvisionEncoder(VisionEncoder):
             options["image_size"] = spec.side
         model: torch.nn.Module = torchvision.models.get_model(self.model, weights=None, **options)
         _load_strictly(model, self.weights_file())
-        if self._pooling is not None:
-            site = _pooling_site(model)
-            if site is None:
-                raise EncoderError(
-                    f"encoder {self.name!r} does not end in average pooling, so pooling = {self._pooling!r} can't "
-                    "be used: leave it out"
-                )
-            if self._pooling == "gem":
-                site.register_forward_hook(_gem)
+        site = _pooling_site(model)
         # The layer that torchvision registers last is the one that knows the classes: in all of its models.
         name = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)][
             -1
         ]
         model.set_submodule(name, torch.nn.Identity())
-        return model
+        return model.eval(), site
 
 
 def _look_up(model: str) -> dict[str, Any]:

@@ -181,11 +181,104 @@ class VisionEncoder(ABC):
         spec = self._spec()
         return FromPixels(self.network(), spec.mean, spec.std).eval().requires_grad_(requires_grad=False)
 
+    def map_network(self) -> torch.nn.Module | None:
+        """Make what the network pools: normalised pictures (n, 3, side, side) to its last feature map (n, c, h, w).
+
+        None where features are not a map that was pooled, or nobody knows of it: a ViT's, say.
+        """
+        return None
+
+    def feature_maps(self) -> FeatureMaps | None:
+        """The feature maps of which features are the means, or the generalised means; None where there are none.
+
+        The first time on a machine this loads the model.
+
+        Raises:
+            EncoderError, EncoderNotFound: its weights or its library are not there, or don't fit.
+        """
+        shape = recalled("map", self.fingerprint, *_versions(), make=self._find_map)
+        return None if shape is None else FeatureMaps(self, tuple(shape))
+
+    def _find_map(self) -> list[int] | None:
+        """The shape (c, h, w) of the map."""
+        import torch
+
+        network = self.map_network()
+        if network is None:
+            return None
+        with torch.inference_mode():
+            return list(network(torch.zeros(1, 3, self.side, self.side)).shape[1:])
+
     def _recall_input(self) -> InputSpec:
         """What the model wants to see, without the import or the model that it takes some families to find out."""
-        # Processors, which say how a model of sentence-transformers sees pictures, are of transformers.
-        versions = [f"{name} {version_of(name)}" for name in ("transformers", *LIBRARIES)]
-        return InputSpec.of_json(recalled("input", self.fingerprint, *versions, make=lambda: asdict(self.input())))
+        found = recalled("input", self.fingerprint, *_versions(), make=lambda: asdict(self.input()))
+        return InputSpec.of_json(found)
 
     def _open_runtime(self) -> Runtime:
         return open_runtime(self, device=self._device)
+
+
+class FeatureMaps:
+    """The last feature maps of a vision model, before they are pooled: the model itself, run as fast as can be.
+
+    Args:
+        encoder: the model.
+        shape: (c, h, w) of a map.
+    """
+
+    def __init__(self, encoder: VisionEncoder, shape: tuple[int, int, int]) -> None:
+        self.name = encoder.name
+        self.precision: Precision = encoder.precision
+        self.shape = shape
+        self._encoder = encoder
+        self._runtime = Once(lambda: open_runtime(self, device=encoder._device))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of all that decides the maps."""
+        return fingerprint({"maps": self._encoder.fingerprint})
+
+    @property
+    def side(self) -> int:
+        """Width and height in pixels of the pictures that the model takes."""
+        return self._encoder.side
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures one call of `encode` should get."""
+        return self._encoder._batch_size or self._runtime().batch_size
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads may call `encode` at once with profit."""
+        return self._runtime().concurrency
+
+    def encode(self, batch: NDArray[np.uint8]) -> Floats:
+        """Encode n > 0 pictures (n, side, side, 3) uint8, as the encoder prepares them, into maps (n, c, h, w) float32.
+
+        Called from many threads.
+        """
+        return self._runtime().encode(batch).reshape(-1, *self.shape)
+
+    def close(self) -> None:
+        """Give back the model's memory; the next call of `encode` loads it again."""
+        self._runtime.forget()
+
+    def pixel_network(self) -> torch.nn.Module:
+        """The model with its normalisation: pictures (n, side, side, 3) uint8 to maps (n, c * h * w)."""
+        import torch
+
+        from fpve.encoders.networks import FromPixels
+
+        spec, network = self._encoder._spec(), self._encoder.map_network()
+        if network is None:
+            raise EncoderError(f"encoder {self.name!r}: expected a network with a feature map, found one without")
+        # Runtimes give rows, and compare them.
+        flat = torch.nn.Sequential(network, torch.nn.Flatten())
+        return FromPixels(flat, spec.mean, spec.std).eval().requires_grad_(requires_grad=False)
+
+
+def _versions() -> list[str]:
+    """What decides what is found out about a model beside its weights."""
+    # Processors, which say how a model of sentence-transformers sees pictures, are of transformers.
+    return [f"{name} {version_of(name)}" for name in ("transformers", *LIBRARIES)]

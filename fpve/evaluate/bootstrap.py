@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.search import Rows
+from fpve.search import Mask, Rows
 
 # The percentile bootstrap of Efron and Tibshirani 1993 (An Introduction to the Bootstrap); 1,000 is what they take.
 RESAMPLES = 1000
@@ -69,3 +69,25 @@ def intervals(truth: Rows, predicted: Rows, clusters: Rows) -> list[Intervals]:
             hits = np.bincount(classes, times * one)
             balanced[number, which] = np.mean(np.divide(hits, rows, out=recall[which].copy(), where=rows > 0))
     return [Intervals(Interval.of(accuracy[:, which]), Interval.of(balanced[:, which])) for which in range(len(right))]
+
+
+class Behind(NamedTuple):
+    """By how much one accuracy is below another on the same images, and the interval of that."""
+
+    value: float
+    interval: Interval
+
+
+def behind(right: Mask, best: int, clusters: Rows) -> list[Behind]:
+    """By how much the accuracies of several predictions are below that of one of them.
+
+    All are right and wrong on the same images, so that these intervals are narrower than those of the accuracies.
+
+    Args:
+        right: (s, n) which of n images each predicts right.
+        best: number of the one that the others are compared with.
+        clusters: (n,) what is resampled together.
+    """
+    gaps = right[best].astype(np.float64) - right
+    spread = np.stack([gaps @ times / times.sum() for times in resamples(clusters)], axis=1)
+    return [Behind(float(gap.mean()), Interval.of(one)) for gap, one in zip(gaps, spread, strict=True)]

@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE
+from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, check_votes
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import intervals
-from fpve.evaluate.pairs import Comparison
+from fpve.evaluate.labelled import Labelled
+from fpve.evaluate.pairs import Ballot, Comparison, Pairs
 from fpve.evaluate.trial import SAMPLE, Trial
 from fpve.evaluate.weights import GRID, best_weight
-from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Mode
+from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats, Mode
 from fpve.records import ClassScore, Evaluation
 from fpve.search import Rows, Searcher
 
@@ -128,6 +129,50 @@ def ablation(
     return _evaluations(trial, named, k, temperature, notes)
 
 
+class Outcome(NamedTuple):
+    """What a comparison comes to.
+
+    Attributes:
+        evaluation: its figures.
+        predicted: (n,) the class number of each image; -1 for one without a neighbour that may vote.
+    """
+
+    evaluation: Evaluation
+    predicted: Rows
+
+
+def evaluate_blocks(
+    images: Labelled,
+    blocks: Blocks,
+    comparisons: Mapping[str, Comparison],
+    *,
+    asked: Blocks | None = None,
+    pictures: Floats | None = None,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
+) -> dict[str, Outcome]:
+    """Evaluate blocks that are in memory, as `evaluate` does those of a store; all images are predicted.
+
+    Args:
+        images: the n images.
+        blocks: their raw blocks; nothing is centred.
+        comparisons: by what they are to be called.
+        asked: raw blocks of the images when they are predicted, where these are others than those by which they vote.
+        pictures: (n, d) features by which near-duplicates are told; by default the image blocks.
+        k: how many neighbours vote.
+        temperature: tau of their weights exp(score / tau).
+
+    Raises:
+        QueryError: a wrong k or temperature.
+    """
+    check_votes(k, temperature)
+    queries = np.arange(len(images.codes))
+    pairs = Pairs(blocks, queries, images.groups, asked=asked, pictures=pictures)
+    ballot = pairs.predict(list(comparisons.values()), images.codes, k=k, temperature=temperature)
+    found = _evaluated(images, queries, comparisons, ballot, k, temperature)
+    return {name: Outcome(one, ballot.grouped[at]) for at, (name, one) in enumerate(found.items())}
+
+
 def _evaluations(
     trial: Trial,
     comparisons: Mapping[str, Comparison],
@@ -135,19 +180,33 @@ def _evaluations(
     temperature: float,
     notes: Mapping[str, str] | None = None,
 ) -> dict[str, Evaluation]:
-    chosen = list(comparisons.values())
-    ballot = trial.predict(chosen)
+    ballot = trial.predict(list(comparisons.values()))
+    return _evaluated(trial.images, trial.queries, comparisons, ballot, k, temperature, notes)
+
+
+def _evaluated(
+    images: Labelled,
+    queries: Rows,
+    comparisons: Mapping[str, Comparison],
+    ballot: Ballot,
+    k: int,
+    temperature: float,
+    notes: Mapping[str, str] | None = None,
+) -> dict[str, Evaluation]:
+    """Figures of what was predicted for some of the images."""
     if ballot.naive is None:
         raise ValueError("expected naive predictions")
-    spreads = intervals(trial.truth, ballot.grouped, trial.clusters)
-    accuracy = {one: float(np.mean(right == trial.truth)) for one, right in zip(chosen, ballot.grouped, strict=True)}
+    chosen = list(comparisons.values())
+    truth, clusters = images.codes[queries], images.groups.at(queries).clusters()
+    spreads = intervals(truth, ballot.grouped, clusters)
+    accuracy = {one: float(np.mean(right == truth)) for one, right in zip(chosen, ballot.grouped, strict=True)}
     found = {}
     for number, (name, one) in enumerate(comparisons.items()):
         predicted, spread = ballot.grouped[number], spreads[number]
-        figures = _figures(trial.names, trial.truth, predicted)
+        figures = _figures(images.names, truth, predicted)
         alone = Comparison(one.mode, 1.0, one.centred)
         found[name] = Evaluation(
-            label=trial.label,
+            label=images.label,
             accuracy=figures.accuracy,
             accuracy_low=spread.accuracy.low,
             accuracy_high=spread.accuracy.high,
@@ -156,10 +215,10 @@ def _evaluations(
             balanced_accuracy_low=spread.balanced_accuracy.low,
             balanced_accuracy_high=spread.balanced_accuracy.high,
             macro_f1=figures.macro_f1,
-            naive_accuracy=float(np.mean(ballot.naive[number] == trial.truth)),
+            naive_accuracy=float(np.mean(ballot.naive[number] == truth)),
             rows=len(predicted),
-            voters=len(trial.codes),
-            clusters=int(trial.clusters.max()) + 1,
+            voters=len(images.codes),
+            clusters=int(clusters.max()) + 1,
             rows_without_neighbours=int(np.sum(predicted < 0)),
             k=k,
             temperature=temperature,
@@ -168,7 +227,7 @@ def _evaluations(
             centred=one.centred,
             classes=figures.classes,
             confusion=figures.confusion,
-            warnings=(*trial.warnings, *([notes[name]] if notes and name in notes else [])),
+            warnings=(*images.warnings, *([notes[name]] if notes and name in notes else [])),
         )
     return found
 

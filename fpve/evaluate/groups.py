@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import as_rules
+from fpve.config import PrefixRule, as_rules
 from fpve.prefixes import rule_fields
 from fpve.search import Mask, Rows, Searcher
 
@@ -56,7 +57,22 @@ class Groups(NamedTuple):
 
 def groups_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Groups, tuple[str, ...]]:
     """The groups of all images, and what a reader of figures over the images `rows` should know of their prefixes."""
-    images = searcher.snapshot.images
+    rules = {one.name: as_rules(one.prefix) for one in searcher.snapshot.manifest.collections}
+    return grouped(searcher.snapshot.images, rules, label, codes, rows)
+
+
+def grouped(
+    images: pa.Table, rules: Mapping[str, Iterable[PrefixRule]], label: str, codes: Rows, rows: Rows
+) -> tuple[Groups, tuple[str, ...]]:
+    """The groups of n images, and what a reader of figures over some of them should know of their prefixes.
+
+    Args:
+        images: (n rows) with the columns `collection`, `content_hash` and `prefix_id`, null where there is none.
+        rules: by which each collection's images get their prefixes.
+        label: the column of classes.
+        codes: (n,) class numbers; -1 where an image has none.
+        rows: (m,) which images the figures are over.
+    """
     content = _codes(images["content_hash"])
     # A row without content is a group of its own.
     content = np.where(content < 0, -2 - np.arange(len(content)), content)
@@ -66,7 +82,8 @@ def groups_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[
     alone = np.full(len(prefix), -1)
     if len(own_prefixes) == 1 and np.all(own >= 0):
         return Groups(content, alone), ("all evaluated images have the same prefix: it ranks nothing",)
-    leaks = _templates_with(searcher, label, images["collection"].take(pa.array(rows)).unique().to_pylist())
+    collections = images["collection"].take(pa.array(rows)).unique().to_pylist()
+    leaks = [name for name, of_it in rules.items() if name in collections and _fills_in(of_it, label)]
     # Each class has one prefix, shared by its images: leaving them out would leave no voter of the right class.
     pairs = np.unique(np.stack([classes, own]), axis=1)
     one_each = pairs.shape[1] == len(np.unique(classes)) and len(own_prefixes) > 1 and len(own_prefixes) < len(rows)
@@ -77,14 +94,10 @@ def groups_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[
     return Groups(content, prefix), ()
 
 
-def _templates_with(searcher: Searcher, label: str, collections: list[str]) -> list[str]:
-    """The collections, of those named, whose prefix template has the label column as a field."""
+def _fills_in(rules: Iterable[PrefixRule], label: str) -> bool:
+    """Whether prefix rules have the label column as a field."""
     fields = {"label", "folder"} if label == "label" else {label}
-    return [
-        one.name
-        for one in searcher.snapshot.manifest.collections
-        if one.name in collections and fields & rule_fields(as_rules(one.prefix))
-    ]
+    return bool(fields & rule_fields(rules))
 
 
 def _codes(column: pa.ChunkedArray) -> Rows:

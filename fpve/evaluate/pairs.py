@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fpve.classify import vote
 from fpve.evaluate.groups import Groups
-from fpve.fusion import Blocks, Centre, Floats, Mode
-from fpve.search import Mask, Neighbours, Rows, Searcher
+from fpve.fusion import Blocks, Centre, Floats, Fusion, Mode
+from fpve.search import Mask, Neighbours, Rows
 
 # Cosine of the image blocks from which two pictures count as copies of one another: re-encodings, resizings.
 NEAR_DUPLICATE = 0.97
@@ -63,6 +63,10 @@ class _Space(NamedTuple):
     image_norm: Floats
     prefix_norm: Floats
 
+    def at(self, rows: Rows | slice) -> _Space:
+        """Some of the images."""
+        return _Space._make(one[rows] for one in self)
+
 
 class Pairs:
     """Images that vote, and those of them that are predicted.
@@ -70,22 +74,32 @@ class Pairs:
     The scores are those of `Fusion.scores`: in `balanced` A cos_image + (1-A) cos_prefix, in `concat` q·v.
     """
 
-    def __init__(self, searcher: Searcher, voters: Rows, queries: Rows, groups: Groups, centre: Centre | None) -> None:
-        """Read blocks.
+    def __init__(
+        self,
+        blocks: Blocks,
+        queries: Rows,
+        groups: Groups,
+        *,
+        centre: Centre | None = None,
+        asked: Blocks | None = None,
+        pictures: Floats | None = None,
+    ) -> None:
+        """Take up blocks.
 
         Args:
-            searcher: over the images; their own blocks are compared, not predicted ones.
-            voters: (n,) the image rows that may vote, ascending.
-            queries: (q,) which of the voters, by their place, are predicted.
-            groups: of all images.
+            blocks: raw blocks of the n images that may vote; a zero row is a missing block.
+            queries: (q,) which of these are predicted.
+            groups: what ties the n images together.
             centre: the means of centred comparisons, where there are any.
+            asked: raw blocks of the q queries, where they are others than those by which these images vote.
+            pictures: (n, d) features by which near-duplicates are told; by default the image blocks.
         """
         self._queries = queries
-        self._groups = groups.at(voters)
-        blocks = searcher.blocks_of(voters)
-        self._spaces = {False: _space(blocks)}
-        if centre is not None:
-            self._spaces[True] = _space(replace(searcher.fusion, centre=centre).centred(blocks))
+        self._groups = groups
+        self._voters = _spaces(blocks, centre)
+        self._asked = None if asked is None else _spaces(asked, centre)
+        own = asked is None and pictures is None
+        self._pictures = None if own else _units(blocks.image if pictures is None else pictures)[0]
 
     def predict(
         self,
@@ -102,13 +116,18 @@ class Pairs:
         step = max(1, _CHUNK_FLOATS // max(1, len(codes)))
         for start in range(0, len(self._queries), step):
             mine = self._queries[start : start + step]
-            cosines = {
-                centred: (space.image[mine] @ space.image.T, space.prefix[mine] @ space.prefix.T)
-                for centred, space in self._spaces.items()
+            asking = {
+                centred: space.at(mine) if self._asked is None else self._asked[centred].at(slice(start, start + step))
+                for centred, space in self._voters.items()
             }
-            tied = self._groups.tied(mine, np.arange(len(codes))) | (cosines[False][0] >= NEAR_DUPLICATE)
+            cosines = {
+                centred: (asking[centred].image @ space.image.T, asking[centred].prefix @ space.prefix.T)
+                for centred, space in self._voters.items()
+            }
+            near = cosines[False][0] if self._pictures is None else self._pictures[mine] @ self._pictures.T
+            tied = self._groups.tied(mine, np.arange(len(codes))) | (near >= NEAR_DUPLICATE)
             for number, one in enumerate(comparisons):
-                scores = self._scores(one, mine, *cosines[one.centred])
+                scores = _scores(one, asking[one.centred], self._voters[one.centred], *cosines[one.centred])
                 scores[np.arange(len(mine)), mine] = -np.inf
                 if naive:
                     guessed[number].append(_predict(scores, codes, k, temperature))
@@ -116,34 +135,45 @@ class Pairs:
                 grouped[number].append(_predict(scores, codes, k, temperature))
         return Ballot(_joined(grouped), _joined(guessed) if naive else None)
 
-    def _scores(self, one: Comparison, mine: Rows, image: Floats, prefix: Floats) -> Floats:
-        """Scores (m, n) of queries with all voters, of the cosines (m, n) of their blocks."""
-        weight = np.float32(one.image_weight)
-        if one.mode == "balanced":
-            scores: Floats = image * weight
-            scores += prefix * (1 - weight)
-            return scores
-        space = self._spaces[one.centred]
-        own_image, own_prefix = weight * space.image_norm[mine], (1 - weight) * space.prefix_norm[mine]
-        length = np.hypot(own_image, own_prefix)
-        own = np.stack([own_image, own_prefix])
-        share = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
-        theirs = np.hypot(space.image_norm, space.prefix_norm)
-        # Centred, a block of which nothing is left is zero: maybe both.
-        shown = np.divide(1, theirs, out=np.zeros_like(theirs), where=theirs > 0)
-        scores = image * (share[0][:, None] * (space.image_norm * shown))
-        scores += prefix * (share[1][:, None] * (space.prefix_norm * shown))
+
+def _scores(one: Comparison, asking: _Space, voters: _Space, image: Floats, prefix: Floats) -> Floats:
+    """Scores (m, n) of queries with all voters, of the cosines (m, n) of their blocks."""
+    weight = np.float32(one.image_weight)
+    if one.mode == "balanced":
+        scores: Floats = image * weight
+        scores += prefix * (1 - weight)
         return scores
+    own_image, own_prefix = weight * asking.image_norm, (1 - weight) * asking.prefix_norm
+    length = np.hypot(own_image, own_prefix)
+    own = np.stack([own_image, own_prefix])
+    share = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
+    theirs = np.hypot(voters.image_norm, voters.prefix_norm)
+    # Centred, a block of which nothing is left is zero: maybe both.
+    shown = np.divide(1, theirs, out=np.zeros_like(theirs), where=theirs > 0)
+    scores = image * (share[0][:, None] * (voters.image_norm * shown))
+    scores += prefix * (share[1][:, None] * (voters.prefix_norm * shown))
+    return scores
+
+
+def _spaces(blocks: Blocks, centre: Centre | None) -> dict[bool, _Space]:
+    """Blocks raw, and if there are means centred as well, by whether they are centred."""
+    spaces = {False: _space(blocks)}
+    if centre is not None:
+        fusion = Fusion(blocks.image.shape[1], blocks.prefix.shape[1], centre=centre)
+        spaces[True] = _space(fusion.centred(blocks))
+    return spaces
 
 
 def _space(blocks: Blocks) -> _Space:
-    units, norms = [], []
-    for block in blocks:
-        norm = np.linalg.norm(block, axis=1).astype(np.float32)
-        column = norm[:, None]
-        units.append(np.divide(block, column, out=np.zeros(block.shape, np.float32), where=column > 0))
-        norms.append(norm)
-    return _Space(*units, *norms)
+    (image, image_norm), (prefix, prefix_norm) = map(_units, blocks)
+    return _Space(image, prefix, image_norm, prefix_norm)
+
+
+def _units(block: Floats) -> tuple[Floats, Floats]:
+    """Rows (n, d) at length 1, zero rows as they are, and their lengths (n,)."""
+    norm = np.linalg.norm(block, axis=1).astype(np.float32)
+    column = norm[:, None]
+    return np.divide(block, column, out=np.zeros(block.shape, np.float32), where=column > 0), norm
 
 
 def _joined(parts: list[list[Rows]]) -> Rows:

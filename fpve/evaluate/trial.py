@@ -13,6 +13,7 @@ from fpve.classify import check_votes, read_labels
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import SEED
 from fpve.evaluate.groups import groups_of
+from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Ballot, Comparison, Pairs
 from fpve.fusion import Blocks, Centre
 from fpve.search import Searcher
@@ -25,9 +26,9 @@ class Trial:
     """Labelled images of a snapshot, of which each that is predicted is left out of its own vote.
 
     Attributes:
+        images: all that may vote.
         label: the column of classes.
-        names: the classes, sorted.
-        codes: (n,) class numbers of all that may vote.
+        codes: (n,) class numbers of the images.
         queries: (q,) which of them are predicted.
         truth: (q,) their class numbers.
         prefixed: (q,) which of them have a prefix.
@@ -66,22 +67,20 @@ class Trial:
         labels = read_labels(searcher, label)
         allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
         self._rows = np.flatnonzero(allowed)
-        self.label, self.names, self.codes = label, labels.names, labels.codes[self._rows]
-        if len(self._rows) < 2 or len(np.unique(self.codes)) < 2:
-            raise QueryError(
-                f"evaluating {label!r} needs two labelled images of different classes, found {len(self._rows)} images"
-            )
+        groups, warnings = groups_of(searcher, label, labels.codes, self._rows)
         prefix_ids = searcher.snapshot.images["prefix_id"].take(pa.array(self._rows))
         has_prefix = pc.is_valid(prefix_ids).to_numpy()
+        codes = labels.codes[self._rows]
+        self.images = Labelled(label, labels.names, codes, has_prefix, groups.at(self._rows), warnings)
+        self.label, self.codes, self.warnings = label, codes, warnings
         self.has_prefixes = bool(has_prefix.any())
-        self._groups, self.warnings = groups_of(searcher, label, labels.codes, self._rows)
         queries = np.flatnonzero(has_prefix) if prefixed else np.arange(len(self._rows))
         if sample is not None and len(queries) > sample:
             queries = np.sort(np.random.default_rng(SEED).choice(queries, sample, replace=False))
         self.queries = queries
         self.prefixed = has_prefix[queries]
-        self.truth = self.codes[queries]
-        self.clusters = self._groups.at(self._rows[queries]).clusters()
+        self.truth = codes[queries]
+        self.clusters = self.images.groups.at(queries).clusters()
 
     @cached_property
     def centre(self) -> Centre | None:
@@ -108,8 +107,9 @@ class Trial:
 
     @cached_property
     def _raw(self) -> Pairs:
-        return Pairs(self._searcher, self._rows, self.queries, self._groups, None)
+        return Pairs(self._searcher.blocks_of(self._rows), self.queries, self.images.groups)
 
     @cached_property
     def _centred(self) -> Pairs:
-        return Pairs(self._searcher, self._rows, self.queries, self._groups, self.centre)
+        blocks = self._searcher.blocks_of(self._rows)
+        return Pairs(blocks, self.queries, self.images.groups, centre=self.centre)
