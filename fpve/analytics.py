@@ -63,9 +63,17 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
     Raises:
         QueryError: it is not an SQL condition over the columns of `images`.
     """
+    return rows_where(snapshot.images, where)
+
+
+def rows_where(images: pa.Table, where: str) -> NDArray[np.int64]:
+    """Numbers of the rows of a table, ascending, for which an SQL condition over its columns holds.
+
+    Raises:
+        QueryError: it is not one.
+    """
     if not where.strip():
         raise QueryError("where: expected an SQL condition, found an empty text")
-    images = snapshot.images
     with _connect() as connection, _one_line_errors("where"):
         connection.register("images", images.append_column(_ROW, pa.array(np.arange(len(images)))))
         connection.execute("SET lock_configuration = true")

@@ -331,7 +331,8 @@ class Store:
         return self.sql(
             "WITH used AS (SELECT prefix_id, count(*) AS images FROM images GROUP BY prefix_id), "
             "given AS (SELECT text, count(*) AS corrected FROM corrections GROUP BY text), "
-            "listed AS (SELECT prefixes.*, coalesce(used.images, 0) AS images, coalesce(given.corrected, 0) AS corrected "
+            "listed AS (SELECT prefixes.*, coalesce(used.images, 0) AS images, "
+            "coalesce(given.corrected, 0) AS corrected "
             "FROM prefixes LEFT JOIN used USING (prefix_id) LEFT JOIN given USING (text)) "
             "SELECT prefix_id, images, corrected, text, origin, template, model, prompt, created_at "
             f"FROM listed {chosen} ORDER BY images DESC, text"

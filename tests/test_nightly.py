@@ -281,7 +281,8 @@ def test_metrics_that_cannot_be_written_fail_no_run(
     assert [record.getMessage() for record in caplog.records][-2:] == ["metrics_failed", "run_finished"]
     assert runs(job.store) == [("pets", 1, None)]
     assert _print_report(report, "table") == 0
-    assert capsys.readouterr().err == f"note: 6 pictures have no prefix: a field of it is empty\nnote: {text}\n"
+    first = "note: 6 pictures have no prefix: what their rules take it from is empty"
+    assert capsys.readouterr().err == f"{first}\nnote: {text}\n"
 
 
 def test_a_log_has_one_object_a_line(job_file: Path, pictures: Path) -> None:

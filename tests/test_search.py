@@ -288,6 +288,8 @@ def centred_job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     job = replace(make_job(root / "store", source), fusion=FusionConfig(centre=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(means, "MIN_BLOCKS", 14)
+        # What comes after that is centred by means that it had no part in.
+        patch.setattr(means, "GROWTH", 10)
         for number in range(66):
             kind = KINDS[number // 3 % 3]
             draw(source / f"{kind}/{number:02d}.png", number)

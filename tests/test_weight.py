@@ -96,3 +96,27 @@ def test_half_of_what_it_takes_is_a_wrong_job(options: dict[str, object], messag
     with pytest.raises(JobError) as caught:
         FusionConfig(**options)
     assert message in str(caught.value)
+
+
+def test_labels_that_people_give_are_enough(job: Job, tmp_path: Path) -> None:
+    """A run after `fpve label` chooses the weight, though nothing else has changed; the one after that does nothing."""
+    fpve.run(with_auto(job, "colour"))
+    file = tmp_path / "colours.csv"
+    ids = fpve.open(job.store).images["image_id"].to_pylist()
+    rows = [f"{one},{'black' if at % 2 else 'white'}" for at, one in enumerate(ids)]
+    file.write_text("image_id,colour\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    fpve.label(job.store, file)
+    report = fpve.run(with_auto(job, "colour"))
+    assert (report.published, report.warnings) == (True, ())
+    assert Snapshot.open(job.store).manifest.fusion.auto.rows == 6
+    assert not fpve.run(with_auto(job, "colour")).published
+
+
+def test_a_store_of_several_jobs_keeps_its_settings_and_says_so(job: Job) -> None:
+    """The second job's weight and centring don't count; it is told."""
+    fpve.run(job)
+    second = replace(job, name="second", collections=(replace(job.collections[0], name="others"),))
+    report = fpve.run(replace(second, fusion=FusionConfig(image_weight=0.3)))
+    assert "its own image_weight, label and centre stand" in report.warnings[0]
+    assert fpve.open(job.store).status().fusion["image_weight"] == 0.5
+    assert fpve.run(second).warnings == ()

@@ -215,9 +215,11 @@ def _print_report(report: RunReport, kind: str) -> int:
             "files are left out, as their formats can't be decoded (.heic, .svg, …): see fpve check JOB",
         ),
         (report.without_answer, "images wait for the answer of a language model; the next run asks again"),
+        (report.without_prefix, "pictures have no prefix: what their rules take it from is empty"),
         (
-            max(report.without_prefix - report.without_answer, 0),
-            "pictures have no prefix: what their rules take it from is empty",
+            report.corrections_without_image,
+            "prefixes that people gave are of images that are gone or have another name now, and wait for them: "
+            'fpve sql STORE "FROM corrections ANTI JOIN images USING (image_id)"',
         ),
         (report.cut_prefixes, "prefixes are longer than the text model sees: see fpve prefix preview JOB"),
         (
@@ -229,6 +231,8 @@ def _print_report(report: RunReport, kind: str) -> int:
     ):
         if count:
             output.note(f"note: {count:,} {text}")
+    if report.generation_error:
+        output.note(f"note: {report.generation_error}")
     for text in report.warnings:
         output.note(f"note: {text}")
     if report.compact_error:

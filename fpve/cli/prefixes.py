@@ -34,7 +34,7 @@ def preview(
 
     options = given(images=images, collection=collection)
     rows = fpve.preview(job, ask=ask, progress=terminal_progress(), **options)
-    hide = [name for name in ("prompt", "unseen") if not any(rows[name].to_pylist())]
+    hide = [name for name in ("prompt", "unseen", "problem") if not any(rows[name].to_pylist())]
     output.print_rows(rows, kind, output_file, hide=hide)
 
 

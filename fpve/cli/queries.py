@@ -267,8 +267,8 @@ _EVALUATED = (
 def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: Path | None) -> None:
     """Answer an SQL QUERY (DuckDB) over a STORE.
 
-    Its views: images (one row an image), vectors (image_id, vector), prefixes, labels, quarantine, runs. It can read
-    nothing else, and change nothing.
+    Its views: images (one row an image), vectors (image_id, vector), prefixes, labels, quarantine, runs; and generated,
+    corrections, means, predicted, where the store has such. It can read nothing else, and change nothing.
     """
     import fpve
 

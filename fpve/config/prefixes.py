@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -38,7 +39,7 @@ class GenerateConfig:
         top_p: of sampling; None as above.
         max_tokens: length of an answer at most.
         seed: of sampling.
-        max_requests: how many requests one run may make; None for as many as it takes.
+        max_requests: how many prompts of this rule one run may ask; None for as many as it takes.
         concurrency: how many requests at once; None is 8 for a server, 1 for a model that runs here.
         retries: how often a request is made again that failed for a passing reason.
         timeout: seconds to wait for an answer.
@@ -58,7 +59,8 @@ class GenerateConfig:
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] = 100
-    seed: int = 0
+    # As far as a table has room for it.
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] = 0
     max_requests: Annotated[int, Field(ge=0)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
     retries: Annotated[int, Field(ge=0, le=20)] = 5
@@ -94,6 +96,12 @@ class GenerateConfig:
             )
         if self.is_local and self.base_url is not None:
             raise JobError(f"base_url: {self.model!r} runs here, without a server; leave it out, or name openai:MODEL")
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env, re.ASCII):
+            # Without what was found: it may be the key.
+            raise JobError(
+                "api_key_env: expected the name of an environment variable that holds the key, such as OPENAI_API_KEY, "
+                "found something else; a key itself has no place in a job file"
+            )
         if self.base_url is not None:
             _check_address(self.base_url)
 
@@ -107,7 +115,7 @@ def _check_address(address: str) -> None:
         raise JobError(
             "base_url: expected an address such as http://localhost:8000/v1, found a malformed one"
         ) from None
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in address or parts.query or parts.fragment:
         # Without the address, which may have the key in it.
         raise JobError(
             "base_url: holds a user, a password, or something behind a '?' or '#'; put the key into the environment "
@@ -170,7 +178,7 @@ class PrefixRule:
         for name, value in ((name, getattr(self, name)) for name in given):
             if not value.strip():
                 raise JobError(f"prefix: expected a text in {name}, found {value!r}; leave prefix out for none")
-        if self.sidecar is not None and (not self.sidecar.startswith(".") or "/" in self.sidecar):
+        if self.sidecar is not None and not re.fullmatch(r"\.[^/\0]+", self.sidecar):
             raise JobError(f"prefix: sidecar: expected an extension such as '.txt', found {self.sidecar!r}")
         if self.keep_tokens is not None and (self.generate is None or not self.generate.is_local):
             raise JobError(

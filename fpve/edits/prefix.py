@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.analytics import matching_rows
+from fpve.analytics import rows_where
 from fpve.encoders import open_text_encoder
 from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Target
@@ -68,7 +68,8 @@ def set_prefix(
 
     Args:
         store: path of the store.
-        where: an SQL condition over the columns of `images`: to which.
+        where: an SQL condition over the columns of `images`: to which. Undoing reaches images that are gone as well, of
+            which nothing but the `image_id` is known.
         text: the prefix.
         undo: put back, instead, what the images had before; the next run says what the rules say by then.
         wait: wait for another writer of the store, instead of raising an error.
@@ -87,13 +88,26 @@ def set_prefix(
         snapshot = Snapshot.open(root)
         if "text" not in snapshot.manifest.encoders:
             raise PrefixError(f"{root}: encodes no texts (encoders.text = 'none'), so that no image can have a prefix")
-        rows = matching_rows(snapshot, where)
-        images = snapshot.images.select(["image_id", "prefix"]).take(pa.array(rows))
-        changes = _changes(snapshot.table(tables.CORRECTED), images, wanted)
+        corrected = snapshot.table(tables.CORRECTED)
+        # What was said of images that are gone can be taken back, too.
+        images = _with_gone(snapshot.images, corrected) if undo else snapshot.images
+        rows = rows_where(images, where)
+        changes = _changes(corrected, images.select(["image_id", "prefix"]).take(pa.array(rows)), wanted)
         if not len(changes.images):
             return Corrected(len(rows), 0, 0, snapshot.manifest.snapshot, published=False)
         manifest, fused = _publish(snapshot, changes)
     return Corrected(len(rows), len(changes.images), fused, manifest.snapshot, published=True)
+
+
+def _with_gone(images: pa.Table, corrected: pa.Table) -> pa.Table:
+    """Image rows, and rows of which nothing but the id is known for corrected images that are not there."""
+    gone = corrected["image_id"].filter(pc.invert(pc.is_in(corrected["image_id"], value_set=_ids(images))))
+    rows = [gone if field.name == "image_id" else pa.nulls(len(gone), field.type) for field in images.schema]
+    return pa.concat_tables([images, pa.table(rows, names=images.schema.names)], promote_options="permissive")
+
+
+def _ids(images: pa.Table) -> pa.Array:
+    return images["image_id"].combine_chunks()
 
 
 def _wanted(text: str | None, *, undo: bool) -> str | None:
@@ -134,8 +148,10 @@ def _changes(old: pa.Table, images: pa.Table, text: str | None) -> _Changes:
         return _Changes(changed, old.filter(pc.invert(mine)), is_new=False)
     at = pc.index_in(ids, old["image_id"].combine_chunks())
     then = old["text"].combine_chunks().take(at)
-    # An image whose job gives it the same text is held to it all the same: the job may say another one tomorrow.
-    keep = pc.invert(pc.fill_null(pc.equal(then, text), False))
+    # An image whose job gives it the same text is held to it all the same: the job may say another one tomorrow. After
+    # a rollback one that is held to it may have another.
+    same = pc.and_(pc.equal(then, text), pc.equal(images["prefix"].combine_chunks(), text))
+    keep = pc.invert(pc.fill_null(same, False))
     images, at = images.filter(keep), at.filter(keep)
     before = pc.if_else(at.is_valid(), old["before"].combine_chunks().take(at), images["prefix"].combine_chunks())
     now = pa.scalar(datetime.now(UTC), old.schema.field("at").type)

@@ -71,4 +71,6 @@ def said_in(body: object) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # What has no room in a table is no count of tokens.
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return value if is_count else None

@@ -52,10 +52,9 @@ def answer_row(generator: Generator, prompt: str, content_hash: str | None, answ
         "prompt": prompt,
         "prompt_hash": hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest(),
         "content_hash": content_hash,
-        # JSON can name half a character, which UTF-8 has not.
-        "answer": answer.text.encode("utf-8", "replace").decode(),
+        "answer": _whole(answer.text),
         "model": generator.name,
-        "revision": answer.revision,
+        "revision": _whole(answer.revision),
         "server": generator.server,
         "parameters": json.dumps(parameters, sort_keys=True, ensure_ascii=False),
         "seed": parameters.get("seed"),
@@ -63,9 +62,14 @@ def answer_row(generator: Generator, prompt: str, content_hash: str | None, answ
         "token_ends": _token_ends(generator, answer),
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": _whole(answer.finish_reason),
         "created_at": datetime.now(UTC),
     }
+
+
+def _whole(text: str | None) -> str | None:
+    """A text without half characters, which JSON can name and UTF-8 has not."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _token_ends(generator: Generator, answer: Answer) -> list[int] | None:

@@ -90,7 +90,12 @@ def commit(
     if last is not None and manifest.says_the_same(last):
         # A run that was killed as soon as it had published left them.
         AnswerLog(root).discard()
-        return None
+        if last.operation == "run" or manifest.fusion.auto is None:
+            return None
+        # Labels that people gave since may be enough to choose a weight by.
+        manifest = weighted(root, manifest)
+        if manifest.says_the_same(last):
+            return None
     manifest = aligned(root, means.settled(root, manifest))
     manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
     manifest = weighted(root, manifest)

@@ -104,8 +104,9 @@ class Contents:
 
     @property
     def without_prefix(self) -> int:
-        """How many images have no prefix, though their collection has a rule for it."""
-        bare = pc.and_(self.good, self.plan.own.prefix.is_null())
+        """How many images have no prefix, though their collection has a rule for it, and wait for none."""
+        own = self.plan.own
+        bare = pc.and_not(pc.and_(self.good, own.prefix.is_null()), own.prefixes.waiting)
         return int(pc.sum(bare).as_py() or 0) if self.plan.rules else 0
 
     @property

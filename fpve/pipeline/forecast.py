@@ -85,12 +85,13 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
 
 
 def _requests(plan: Plan) -> int:
-    count = 0
+    asked: set[str] = set()
     for rule in rules_of(plan.collections):
-        mine = len(questions(plan.collections, plan.frozen, rule))
+        # Two rules that keep other parts of one answer ask for it once.
+        mine = [name for name in questions(plan.collections, plan.frozen, rule) if name not in asked]
         limit = rule.generate.max_requests if rule.generate is not None else None
-        count += mine if limit is None else min(mine, limit)
-    return count
+        asked |= set(mine if limit is None else mine[:limit])
+    return len(asked)
 
 
 def downloads(models: Models) -> tuple[str, ...]:

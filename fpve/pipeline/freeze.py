@@ -61,8 +61,10 @@ def freeze(job: Job | str | os.PathLike[str], *, wait: bool = False, progress: P
     """
     job = job if isinstance(job, Job) else load_job(Path(job))
     progress = progress or SilentProgress()
-    # Before there is a directory for the store: a mistake leaves nothing behind.
-    plan_job(job, None, progress=progress, allow_removals=True)
+    # Before there is a directory for the store: a mistake, or nothing to ask, leaves nothing behind.
+    plan = plan_job(job, None, progress=progress, allow_removals=True)
+    if not any(one.waiting for one in plan.collections):
+        return FrozenReport(0, 0, 0, 0, 0, 0, None, kept=len(AnswerLog(job.store).read()))
     with writer_lock(job.store, job.name, waiting=nullcontext if wait else None):
         plan = plan_job(job, None, progress=progress, allow_removals=True)
         done = Generated()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from random import randrange
+from threading import Event, Lock
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,10 @@ from fpve.planning.plan import CollectionPlan
 from fpve.progress import Progress, Stage
 from fpve.sources.inputs import Inputs
 from fpve.store.answers import AnswerLog
+
+# So many failures in a row, without an answer in between, and the others are not asked: a server that hangs at every
+# prompt would take a minute and all retries for each.
+GIVE_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +83,19 @@ class Generated:
         )
 
 
-def questions(plans: tuple[CollectionPlan, ...], frozen: Frozen, rule: PrefixRule) -> list[Question]:
-    """The prompts of a rule that have no answer, of all collections that have the rule, each once.
+def questions(plans: tuple[CollectionPlan, ...], frozen: Frozen, rule: PrefixRule) -> dict[str, Question]:
+    """The prompts of a rule that have no answer, of all collections that have the rule, each once, by what names it.
 
     Where pictures go along, one whose content is not known counts, for it may be new.
     """
-    if rule.generate is None:
-        return []
     found: dict[str, Question] = {}
+    if rule.generate is None:
+        return found
     for number, plan in enumerate(plans):
         for at, parsed in enumerate(plan.rules):
             if parsed.rule == rule:
                 found |= {name: one for name, one in _of_plan(number, plan, at, frozen) if name not in found}
-    return list(found.values())
+    return found
 
 
 def _of_plan(number: int, plan: CollectionPlan, rule_number: int, frozen: Frozen) -> Iterator[tuple[str, Question]]:
@@ -98,6 +103,8 @@ def _of_plan(number: int, plan: CollectionPlan, rule_number: int, frozen: Frozen
     with_image = rule.generate is not None and rule.generate.with_image
     waiting = pc.and_not(prefixes.waiting, plan.known_bad)
     rows = np.flatnonzero(waiting.to_numpy(zero_copy_only=False) & (prefixes.rule == rule_number))
+    # In the order of the source, in which an archive or a table is read fast.
+    rows = rows[np.argsort(plan.files["number"].take(pa.array(rows)).to_numpy(), kind="stable")]
     prompts = prefixes.prompt.take(pa.array(rows)).to_pylist()
     content = plan.files["content_hash"].take(pa.array(rows)).to_pylist() if with_image else [None] * len(rows)
     for row, prompt, content_hash in zip(rows.tolist(), prompts, content, strict=True):
@@ -122,23 +129,37 @@ def generate(
 ) -> None:
     """Ask what has no answer, and add the answers to `frozen`, `done` and the log as they come.
 
+    A prompt that fails is counted, and its images go without; so are those after many failures in a row.
+
     Raises:
         JobError: a model can't be asked: its client or its key is missing.
-        GenerationError: a model is out of reach, refuses everything, or gave no usable answer at all; what was answered
-            before that is kept.
+        GenerationError: a model is out of reach or refuses everything, or none of these collections' prompts has ever
+            had a usable answer; what was answered before that is kept.
         OSError: the log can't be written.
     """
-    asked = [(rule, questions(plans, frozen, rule)) for rule in rules_of(plans)]
+    asked = [(rule, list(questions(plans, frozen, rule).values())) for rule in rules_of(plans)]
     asked = [(rule, mine) for rule, mine in asked if mine]
-    for rule, _ in asked:
-        if rule.generate is not None and rule.generate.max_requests != 0:
+    for rule, mine in asked:
+        # What only reading its picture tells may be answered already; then no key is needed.
+        surely = any(one.content_hash is not None for one in mine) or not _with_image(rule)
+        if rule.generate is not None and rule.generate.max_requests != 0 and surely:
             frozen.generator(rule.generate).check()
     if asked:
         with progress.stage("generate", sum(len(mine) for _, mine in asked)) as stage, images.without_warnings():
             for rule, mine in asked:
                 _Asking(plans, rule, frozen, log, done, stage).run(mine)
-    if done.first_error is not None and not done.answered:
+    # Where others were answered, tonight or some night before, these prompts are at fault.
+    if done.first_error is not None and not done.answered and not any(map(_has_answers, plans)):
         raise done.first_error
+
+
+def _with_image(rule: PrefixRule) -> bool:
+    return rule.generate is not None and rule.generate.with_image
+
+
+def _has_answers(plan: CollectionPlan) -> bool:
+    names = plan.own.prefixes.generation_id
+    return bool(names.null_count < len(names))
 
 
 class _Asking:
@@ -160,11 +181,17 @@ class _Asking:
         self._generator: Generator = frozen.generator(rule.generate)
         self._lock = Lock()
         self._left = rule.generate.max_requests
+        self._in_a_row = 0
+        self._stopped = Event()
         self._claimed: set[str] = set()
         self._inputs: dict[int, Inputs] = {}
         self._places: dict[tuple[int, int], int] = {}
 
     def run(self, mine: list[Question]) -> None:
+        if self._left is not None and self._left < len(mine):
+            # From another place each night: prompts that fail must not be the only ones that are ever asked.
+            start = randrange(len(mine))  # noqa: S311 (no secret)
+            mine = mine[start:] + mine[:start]
         if self._config.with_image:
             self._open_inputs(mine)
         threads = self._generator.concurrency
@@ -180,6 +207,8 @@ class _Asking:
                 self._stage.advance(len(ended))
                 running |= {pool.submit(self._ask, one) for one in islice(waiting, len(ended))}
         finally:
+            # What is answered after that is not written: somebody else may hold the store by then.
+            self._stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             # A local model's memory is needed by what comes next.
             self._generator.close()
@@ -187,12 +216,14 @@ class _Asking:
     def _open_inputs(self, mine: list[Question]) -> None:
         for number in {one.plan for one in mine}:
             plan = self._plans[number]
-            rows = sorted({one.row for one in mine if one.plan == number})
+            rows = list(dict.fromkeys(one.row for one in mine if one.plan == number))
             self._places |= {(number, row): place for place, row in enumerate(rows)}
             self._inputs[number] = plan.scan.inputs(plan.files["number"].take(pa.array(rows)).to_numpy())
 
     def _ask(self, question: Question) -> None:
         """Answer one question, unless it turns out to be answered, the picture to be none, or enough were asked."""
+        if self._stopped.is_set() or self._in_a_row >= GIVE_UP:
+            return
         content_hash, picture = question.content_hash, None
         if self._config.with_image:
             found = self._picture(question)
@@ -213,13 +244,17 @@ class _Asking:
             if error.is_general:
                 raise
             with self._lock:
+                self._in_a_row += 1
                 self._done.failed += 1
                 self._done.first_error = self._done.first_error or error
+            return
+        if self._stopped.is_set():
             return
         if self._log is not None:
             self._log.append(row)
         self._frozen.add(row)
         with self._lock:
+            self._in_a_row = 0
             self._done.answered += 1
             self._done.prompt_tokens += answer.prompt_tokens or 0
             self._done.completion_tokens += answer.completion_tokens or 0

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         pa.field("template", pa.string()),
         pa.field("prompt", pa.string()),
         pa.field("unseen", pa.int64()),
+        pa.field("problem", pa.string()),
     ]
 )
 
@@ -53,8 +54,8 @@ def preview(
 
     Returns:
         One row an image: `image_id`, `prefix` (null for none), `origin` (literal, template, column, sidecar, generated
-        or corrected), `template` (the rule), `prompt` (of a language model), and `unseen`: how many characters at the
-        prefix's end the text model does not see.
+        or corrected), `template` (the rule), `prompt` (of a language model), `unseen`: how many characters at the
+        prefix's end the text model does not see, and `problem`: why a prompt has no answer.
 
     Raises:
         FpveError: what a run of the job would raise before its first picture, or a language model that can't be asked.
@@ -73,8 +74,8 @@ def preview(
     recipe = recipe_for(job, models) if available else None
     plan = plan_job(replace(job, collections=chosen), recipe, progress=progress, allow_removals=True)
     plans = tuple(_some(one, images) for one in plan.collections)
+    done = Generated()
     if ask and any(one.waiting for one in plans):
-        done = Generated()
         generate(plans, plan.frozen, None, done, progress)
         plans = tuple(one.with_answers(done.content_of(at, one), plan.frozen) for at, one in enumerate(plans))
     table = pa.concat_tables([_rows(one, images) for one in plans])
@@ -83,7 +84,10 @@ def preview(
     cut: dict[str | None, int] = {}
     if isinstance(models.text, Limited) and models.text.available and known:
         cut = dict(zip(known, models.text.cut(known), strict=True))
-    return table.append_column(SCHEMA.field("unseen"), pa.array([cut.get(text) for text in prefixes], pa.int64()))
+    table = table.append_column(SCHEMA.field("unseen"), pa.array([cut.get(text) for text in prefixes], pa.int64()))
+    why = None if done.first_error is None else str(done.first_error)
+    failed = pc.and_(table["prompt"].is_valid(), table["prefix"].is_null())
+    return table.append_column(SCHEMA.field("problem"), pc.if_else(failed, pa.scalar(why, pa.string()), None))
 
 
 def _some(plan: CollectionPlan, count: int) -> CollectionPlan:
@@ -113,7 +117,8 @@ def _rows(plan: CollectionPlan, count: int) -> pa.Table:
     return pa.table(
         {
             "image_id": plan.files["image_id"].take(pa.array(chosen)),
-            "prefix": prefixes.text.take(pa.array(chosen)),
+            # Of one that waits for its answer not what it had before.
+            "prefix": pc.if_else(prefixes.waiting, pa.scalar(None, pa.string()), prefixes.text).take(pa.array(chosen)),
             "origin": pa.array(origins, pa.string()),
             "template": pa.array([None if one is None else str(one.rule) for one in rules], pa.string()),
             "prompt": prefixes.prompt.take(pa.array(chosen)),

@@ -27,11 +27,13 @@ class RunReport:
         removed: images that are in the store and no longer in their source, and were not moved; and those whose file is
             there and can't be encoded any more.
         quarantined: inputs that could not be encoded.
-        without_prefix: images whose prefix is missing, though their collection has a rule for it.
+        without_prefix: images without a prefix, though their collection has a rule for it: what the rule takes it from
+            is empty. Those that wait for a language model are not among them.
         without_metadata: images that the collection's metadata file does not name.
         unmatched_metadata: rows of metadata files that name no image.
         undecodable: files beside the pictures whose formats can't be decoded, by their extensions: not scanned.
         labels_without_image: labels of images that are not there: gone, or there under another name. They wait for it.
+        corrections_without_image: prefixes that people gave to images that are not there, likewise.
         bytes_to_read: size of the files that were read, or would be.
         bytes_to_write: in a dry run, the estimated size of vectors, their indexes and thumbnails.
         bytes_written: size of the files that the run's snapshot names and the one before did not, by kind: `images`
@@ -45,6 +47,7 @@ class RunReport:
             so many would be, unless pictures that must be read turn out to be known.
         prompt_tokens, completion_tokens: what the answers took, as far as the models say it.
         generation_failed: of the requests, those without a usable answer; the next run asks again.
+        generation_error: why the first of these failed, in one line; None if none did.
         without_answer: images whose prompt has no answer yet, as requests failed, or `max_requests` allowed no more.
         cut_prefixes: texts that were embedded and are so long that the text model does not see their end.
         warnings: what somebody should know who relies on the prefixes.
@@ -80,6 +83,7 @@ class RunReport:
     unmatched_metadata: int = 0
     undecodable: int = 0
     labels_without_image: int = 0
+    corrections_without_image: int = 0
     bytes_to_read: int = 0
     bytes_to_write: int | None = None
     bytes_written: dict[str, int] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class RunReport:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     generation_failed: int = 0
+    generation_error: str | None = None
     without_answer: int = 0
     cut_prefixes: int = 0
     warnings: tuple[str, ...] = ()

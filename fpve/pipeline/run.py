@@ -155,14 +155,15 @@ class _Runner:
             )
         self.report = replace(
             self.report,
-            warnings=tuple(warnings_of(self.job, plan.collections)),
+            warnings=tuple(warnings_of(self.job, plan.collections, plan.base)),
             without_answer=sum(one.waiting for one in plan.collections),
             scanned=sum(len(one.files) + len(one.scan.skipped) for one in plan.collections),
-            without_prefix=sum(one.own.prefix.null_count for one in plan.collections if one.config.prefix),
+            without_prefix=sum(one.without_prefix for one in plan.collections),
             without_metadata=sum(one.own.without_metadata for one in plan.collections),
             unmatched_metadata=sum(one.own.unmatched_metadata for one in plan.collections),
             undecodable=sum(sum(one.scan.undecodable.values()) for one in plan.collections),
             labels_without_image=sum(one.own.labels_without_file for one in plan.collections),
+            corrections_without_image=sum(one.own.corrections_without_file for one in plan.collections),
             snapshot=plan.base.manifest.snapshot if plan.base else None,
             **_total(one.expected_changes() for one in plan.collections),
         )
@@ -198,6 +199,7 @@ class _Runner:
             labels_without_image=sum(one.labels_without_image for one in contents),
             without_answer=sum(one.without_answer for one in contents),
             without_prefix=sum(one.without_prefix for one in contents),
+            warnings=tuple(warnings_of(self.job, [one.plan for one in contents], plan.base)),
             images_per_second=_rate(self.report.encoded, self.seconds["encode"]),
             **changes,
         )
@@ -276,6 +278,7 @@ class _Runner:
                 prompt_tokens=done.prompt_tokens,
                 completion_tokens=done.completion_tokens,
                 generation_failed=done.failed,
+                generation_error=None if done.first_error is None else one_line(done.first_error),
             )
         if done.first_error is not None:
             self.journal.generation_failed(done.failed, done.first_error)

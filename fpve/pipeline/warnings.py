@@ -4,25 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import Job
-from fpve.planning.plan import CollectionPlan
+from fpve.config import AUTO, Job
+from fpve.planning.plan import CollectionPlan, other_collections
 from fpve.prefixes import rule_fields
+from fpve.store.snapshot import Snapshot
 
 
-def warnings_of(job: Job, plans: Iterable[CollectionPlan]) -> Iterator[str]:
-    """Prefixes that rank nothing, and those that give away the label by which the image weight is chosen."""
+def warnings_of(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None) -> Iterator[str]:
+    """What there is to be warned of: prefixes that rank nothing or give a label away, and settings that don't count."""
+    if base is not None and other_collections(job, base):
+        theirs = base.manifest.fusion
+        label = theirs.auto.label if theirs.auto is not None else None
+        weight = theirs.image_weight if label is None else AUTO
+        if (weight, label, theirs.centre) != (job.fusion.image_weight, job.fusion.label, job.fusion.centre):
+            yield (
+                f"{job.store} has collections of other jobs: its own image_weight, label and centre stand, whatever "
+                "this job says of them"
+            )
     for plan in plans:
         prefix = plan.own.prefix
-        if len(prefix) > 1 and not prefix.null_count and pc.count_distinct(prefix).as_py() == 1:
+        several = len(prefix) - prefix.null_count > 1
+        if several and pc.count_distinct(prefix).as_py() == 1:
             # Without the text: reports are logged, and prefixes are not.
-            yield (
-                f"collection {plan.name!r}: all its {len(prefix):,} images have the same prefix, which ranks nothing "
-                "among them"
-            )
-        if job.fusion.label is not None and job.fusion.label in rule_fields(plan.config.prefix):
+            yield (f"collection {plan.name!r}: {_all_of(prefix)} have the same prefix, which ranks nothing among them")
+        if job.fusion.label is not None and _fields_of(job.fusion.label, plan) & rule_fields(plan.config.prefix):
             yield (
                 f"collection {plan.name!r}: its prefixes have the column {job.fusion.label!r} in them, by which the "
                 "image weight is chosen: they give the label away, and draw the weight to 0"
             )
+
+
+def _all_of(prefix: pa.Array) -> str:
+    """The images that have a prefix, as a warning counts them."""
+    count = len(prefix) - prefix.null_count
+    return f"all its {count:,} images" if not prefix.null_count else f"all its {count:,} images with a prefix"
+
+
+def _fields_of(label: str, plan: CollectionPlan) -> set[str]:
+    """The fields that say what a label column says: itself, and what it is made of."""
+    made_of = plan.config.label_from
+    return {label, made_of} if label == "label" and made_of is not None else {label}

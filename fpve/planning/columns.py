@@ -48,7 +48,8 @@ class FileColumns:
         prefixes: (n,) the prefixes, and where they come from.
         without_metadata, unmatched_metadata: files and metadata rows without a partner.
         labelled: (n,) by the name of a column that has labels, which of its values are labels.
-        labels_without_file: how many labels there are of images that no file is of.
+        labels_without_file, corrections_without_file: how many labels and prefixes people gave to images that no file
+            is of.
     """
 
     metadata: pa.Table
@@ -58,6 +59,7 @@ class FileColumns:
     unmatched_metadata: int
     labelled: dict[str, pa.Array] = field(default_factory=dict)
     labels_without_file: int = 0
+    corrections_without_file: int = 0
 
     @property
     def prefix(self) -> pa.Array:

@@ -33,13 +33,21 @@ class Frozen:
         self._answers: dict[str, _Answer] = {}
         self._generators: dict[GenerateConfig, tuple[Generator, str]] = {}
         for table in answers:
-            for row in table.select(_COLUMNS).to_pylist():
+            columns = [name for name in _COLUMNS if name in table.column_names]
+            for row in table.select(columns).to_pylist():
                 self.add(row)
 
     @classmethod
-    def read(cls, root: Path, snapshot: Snapshot | None) -> Frozen:
-        """Those of a snapshot, and those that are waiting to be published."""
-        published = [] if snapshot is None else [snapshot.table(GENERATED, _COLUMNS)]
+    def read(cls, root: Path, snapshot: Snapshot | None, *, tokens: bool = True) -> Frozen:
+        """Those of a snapshot, and those that are waiting to be published.
+
+        Args:
+            root: the store.
+            snapshot: its last snapshot.
+            tokens: whether any rule keeps tokens; their ends are most of what there is to be read.
+        """
+        columns = _COLUMNS if tokens else _COLUMNS[:2]
+        published = [] if snapshot is None else [snapshot.table(GENERATED, columns)]
         return cls([*published, AnswerLog(root).read()])
 
     def __contains__(self, name: str) -> bool:
@@ -48,7 +56,7 @@ class Frozen:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add an answer; the first one of a name stays."""
         with self._lock:
-            self._answers.setdefault(row["generation_id"], _Answer(row["answer"], row["token_ends"]))
+            self._answers.setdefault(row["generation_id"], _Answer(row["answer"], row.get("token_ends")))
 
     def generator(self, config: GenerateConfig) -> Generator:
         """The language model of a rule, opened once; it is not loaded or asked by that."""

@@ -58,6 +58,8 @@ def with_corrections(own: FileColumns, files: pa.Table, collection: str, previou
         return own
     corrected = labels_in(previous.table(tables.CORRECTED, ["image_id", "text"]), collection)
     at = pc.index_in(corrected["image_id"].combine_chunks(), files["image_id"].combine_chunks())
+    # Of an image that is gone they wait until it comes back.
+    own = replace(own, corrections_without_file=at.null_count)
     corrected = corrected.filter(at.is_valid())
     rows = at.drop_null().to_numpy().astype(np.int64)
     if not len(rows):

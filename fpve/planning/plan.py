@@ -83,6 +83,12 @@ class CollectionPlan:
         """How many files have a prompt that no language model has answered yet; broken ones don't count."""
         return int(pc.sum(pc.and_not(self.own.prefixes.waiting, self.known_bad)).as_py() or 0)
 
+    @property
+    def without_prefix(self) -> int:
+        """How many files have no prefix, though there are rules, and wait for none; broken ones don't count."""
+        bare = pc.and_not(pc.and_not(self.own.prefix.is_null(), self.own.prefixes.waiting), self.known_bad)
+        return int(pc.sum(bare).as_py() or 0) if self.rules else 0
+
     def with_answers(self, content_hash: pa.Array, frozen: Frozen) -> CollectionPlan:
         """With the answers that are frozen, given the content (n,) of each file; null where that is not known.
 
@@ -164,8 +170,9 @@ def plan_job(
     _check_same_encoders(job, recipe, base)
     _check_names(job, base)
     scanned_at = time.time_ns()
-    generates = any(rule.generate is not None for config in job.collections for rule in config.prefix)
-    frozen = Frozen.read(job.store, base) if generates else Frozen()
+    rules = [rule for config in job.collections for rule in config.prefix if rule.generate is not None]
+    tokens = any(rule.keep_tokens is not None for rule in rules)
+    frozen = Frozen.read(job.store, base, tokens=tokens) if rules else Frozen()
     collections = []
     with progress.stage("plan", len(job.collections)) as stage:
         for config in job.collections:
@@ -206,6 +213,8 @@ def plan_collection(
     found, own = file_columns(config, given, scan, entry.columns if entry else ())
     own = with_corrections(with_labels(own, found, config.name, previous), found, config.name, previous)
     rules = given.rules
+    # After what people gave to images, which may be all that they have.
+    own.prefixes.check_any(config.name, rules)
     # It is the largest of what a plan reads, and not needed any more.
     del given
     generates = any(one.rule.generate is not None for one in rules)

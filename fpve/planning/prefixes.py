@@ -18,6 +18,7 @@ from fpve.errors import PrefixError
 from fpve.planning.fields import built_in
 from fpve.planning.frozen import Frozen
 from fpve.prefixes import ParsedRule, Template, keep_chars, prefix_id, without_blanks
+from fpve.sources.inputs import read_file
 from fpve.sources.names import raw_paths
 from fpve.sources.scan import Scan
 
@@ -43,16 +44,26 @@ class Prefixes:
     """
 
     text: pa.Array
-    rule: NDArray[np.int8]
+    rule: NDArray[np.int16]
     prompt: pa.Array
     generation_id: pa.Array
     waiting: pa.Array
+
+    def check_any(self, collection: str, rules: Sequence[ParsedRule]) -> None:
+        """Refuse rules of which none gives any file a text.
+
+        Raises:
+            PrefixError: naming them.
+        """
+        if rules and np.all(self.rule == NO_RULE):
+            said = ", ".join(repr(str(one.rule)) for one in rules)
+            raise PrefixError(f"collection {collection!r}: prefix {said} is empty for every image")
 
     @classmethod
     def none(cls, count: int) -> Prefixes:
         """Of a collection without a rule."""
         nothing = pa.nulls(count, pa.string())
-        return cls(nothing, np.full(count, NO_RULE, np.int8), nothing, nothing, pa.repeat(False, count))
+        return cls(nothing, np.full(count, NO_RULE, np.int16), nothing, nothing, pa.repeat(False, count))
 
     def corrected(self, rows: NDArray[np.int64], texts: pa.Array) -> Prefixes:
         """With the texts (m,) that people gave to files (m,); no model is asked for these."""
@@ -63,7 +74,7 @@ class Prefixes:
         return replace(
             self,
             text=pc.replace_with_mask(self.text, chosen, texts.take(pa.array(order))),
-            rule=np.where(mask, np.int8(CORRECTED), self.rule),
+            rule=np.where(mask, np.int16(CORRECTED), self.rule),
             prompt=pc.if_else(chosen, _NONE, self.prompt),
             generation_id=pc.if_else(chosen, _NONE, self.generation_id),
             waiting=pc.and_not(self.waiting, chosen),
@@ -109,7 +120,7 @@ class Rendering:
         """Let the rules give each file a text or a prompt, the first one that can.
 
         Raises:
-            PrefixError: a field is none, or empty where that is an error; a sidecar can't be read; or no file gets any.
+            PrefixError: a field is none, or empty where that is an error; or a sidecar can't be read.
         """
         count = len(self.files)
         if not rules:
@@ -117,12 +128,14 @@ class Rendering:
         for one in rules:
             one.check(list(self.columns))
         text, prompt = pa.nulls(count, pa.string()), pa.nulls(count, pa.string())
-        rule = np.full(count, NO_RULE, np.int8)
+        rule = np.full(count, NO_RULE, np.int16)
         for number, parsed in enumerate(rules):
             open_rows = np.flatnonzero(rule == NO_RULE)
             if not len(open_rows):
                 break
             found = self._texts(parsed, open_rows)
+            if parsed.rule.generate is None and parsed.rule.keep_chars is not None:
+                found = _kept(found, parsed.rule.keep_chars)
             if parsed.rule.missing == "error" and found.null_count:
                 first = open_rows[np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[0]]
                 raise self._missing(parsed, int(first), found.null_count)
@@ -131,12 +144,9 @@ class Rendering:
             mask = pa.array(rule == number)
             values = found.drop_null()
             if parsed.rule.generate is None:
-                text = pc.replace_with_mask(text, mask, _kept(values, parsed.rule.keep_chars))
+                text = pc.replace_with_mask(text, mask, values)
             else:
                 prompt = pc.replace_with_mask(prompt, mask, values)
-        if np.all(rule == NO_RULE):
-            said = ", ".join(repr(str(one.rule)) for one in rules)
-            raise PrefixError(f"collection {self.config.name!r}: prefix {said} is empty for every image")
         return Prefixes(text, rule, prompt, pa.nulls(count, pa.string()), prompt.is_valid())
 
     def _texts(self, parsed: ParsedRule, rows: NDArray[np.int64]) -> pa.Array:
@@ -146,8 +156,10 @@ class Rendering:
             return without_blanks(self._sidecars(rule.sidecar, rows))
         if parsed.template is not None:
             return self._rendered(parsed.template, rows, rule.defaults)
-        values = self._column(str(rule.by), formatted=False).take(pa.array(rows))
-        values = pc.fill_null(values.cast(pa.string()), OTHERWISE).combine_chunks()
+        column = self._column(str(rule.by), formatted=False)
+        if pa.types.is_nested(column.type):
+            raise PrefixError(f"prefix: by names a column {rule.by!r} of lists; expected one value an image")
+        values = pc.fill_null(column.take(pa.array(rows)).cast(pa.string()), OTHERWISE).combine_chunks()
         known = pc.is_in(values, value_set=pa.array(list(parsed.templates)))
         values = pc.if_else(known, values, pa.scalar(OTHERWISE))
         found = pa.nulls(len(rows), pa.string())
@@ -170,21 +182,28 @@ class Rendering:
 
     def _column(self, name: str, *, formatted: bool) -> pa.ChunkedArray:
         if name in self.columns:
-            return self.column(name, formatted)
+            found = self.column(name, formatted)
+            return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
         if name not in self._built_in:
             self._built_in[name] = built_in(name, self.config.name, self.files)
         return pa.chunked_array([self._built_in[name]])
 
     def _sidecars(self, suffix: str, rows: NDArray[np.int64]) -> pa.Array:
         """The texts (m,) of files beside pictures (m,), or with them in their archive; null where there is none."""
-        if self.scan.sidecars:
-            name = suffix.removeprefix(".")
-            if name not in self.columns:
+        if self.scan.sidecars and self.scan.metadata is not None:
+            # As the archives have them, whatever metadata there is beside.
+            name, said = suffix.removeprefix("."), self.scan.metadata.texts
+            if name not in said.column_names:
                 raise PrefixError(
                     f"collection {self.config.name!r}: no picture in {self.scan.folder} has a sidecar {suffix!r}; "
-                    f"those in its archives give the columns {', '.join(self.columns) or 'none'}"
+                    f"those in its archives give {', '.join(said.column_names) or 'nothing'}"
                 )
-            return self.column(name, False).take(pa.array(rows)).cast(pa.string()).combine_chunks()
+            at = self.files["number"].take(pa.array(rows)).combine_chunks()
+            found = said[name].take(at)
+            found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+            if pa.types.is_nested(found.type):
+                raise PrefixError(f"prefix 'sidecar {suffix}': expected a text beside each picture, found lists")
+            return found.cast(pa.string())
         folder = os.fsencode(self.scan.folder)
         paths = self.files["path"].take(pa.array(rows))
         return pa.array([_sidecar(folder, path.as_py(), suffix) for path in paths], pa.string())
@@ -225,15 +244,15 @@ def _sidecar(folder: bytes, path: str, suffix: str) -> str | None:
     Raises:
         PrefixError: it can't be read, is no text in UTF-8, or too large for one.
     """
-    for raw in raw_paths(path):
-        file = Path(os.fsdecode(os.path.join(folder, raw)))  # noqa: PTH118 (bytes)
-        file = file.with_suffix(suffix)
+    named = (Path(os.fsdecode(os.path.join(folder, raw))) for raw in raw_paths(path))  # noqa: PTH118 (bytes)
+    # A camera that writes A.JPG may have had a program beside it that wrote A.TXT.
+    spelt = dict.fromkeys((suffix, suffix.upper(), suffix.lower()))
+    for file in (one.with_suffix(spelling) for one in named for spelling in spelt):
         try:
-            with file.open("rb") as handle:
-                data = handle.read(MAX_SIDECAR + 1)
-            if len(data) > MAX_SIDECAR:
-                raise PrefixError(f"{file}: expected a text of at most {MAX_SIDECAR:,} bytes, found more")
-            return data.decode("utf-8-sig")
+            size = file.stat().st_size
+            if size > MAX_SIDECAR:
+                raise PrefixError(f"{file}: expected a text of at most {MAX_SIDECAR:,} bytes, found {size:,}")
+            return read_file(os.fsencode(file)).data.decode("utf-8-sig")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except UnicodeDecodeError:
@@ -243,9 +262,8 @@ def _sidecar(folder: bytes, path: str, suffix: str) -> str | None:
     return None
 
 
-def _kept(texts: pa.Array, count: int | None) -> pa.Array:
-    if count is None:
-        return texts
+def _kept(texts: pa.Array, count: int) -> pa.Array:
     encoded = texts.dictionary_encode()
     kept = pa.array([keep_chars(text, count) for text in encoded.dictionary.to_pylist()], pa.string())
-    return kept.take(encoded.indices)
+    # What was cut off may be all that could be seen.
+    return without_blanks(kept).take(encoded.indices)

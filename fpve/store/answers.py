@@ -49,7 +49,10 @@ class AnswerLog:
 
         Raises:
             OSError: the disk is full, say.
+            pa.ArrowException, OverflowError: a value has no room in the table.
         """
+        # Before it is written: a line that can't be read as a row would be in the way of every later run.
+        pa.Table.from_pylist([dict(row)], SCHEMAS[GENERATED])
         text = json.dumps(dict(row), ensure_ascii=False, default=_iso)
         line = f"{_digest(text.encode())} {text}\n".encode()
         with self._lock:
@@ -57,13 +60,15 @@ class AnswerLog:
                 make_directory(self._root, "pending", FOLDER)
                 # The last line of a writer that was killed may have no end.
                 line = b"\n" + line
+            # After a line that could not be written whole, the next one begins anew as well.
+            begun, self._begun = self._begun, False
             with self.path.open("ab") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            if not self._begun:
+            if not begun:
                 fsync_directory(self.path.parent)
-                self._begun = True
+            self._begun = True
 
     def discard(self) -> None:
         """Remove what a snapshot has by now."""

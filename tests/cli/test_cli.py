@@ -103,6 +103,7 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, pictures: Path) -> None:
         "skipped": 0,
         "missing": 0,
         "undecodable": {},
+        "without_answer": 0,
     }
     assert not (tmp_path / "indexes").exists()
     report = json.loads(fpve("run", job, "--format", "json").stdout)

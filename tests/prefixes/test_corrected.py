@@ -124,3 +124,44 @@ def test_what_cannot_be_a_prefix_is_refused(job: Job, tmp_path: Path, pictures: 
     fpve.run(bare)
     with pytest.raises(PrefixError, match="encodes no texts"):
         fpve.set_prefix(bare.store, where="true", text="a")
+
+
+def test_a_correction_waits_for_an_image_that_is_gone(job: Job, pictures: Path) -> None:
+    """Like a label it is of the image's name: a run says how many wait, and they can be taken back."""
+    fpve.run(job)
+    fpve.set_prefix(job.store, where=CATS, text="a tabby")
+    (pictures / "cat/00.png").rename(pictures / "cat/moved.png")
+    report = fpve.run(job)
+    assert (report.moved, report.corrections_without_image) == (1, 1)
+    assert prefix_of(job.store, "cat/moved.png") is None
+    (pictures / "cat/moved.png").rename(pictures / "cat/00.png")
+    assert fpve.run(job).corrections_without_image == 0
+    assert prefix_of(job.store, "cat/00.png") == "a tabby"
+    (pictures / "cat/00.png").unlink()
+    fpve.run(job)
+    assert fpve.set_prefix(job.store, where="image_id = 'pets/cat/00.png'", undo=True).changed == 1
+    assert fpve.run(job).corrections_without_image == 0
+    assert len(fpve.open(job.store).sql("FROM corrections")) == 3
+
+
+def test_a_correction_is_given_again_after_a_rollback(job: Job) -> None:
+    """The table outlives a rollback, and the page does not: the same text again puts it back at once."""
+    fpve.run(job)
+    fpve.set_prefix(job.store, where=CATS, text="a tabby")
+    fpve.rollback(job.store)
+    assert prefix_of(job.store, "cat/00.png") == "cat number 0"
+    assert fpve.set_prefix(job.store, where=CATS, text="a tabby").changed == 4
+    assert prefix_of(job.store, "cat/00.png") == "a tabby"
+    assert fpve.set_prefix(job.store, where="true", undo=True).changed == 4
+    assert prefix_of(job.store, "cat/00.png") == "cat number 0"
+
+
+def test_rules_that_give_nothing_are_no_error_where_people_gave_all(job: Job, pictures: Path) -> None:
+    """A collection whose captions are gone keeps the prefixes that were written by hand."""
+    fpve.run(job)
+    fpve.set_prefix(job.store, where="true", text="by hand")
+    lines = (pictures / "metadata.csv").read_text().splitlines()
+    emptied = [lines[0], *(",".join([one.split(",")[0], "", *one.split(",")[2:]]) for one in lines[1:])]
+    (pictures / "metadata.csv").write_text("\n".join(emptied) + "\n")
+    fpve.run(job)
+    assert prefix_of(job.store, "dog/01.png") == "by hand"

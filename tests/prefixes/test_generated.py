@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,10 @@ from samples import draw, make_job
 from tiny_models import write_causal_lm
 
 import fpve
-from fpve.config import Job
+from fpve.config import Job, as_rules
 from fpve.errors import FpveError, GenerationError, JobError
+from fpve.generators import FakeGenerator, answer_row
+from fpve.pipeline import generate as generate_module
 from fpve.store.answers import AnswerLog
 
 PROMPT = "Describe a {kind} in a few words."
@@ -337,7 +341,7 @@ def test_a_torn_or_flipped_line_is_an_answer_that_was_not_given(
 
 
 def test_prefixes_are_frozen_without_encoding(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
-    """`freeze` asks and keeps; a run without a server, maybe elsewhere, takes the answers up; prune leaves them."""
+    """`freeze` asks and keeps; a run without a server takes the answers up."""
     job = job_for(tmp_path, pictures, **generating(server))
     report = fpve.freeze(job)
     assert (report.waiting, report.requests, report.failed, report.left, report.kept) == (12, 3, 0, 0, 3)
@@ -414,3 +418,149 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path, pictures: Path) -> No
     """One line, before anything is encoded."""
     with pytest.raises(FpveError, match="no directory of a model at"):
         fpve.run(job_for(tmp_path, pictures, model=f"hf:{tmp_path}/nothing"))
+
+
+def test_a_prompt_that_always_fails_stops_no_night(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
+    """Where others were answered some night, pictures go on being encoded, and the reason is in the report."""
+    server.usually(lambda request: failure(400, "no dogs") if "dog" in request.prompt else chat("fine"))
+    job = job_for(tmp_path, pictures, **generating(server))
+    fpve.run(job)
+    draw(pictures / "bird/new.png", 77)
+    report = fpve.run(job)
+    assert (report.language_model_requests, report.generation_failed, report.encoded) == (1, 1, 1)
+    assert "no dogs" in report.generation_error
+    assert (report.without_answer, report.without_prefix, report.published) == (4, 1, True)
+
+
+def test_after_many_failures_in_a_row_no_more_are_asked(
+    tmp_path: Path, pictures: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that fails at every prompt is not asked all of them; one answer in between starts the count again."""
+    monkeypatch.setattr(generate_module, "GIVE_UP", 3)
+    server.usually(lambda request: chat("fine") if request.number == 0 else failure(400, "no"))
+    job = job_for(tmp_path, pictures, "{stem}", **generating(server, concurrency=1))
+    report = fpve.run(job)
+    assert (report.language_model_requests, report.generation_failed, report.without_answer) == (4, 3, 11)
+    server.usually(lambda request: failure(400, "no") if request.number % 3 else chat("fine"))
+    assert fpve.run(job).language_model_requests == 11
+
+
+def test_failing_prompts_do_not_keep_others_from_being_asked(
+    tmp_path: Path, pictures: Path, server: FakeServer
+) -> None:
+    """Under max_requests each night begins somewhere else, so that sooner or later every prompt has its turn."""
+    server.usually(lambda request: failure(400, "no") if request.prompt < "04" else chat("fine"))
+    job = job_for(tmp_path, pictures, "{stem}", **generating(server, max_requests=2, concurrency=1))
+    for _ in range(200):
+        with contextlib.suppress(GenerationError):
+            report = fpve.run(job)
+            if report.without_answer == 4:
+                break
+    assert report.without_answer == 4
+    assert sum(one is not None for one in prefixes(job.store).values()) == 8
+
+
+def test_two_rules_share_an_answer_and_each_has_its_limit(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
+    """The same prompt under two rules is one request, also in a dry run; max_requests is of a rule."""
+    server.usually(chat("a long answer of some words"))
+    first = {"text": "Say {kind}", "generate": generating(server), "keep_chars": 6}
+    second = {"text": "Say {folder}", "generate": generating(server), "keep_chars": 13}
+    job = make_job(tmp_path / "store", pictures, prefix=first)
+    other = replace(job.collections[0], name="more", prefix=as_rules(second))
+    both = replace(job, collections=(job.collections[0], other))
+    assert fpve.run(both, dry_run=True).language_model_requests == 3
+    assert (fpve.run(both).language_model_requests, len(server.requests)) == (3, 3)
+    found = fpve.open(job.store).sql("SELECT DISTINCT collection, prefix FROM images ORDER BY ALL").to_pylist()
+    assert [tuple(row.values()) for row in found] == [("more", "a long answer"), ("pets", "a long")]
+
+
+def test_touched_pictures_need_no_key(
+    tmp_path: Path, pictures: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where reading a picture shows that it is answered, neither a key nor a server is needed: after freeze, too."""
+    job = job_for(tmp_path, pictures, "Caption.", **generating(server, with_image=True))
+    fpve.freeze(job)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    server.usually(failure(500))
+    assert (fpve.run(job).language_model_requests, len(server.requests)) == (0, 12)
+    for file in pictures.rglob("*.png"):
+        os.utime(file, (1, 1))
+    report = fpve.run(job)
+    assert (report.language_model_requests, report.unchanged, report.without_answer) == (0, 12, 0)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(chat("fine", prompt_tokens=10**30), id="number"),
+        pytest.param(chat("fine", finish_reason="\ud800"), id="half a character"),
+        pytest.param(chat("fi\ud800ne\x00"), id="half a character in the text"),
+    ],
+)
+def test_odd_values_beside_an_answer_do_no_harm(
+    tmp_path: Path, pictures: Path, server: FakeServer, reply: Reply
+) -> None:
+    """What a table has no room for is left out; the store can be run and read afterwards."""
+    server.usually(reply)
+    job = job_for(tmp_path, pictures, **generating(server))
+    assert fpve.run(job).language_model_requests == 3
+    assert fpve.run(job).language_model_requests == 0
+    assert len(fpve.open(job.store).sql("FROM generated")) == 3
+    assert fpve.verify(job.store).ok
+
+
+def test_pending_answers_survive_prune_and_compaction(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
+    """However old they are: what was paid for waits until a run takes it up."""
+    fpve.run(job_for(tmp_path, pictures, "Say {kind}", **generating(server)))
+    job = job_for(tmp_path, pictures, "Sing {kind}", **generating(server))
+    assert fpve.freeze(job).kept == 3
+    log = AnswerLog(job.store).path
+    for path in (log, log.parent):
+        os.utime(path, (1, 1))
+    fpve.compact(job.store)
+    fpve.prune(job.store, keep=1, grace=timedelta())
+    assert len(AnswerLog(job.store).read()) == 3
+    assert fpve.run(job).language_model_requests == 0
+
+
+def test_a_line_that_could_not_be_written_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a full disk, the next answer begins on a line of its own."""
+    generator = FakeGenerator()
+    rows = [answer_row(generator, prompt, None, generator.generate(prompt)) for prompt in ("one", "two")]
+    log = AnswerLog(tmp_path)
+    log.append(rows[0])
+    with log.path.open("ab") as file:
+        file.write(b"torn")
+    monkeypatch.setattr("fpve.store.answers.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        log.append(rows[1])
+    monkeypatch.undo()
+    log.append(rows[1])
+    assert log.read()["prompt"].to_pylist() == ["one", "two"]
+
+
+def test_constant_answers_are_told_in_the_run_that_makes_them(
+    tmp_path: Path, pictures: Path, server: FakeServer
+) -> None:
+    """A prompt without a field gives all images one prefix: the run that asks it says so."""
+    report = fpve.run(job_for(tmp_path, pictures, "Describe.", **generating(server)))
+    assert report.warnings == (
+        "collection 'pets': all its 12 images have the same prefix, which ranks nothing among them",
+    )
+
+
+def test_a_preview_shows_no_old_prefix_for_a_new_prompt(tmp_path: Path, pictures: Path, server: FakeServer) -> None:
+    """Without asking, a prompt has no answer beside it; where it fails, the reason."""
+    fpve.run(job_for(tmp_path, pictures, "Say {kind}", **generating(server)))
+    job = job_for(tmp_path, pictures, "Sing {kind}", **generating(server))
+    assert set(fpve.preview(job, ask=False)["prefix"].to_pylist()) == {None}
+    server.usually(lambda request: failure(400, "no dogs") if "dog" in request.prompt else chat("fine"))
+    rows = fpve.preview(job, images=12).to_pylist()
+    assert {(row["prefix"], "no dogs" in (row["problem"] or "")) for row in rows} == {("fine", False), (None, True)}
+
+
+def test_nothing_to_freeze_makes_no_store(tmp_path: Path, pictures: Path) -> None:
+    """A job without prompts leaves no directory behind."""
+    job = make_job(tmp_path / "store", pictures)
+    assert fpve.freeze(job).requests == 0
+    assert not job.store.exists()

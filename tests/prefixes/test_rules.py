@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from samples import draw, make_job
 
 import fpve
-from fpve.config import Job, PrefixRule
+from fpve.config import EncoderConfig, FusionConfig, Job, PrefixRule
 from fpve.errors import FpveError, JobError, PrefixError
 
 ARABIC, CHINESE = "\u0642\u0637\u0629 \u0635\u063a\u064a\u0631\u0629", "\u4e00\u53ea\u5c0f\u732b"
@@ -148,6 +150,12 @@ def test_a_rule_that_fits_nothing_is_refused(tmp_path: Path, pictures: Path, pre
         ({"text": "a", "generate": {"model": "openai:x", "base_url": "http://[::1/v1"}}, "found a malformed one"),
         ({"text": "a", "generate": {"model": "openai:x", "base_url": "http://host:x/v1"}}, "found a malformed one"),
         ({"text": "a", "generate": {"model": "openai:x", "base_url": "localhost:8000"}}, "expected an address such as"),
+        ({"text": "a", "generate": {"model": "openai:x", "base_url": "me:secret@host/v1"}}, "holds a user, a password"),
+        (
+            {"text": "a", "generate": {"model": "openai:x", "api_key_env": "sk-secret"}},
+            "api_key_env: expected the name",
+        ),
+        ({"text": "a", "generate": {"model": "openai:x", "seed": 1 << 63}}, "seed"),
     ],
 )
 def test_a_rule_that_contradicts_itself_is_a_wrong_job(prefix: Any, message: str) -> None:
@@ -189,12 +197,12 @@ def test_a_sidecar_that_is_no_text_is_told(tmp_path: Path, pictures: Path) -> No
     with pytest.raises(PrefixError, match=r"cat/00\.txt: expected a text in UTF-8, found other bytes"):
         run(tmp_path, pictures, {"sidecar": ".txt"})
     (pictures / "cat/00.txt").write_bytes(b"a" * (1 << 20 | 1))
-    with pytest.raises(PrefixError, match=r"cat/00\.txt: expected a text of at most 1,048,576 bytes, found more"):
+    with pytest.raises(PrefixError, match=r"cat/00\.txt: expected a text of at most 1,048,576 bytes, found 1,048,577"):
         run(tmp_path, pictures, {"sidecar": ".txt"})
 
 
 def test_prefixes_that_rank_nothing_are_told(tmp_path: Path, pictures: Path) -> None:
-    """A collection whose images all have one prefix is warned of, and one that gives the label away."""
+    """A collection whose images all have one prefix is warned of; one with several is not."""
     report = fpve.run(make_job(tmp_path / "store", pictures, prefix="a pet"))
     assert report.warnings == (
         "collection 'pets': all its 12 images have the same prefix, which ranks nothing among them",
@@ -215,3 +223,99 @@ def test_a_rule_is_a_value(job: Job) -> None:
     assert job.collections[0].prefix == (PrefixRule("{caption}"),)
     with pytest.raises(FpveError, match=r"[Uu]n(known|expected)"):
         make_job(Path("store"), Path("pictures"), prefix={"txt": "a"})
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "texts", "expected"),
+    [
+        ("n", ["1", "2", ""], {"1": "one", "*": "other"}, ["one", "other", "other"]),
+        ("yes", ["true", "false", ""], {"true": "yes", "false": "no", "*": "who knows"}, ["yes", "no", "who knows"]),
+        ("price", ["1.50", "2.25", "1.50"], {"1.50": "cheap", "*": "dear"}, ["cheap", "dear", "cheap"]),
+        ("day", ["2025-01-02", "2024-02-29", ""], {"2024-02-29": "leap", "*": "day"}, ["day", "leap", "day"]),
+    ],
+)
+def test_templates_are_chosen_by_values_of_any_type(
+    tmp_path: Path, column: str, values: list[str], texts: dict[str, str], expected: list[str]
+) -> None:
+    """The value is compared as the file has it, in whichever order the rows come."""
+    folder = tmp_path / "pictures"
+    for number in range(3):
+        draw(folder / f"{number}.png", number)
+    rows = [f"{number}.png,{values[number]}" for number in (2, 0, 1)]
+    (folder / "metadata.csv").write_text(f"path,{column}\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    store = run(tmp_path, folder, {"by": column, "texts": texts})
+    assert list(prefixes(store).values()) == expected
+
+
+def test_lists_choose_no_template(tmp_path: Path) -> None:
+    """A column of lists is refused by name."""
+    draw(tmp_path / "pictures/0.png", 0)
+    (tmp_path / "pictures/metadata.jsonl").write_text('{"path": "0.png", "tags": ["a"]}\n', encoding="utf-8")
+    metadata = tmp_path / "pictures/metadata.jsonl"
+    with pytest.raises(PrefixError, match="by names a column 'tags' of lists"):
+        run(tmp_path, tmp_path / "pictures", {"by": "tags", "texts": {"*": "a"}}, metadata=metadata)
+
+
+def test_a_number_beside_a_picture_in_an_archive_is_a_text(tmp_path: Path) -> None:
+    """A class that WebDataset writes is taken as it is written, also where metadata lies beside the archive."""
+    (tmp_path / "all").mkdir()
+    with tarfile.open(tmp_path / "all/pets.tar", "w") as tar:
+        for number in range(3):
+            draw(tmp_path / f"{number}.png", number)
+            (tmp_path / f"{number}.cls").write_text(str(7 - number), encoding="utf-8")
+            for name in (f"{number}.png", f"{number}.cls"):
+                tar.add(tmp_path / name, name)
+    store = tmp_path / "store"
+    fpve.run(make_job(store, tmp_path / "all", metadata=None, prefix={"sidecar": ".cls"}))
+    assert list(prefixes(store).values()) == ["7", "6", "5"]
+    (tmp_path / "all/metadata.csv").write_text("path,kind\n1.png,cat\n", encoding="utf-8")
+    beside = make_job(store, tmp_path / "all", metadata=tmp_path / "all/metadata.csv", prefix={"sidecar": ".cls"})
+    fpve.run(beside, allow_removals=True)
+    assert list(prefixes(store).values()) == ["7", "6", "5"]
+
+
+def test_sidecars_of_odd_names_and_kinds(tmp_path: Path, pictures: Path) -> None:
+    """The extension in capitals is found, a pipe is told and not waited for, and what is none is no extension."""
+    (pictures / "cat/00.TXT").write_text("in capitals", encoding="utf-8")
+    store = run(tmp_path, pictures, [{"sidecar": ".txt"}, "a {kind}"])
+    assert prefixes(store)["cat/00.png"] == "in capitals"
+    os.mkfifo(pictures / "dog/01.txt")
+    with pytest.raises(PrefixError, match=r"dog/01\.txt: can't be read: not a regular file"):
+        run(tmp_path, pictures, {"sidecar": ".txt"})
+    for odd in (".", ".a\0b"):
+        with pytest.raises(JobError, match="expected an extension such as"):
+            make_job(store, pictures, prefix={"sidecar": odd})
+
+
+def test_what_is_kept_can_be_seen(tmp_path: Path, pictures: Path) -> None:
+    """A text whose first characters can't be seen gives way to the next rule where only these would be kept."""
+    (pictures / "cat/00.txt").write_text("\u200b\u200b\u200b\u200b words", encoding="utf-8")
+    store = run(tmp_path, pictures, [{"sidecar": ".txt", "keep_chars": 3}, "a {kind}"])
+    assert prefixes(store)["cat/00.png"] == "a cat"
+
+
+def test_there_can_be_many_rules(tmp_path: Path, pictures: Path) -> None:
+    """Hundreds of them, of which the last one decides."""
+    store = run(tmp_path, pictures, [*({"sidecar": f".x{number}"} for number in range(200)), "the last"])
+    assert set(prefixes(store).values()) == {"the last"}
+
+
+def test_a_label_that_a_prefix_gives_away_is_told(tmp_path: Path, pictures: Path) -> None:
+    """By its own name, or by what the column `label` is made of."""
+    for prefix, label_from, label in (("a {kind}", None, "kind"), ("a {folder}", "folder", "label")):
+        job = make_job(tmp_path / f"store-{label}", pictures, prefix=prefix, label_from=label_from)
+        job = replace(job, fusion=FusionConfig(image_weight="auto", label=label))
+        assert any("give the label away" in text for text in fpve.run(job).warnings)
+
+
+def test_prefixes_that_the_text_model_cuts_off_are_counted(tmp_path: Path, pictures: Path) -> None:
+    """A run says how many it embedded, a preview how much of each is not seen."""
+    long = "word " * 400
+    for name in ("cat/00.txt", "dog/01.txt"):
+        (pictures / name).write_text(f"{name} {long}", encoding="utf-8")
+    job = make_job(tmp_path / "store", pictures, prefix=[{"sidecar": ".txt"}, "a {kind}"])
+    job = replace(job, encoders=replace(job.encoders, text=EncoderConfig("minilm")))
+    report = fpve.run(job)
+    assert report.cut_prefixes == 2
+    rows = {row["image_id"]: row["unseen"] for row in fpve.preview(job, images=12).to_pylist()}
+    assert (rows["pets/cat/03.png"], 500 < rows["pets/cat/00.png"] < 1500) == (0, True)
