@@ -69,7 +69,7 @@ class ImageEncoder(Encoder, Protocol):
 
     @property
     def concurrency(self) -> int:
-        """How many calls of `encode` at once pay: as many as there are cores, or two for a GPU."""
+        """How many calls of `encode` at once pay: as many as there are cores, or one for a GPU."""
         ...
 
     @property

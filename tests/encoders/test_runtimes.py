@@ -23,6 +23,7 @@ from fpve.encoders import open_image_encoder, runtimes
 from fpve.encoders.runtimes import cache, choice, machine, openvino
 from fpve.encoders.runtimes.cache import Entry, recalled, version_of
 from fpve.encoders.runtimes.convolutions import exact_convolutions
+from fpve.encoders.runtimes.eager import EagerRuntime, padded
 from fpve.encoders.runtimes.machine import cores
 from fpve.encoders.runtimes.probes import probe_pictures
 from fpve.encoders.runtimes.quantise import quantisation
@@ -565,6 +566,84 @@ def test_convolutions_are_exact_until_the_last_call_ends() -> None:
     assert seen["second, within"] is False
     assert seen["second, after"] is True
     assert torch.backends.cudnn.allow_tf32 is True
+
+
+class Small(Network):
+    """A network on a GPU that has memory for so many pictures at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.seen: list[int] = []
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features."""
+        self.seen.append(len(pixels))
+        if len(pixels) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(pixels)
+
+
+def test_a_batch_that_a_gpu_has_no_memory_for_is_encoded_in_parts() -> None:
+    """The rows are those of a larger GPU, and from then on batches are asked for that fit."""
+    network, pictures = Small(room=3), probe_pictures(SIDE, 8)
+    runtime = EagerRuntime(network, torch.device("cpu"), "fp32")
+    assert runtime.batch_size == 8
+    rows = runtime.encode(pictures)
+    expected = EagerRuntime(Network(), torch.device("cpu"), "fp32").encode(pictures)
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
+    assert network.seen == [8, 4, 2, 2, 4, 2, 2]
+    assert runtime.batch_size == 2
+
+
+def test_a_gpu_without_memory_for_one_picture_is_an_error() -> None:
+    """One line that says which device, and what to do."""
+    runtime = EagerRuntime(Small(room=0), torch.device("cpu"), "fp32")
+    with pytest.raises(EncoderError) as caught:
+        runtime.encode(probe_pictures(SIDE, 2))
+    assert str(caught.value) == (
+        "torch fp32 on cpu: expected memory for the model and one picture, found too little: CUDA out of memory. "
+        "Tried to allocate 2.00 GiB.; end what else uses it, or set device = 'cpu'"
+    )
+
+
+def test_a_gpu_is_called_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks: what cuDNN plans for a thread is planned once, and one call has memory at a time."""
+    runtime = EagerRuntime(Network(), torch.device("cpu"), "fp32")
+    monkeypatch.setattr(runtime, "_device", torch.device("cuda"))
+    callers: list[str] = []
+
+    def encode(batch: np.ndarray) -> np.ndarray:
+        callers.append(threading.current_thread().name)
+        return batch
+
+    monkeypatch.setattr(runtime, "_encode_on_gpu", encode)
+    batches = [np.full((2, 1, 1, 3), number) for number in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        for batch, row in zip(batches, pool.map(runtime.encode, batches), strict=True):
+            np.testing.assert_array_equal(row, batch)
+    assert callers == ["fpve-gpu_0"] * 20
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "expected"),
+    [
+        # The first batches are as they come, also larger ones that follow.
+        (5, set(), 5),
+        (64, {5}, 64),
+        # The last one of a run is filled up, if it is not a small one.
+        (64, {64}, 64),
+        (8, {64}, 64),
+        (7, {64}, 8),
+        (7, {8, 64}, 8),
+        (1, {64}, 1),
+        (9, {10, 100}, 10),
+        (12, {100}, 16),
+    ],
+)
+def test_batches_for_a_gpu_are_of_few_sizes(count: int, sizes: set[int], expected: int) -> None:
+    """Each size has to be planned, so that a smaller batch is filled up to one that was, or to a power of two."""
+    assert padded(count, sizes) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("150000 100000", 2), ("max 100000", 1 << 16), ("nonsense", 1 << 16)])
