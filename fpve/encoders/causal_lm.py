@@ -11,7 +11,7 @@ import numpy as np
 
 from fpve.encoders.causal_model import CausalModel
 from fpve.encoders.once import Once
-from fpve.encoders.runtimes.machine import pick_device
+from fpve.encoders.runtimes.machine import give_gpu_memory_back, pick_device
 from fpve.encoders.runtimes.threads import as_many_as_are_free
 from fpve.encoders.truncation import unseen
 from fpve.encoders.weights import OFFLINE_TEXT
@@ -118,6 +118,7 @@ class CausalTextEncoder:
     def close(self) -> None:
         """Give back the model's memory; the next call of `encode` loads it again."""
         self._model.forget()
+        give_gpu_memory_back()
 
     def _parts(self, order: list[int]) -> list[list[int]]:
         return [order[at : at + self._batch_size] for at in range(0, len(order), self._batch_size)]

@@ -16,6 +16,7 @@ from fpve.encoders.fingerprint import fingerprint
 from fpve.encoders.once import Once
 from fpve.encoders.runtimes import Runtime, check_device, open_runtime
 from fpve.encoders.runtimes.cache import LIBRARIES, recalled, version_of
+from fpve.encoders.runtimes.machine import give_gpu_memory_back
 from fpve.encoders.runtimes.quantise import quantisation
 from fpve.errors import EncoderError
 
@@ -173,6 +174,7 @@ class VisionEncoder(ABC):
     def close(self) -> None:
         """Give back the model's memory; the next call of `encode` loads it again."""
         self._runtime.forget()
+        give_gpu_memory_back()
 
     def pixel_network(self) -> torch.nn.Module:
         """The network with its normalisation: pictures (n, side, side, 3) uint8 to features (n, dim)."""
@@ -263,6 +265,7 @@ class FeatureMaps:
     def close(self) -> None:
         """Give back the model's memory; the next call of `encode` loads it again."""
         self._runtime.forget()
+        give_gpu_memory_back()
 
     def pixel_network(self) -> torch.nn.Module:
         """The model with its normalisation: pictures (n, side, side, 3) uint8 to maps (n, c * h * w)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpve.encoders.causal_model import CausalModel
 from fpve.encoders.once import Once
-from fpve.encoders.runtimes.machine import pick_device
+from fpve.encoders.runtimes.machine import give_gpu_memory_back, pick_device
 from fpve.encoders.runtimes.threads import as_many_as_are_free
 from fpve.encoders.sentence_model import quiet
 from fpve.encoders.weights import first_line
@@ -132,6 +132,7 @@ class LocalGenerator:
     def close(self) -> None:
         """Give back the model's memory; the next call of `generate` loads it again."""
         self._loaded.forget()
+        give_gpu_memory_back()
 
     @property
     def _samples(self) -> bool:

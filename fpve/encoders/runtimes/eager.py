@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # EfficientNet-Lite0 in one thread: batches of 8 are as fast as any; larger ones miss the cache.
 CPU_BATCH = 8
-# EfficientNet-Lite0 in fp32 on an H200, pictures per second: 6,000 in batches of 32, 7,200 of 64, 6,900 of 128, which
-# take twice the memory of the GPU.
+# EfficientNet-Lite0 in fp32 on an H200, pictures per second: 6,000 in batches of 32, 6,500 to 7,200 of 64, 6,900 to
+# 7,000 of 128, 7,600 of 256, which take four times the memory of the GPU.
 GPU_BATCH = 64
 # Of two calls at once each has memory of the GPU. Alone they make a quarter to a half more than one does; beside 16
 # threads that decode at most 700 pictures a second, each took 200 ms for 128 pictures, and one took 13.

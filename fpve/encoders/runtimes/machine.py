@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,13 @@ def _cpu_fact(name: str) -> str:
 def may_have_gpu() -> bool:
     """Whether there is a device file of a GPU: asked first, because asking torch means importing it."""
     return any(any(Path("/dev").glob(pattern)) for pattern in _GPU_DEVICES)
+
+
+def give_gpu_memory_back() -> None:
+    """Let other processes have the memory of a GPU that torch keeps for tensors to come."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def pick_device(name: str | None) -> torch.device:
