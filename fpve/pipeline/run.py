@@ -321,8 +321,10 @@ class _Runner:
                     "encoded is kept for the next run; is its disk mounted?"
                 )
             content = Contents.learn(one, rows, mine, vectors)
-            # A picture may have changed since its prompt was answered.
-            contents.append(replace(content, plan=one.with_answers(content.content_hash, plan.frozen)))
+            if content.read:
+                # A picture may have changed since its prompt was answered.
+                content = replace(content, plan=one.with_answers(content.content_hash, plan.frozen))
+            contents.append(content)
         return contents
 
     def _unsettled(self, content: Contents, vectors: Vectors) -> tuple[pa.Array, pa.Table]:
