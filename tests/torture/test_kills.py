@@ -21,7 +21,7 @@ def test_killed_writers_tear_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_files")
-@pytest.mark.parametrize("name", ["compact", "label", "prune", "rollback"])
+@pytest.mark.parametrize("name", ["compact", "label", "prune", "rollback", "set_prefix"])
 def test_maintenance_that_is_killed_is_done_again(tmp_path: Path, name: str) -> None:
     """At whichever event it dies: the newest snapshot is as before or as after, and doing it again ends well."""
     world = make_master(tmp_path)
@@ -29,5 +29,6 @@ def test_maintenance_that_is_killed_is_done_again(tmp_path: Path, name: str) -> 
         "prune": {"keep": 1, "grace": timedelta(0)},
         "rollback": {"to": 2},
         "label": {"file": tmp_path / "labels.csv", "undo": True},
+        "set_prefix": {"where": "true", "text": "written by hand"},
     }
     assert sweep(world, Operation(name, world.job(), arguments.get(name, {})), events=12).total() >= 10
