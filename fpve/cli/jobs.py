@@ -214,7 +214,12 @@ def _print_report(report: RunReport, kind: str) -> int:
             report.undecodable,
             "files are left out, as their formats can't be decoded (.heic, .svg, …): see fpve check JOB",
         ),
-        (report.without_answer, "images wait for the answer of a language model; the next run asks again"),
+        (
+            report.without_answer,
+            "images get another prefix, and another vector, once a language model has answered: not counted above"
+            if report.dry_run
+            else "images wait for the answer of a language model; the next run asks again",
+        ),
         (report.without_prefix, "pictures have no prefix: what their rules take it from is empty"),
         (
             report.corrections_without_image,
