@@ -57,6 +57,28 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
         return _one_result(connection, query)
 
 
+def list_prefixes(snapshot: Snapshot, where: str | None = None) -> pa.Table:
+    """The prefixes, most used ones first: to how many images each belongs, and where it came from.
+
+    Raises:
+        QueryError: `where` is no SQL condition over the columns of the view `prefixes`, `images` and `corrected`.
+    """
+    chosen = "" if where is None else f"WHERE ({where})"
+    return run_sql(
+        snapshot,
+        f"""
+        WITH used AS (SELECT prefix_id, count(*) AS images FROM images GROUP BY prefix_id),
+        given AS (SELECT text, count(*) AS corrected FROM corrections GROUP BY text),
+        listed AS (
+            SELECT prefixes.*, coalesce(used.images, 0) AS images, coalesce(given.corrected, 0) AS corrected
+            FROM prefixes LEFT JOIN used USING (prefix_id) LEFT JOIN given USING (text)
+        )
+        SELECT prefix_id, images, corrected, text, origin, template, model, prompt, created_at
+        FROM listed {chosen} ORDER BY images DESC, text
+        """,
+    )
+
+
 def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
     """Numbers of the image rows, in the order of image_id, for which an SQL condition holds.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 
-from fpve.analytics import run_sql
+from fpve.analytics import list_prefixes, run_sql
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
@@ -327,16 +327,7 @@ class Store:
         Raises:
             QueryError: the condition is none.
         """
-        chosen = "" if where is None else f"WHERE ({where})"
-        return self.sql(
-            "WITH used AS (SELECT prefix_id, count(*) AS images FROM images GROUP BY prefix_id), "
-            "given AS (SELECT text, count(*) AS corrected FROM corrections GROUP BY text), "
-            "listed AS (SELECT prefixes.*, coalesce(used.images, 0) AS images, "
-            "coalesce(given.corrected, 0) AS corrected "
-            "FROM prefixes LEFT JOIN used USING (prefix_id) LEFT JOIN given USING (text)) "
-            "SELECT prefix_id, images, corrected, text, origin, template, model, prompt, created_at "
-            f"FROM listed {chosen} ORDER BY images DESC, text"
-        )
+        return list_prefixes(self._open.searcher.snapshot, where)
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of an image.

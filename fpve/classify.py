@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks
-from fpve.search import Mask, Neighbours, Rows, Searcher
+from fpve.neighbours import Mask, Neighbours, Rows
+from fpve.search import Searcher
 
 # The protocol of Wu et al. 2018 (Unsupervised Feature Learning via Non-Parametric Instance Discrimination), with the
 # k that suits collections of thousands of images rather than a million.

@@ -126,19 +126,19 @@ class Fusion:
         if np.any((image_norm == 0) & (prefix_norm == 0)):
             raise ValueError("a row needs an image or a prefix block, found one with neither")
         if self.mode == "balanced":
-            vectors = np.hstack([_unit(blocks.image), _unit(blocks.prefix)]) / np.float32(math.sqrt(2))
+            vectors = np.hstack([unit(blocks.image), unit(blocks.prefix)]) / np.float32(math.sqrt(2))
         else:
-            vectors = _unit(np.hstack(blocks))
+            vectors = unit(np.hstack(blocks))
         return FusedRows(vectors.astype(np.float32), image_norm, prefix_norm)
 
     def unfuse(self, rows: FusedRows) -> Blocks:
         """Recover features (n, image_dim) and embeddings (n, prefix_dim) from vector rows, to float32 rounding."""
         image, prefix = self._parts(rows.vectors)
-        return Blocks(_unit(image) * rows.image_norm[:, None], _unit(prefix) * rows.prefix_norm[:, None])
+        return Blocks(unit(image) * rows.image_norm[:, None], unit(prefix) * rows.prefix_norm[:, None])
 
     def units(self, vectors: Floats) -> Blocks:
         """The unit blocks (n, image_dim) and (n, prefix_dim) of raw vector rows (n, dim); zero where one is missing."""
-        return Blocks(*(_unit(part) for part in self._parts(vectors)))
+        return Blocks(*(unit(part) for part in self._parts(vectors)))
 
     def searched(self, rows: FusedRows, predicted: Floats | None = None) -> Floats:
         """Vectors (n, dim) as they are searched, of vector rows: centred, and with predictions.
@@ -159,12 +159,12 @@ class Fusion:
             guessed = self.centred(self.blocks(None, predicted)).prefix
             taken = ((rows.prefix_norm == 0) & np.any(predicted, axis=1))[:, None]
         if self.mode == "concat":
-            joined = _unit(np.hstack([image, np.where(taken, guessed, prefix)]))
+            joined = unit(np.hstack([image, np.where(taken, guessed, prefix)]))
             return joined if self.centre is not None else np.where(taken, joined, rows.vectors)
         half = np.float32(1 / math.sqrt(2))
         parts = []
         for raw, block, mean in zip(self._parts(rows.vectors), (image, prefix), self._means, strict=True):
-            parts.append(raw if mean is None else _unit(block) * half)
+            parts.append(raw if mean is None else unit(block) * half)
         return np.hstack([parts[0], np.where(taken, guessed * half, parts[1])])
 
     def recovered(self, searched: FusedRows) -> Blocks:
@@ -176,7 +176,7 @@ class Fusion:
         norms = (searched.image_norm, searched.prefix_norm)
         found = []
         for part, norm, mean in zip(self._parts(searched.vectors), norms, self._means, strict=True):
-            found.append((_unit(part) if mean is None else _uncentred(_unit(part), mean)) * norm[:, None])
+            found.append((unit(part) if mean is None else _uncentred(unit(part), mean)) * norm[:, None])
         return Blocks(*found)
 
     def centred(self, blocks: Blocks) -> Blocks:
@@ -224,9 +224,9 @@ class Fusion:
         blocks = self.centred(self.blocks(image, prefix))
         weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
         if self.mode == "balanced":
-            joined = np.hstack([_unit(blocks.image) * weight, _unit(blocks.prefix) * (1 - weight)])
+            joined = np.hstack([unit(blocks.image) * weight, unit(blocks.prefix) * (1 - weight)])
             return (joined * np.float32(math.sqrt(2))).astype(np.float32)
-        return _unit(np.hstack([blocks.image * weight, blocks.prefix * (1 - weight)]))
+        return unit(np.hstack([blocks.image * weight, blocks.prefix * (1 - weight)]))
 
     def scores(self, image: Floats, prefix: Floats, image_weight: float | Floats, vectors: Floats) -> Scores:
         """Score m queries' raw blocks (m, image_dim), (m, prefix_dim) against n searched vectors each, (m, n, dim).
@@ -264,17 +264,17 @@ class Fusion:
         return found
 
 
-def _unit(block: Floats) -> Floats:
+def unit(block: Floats) -> Floats:
     """Scale rows (n, d) to length 1; zero rows stay zero."""
     norm = np.linalg.norm(block, axis=1, keepdims=True)
-    unit: Floats = np.divide(block, norm, out=np.zeros(block.shape, np.float32), where=norm > 0)
-    return unit
+    found: Floats = np.divide(block, norm, out=np.zeros(block.shape, np.float32), where=norm > 0)
+    return found
 
 
 def _centred(block: Floats, mean: Floats) -> Floats:
     """Rows (n, d) of the same lengths in the directions of their unit vectors less a mean (d,)."""
     length = np.linalg.norm(block, axis=1, keepdims=True)
-    rest = _unit(block) - mean
+    rest = unit(block) - mean
     left = np.linalg.norm(rest, axis=1, keepdims=True)
     known = (length > 0) & (left >= _NOTHING_LEFT)
     scale = np.divide(length, left, out=np.zeros_like(length), where=known)
@@ -282,22 +282,22 @@ def _centred(block: Floats, mean: Floats) -> Floats:
     return moved
 
 
-def _uncentred(unit: Floats, mean: Floats) -> Floats:
+def _uncentred(moved: Floats, mean: Floats) -> Floats:
     """The unit vectors (n, d) whose centred directions are given (n, d); zero rows give the mean's direction."""
-    exact, centre = unit.astype(np.float64), mean.astype(np.float64)
+    exact, centre = moved.astype(np.float64), mean.astype(np.float64)
     along = exact @ centre
     # Not negative by rounding, where all blocks are the same.
     outside = max(1 - float(centre @ centre), 0.0)
     # The positive root of t² + 2 (mu·f~) t = 1 - ||mu||², in a form that takes no difference of near numbers.
     root = np.sqrt(along**2 + outside)
     step = np.where(along > 0, outside / np.maximum(np.abs(along) + root, np.finfo(np.float64).tiny), root - along)
-    return _unit((centre + np.where(np.any(unit, axis=1), step, 0)[:, None] * exact).astype(np.float32))
+    return unit((centre + np.where(np.any(moved, axis=1), step, 0)[:, None] * exact).astype(np.float32))
 
 
 def _cosines(queries: Floats, blocks: Floats) -> tuple[Floats, Floats]:
     """Cosines (m, n) of queries (m, d) with blocks (m, n, d), NaN where either is a zero vector; lengths of blocks."""
     norm = np.linalg.norm(blocks, axis=2)
     present = (norm > 0) & np.any(queries, axis=1)[:, None]
-    products = np.einsum("md,mnd->mn", _unit(queries), blocks)
+    products = np.einsum("md,mnd->mn", unit(queries), blocks)
     cosines = np.clip(np.divide(products, norm, out=np.zeros_like(products), where=norm > 0), -1, 1)
     return np.where(present, cosines, np.nan).astype(np.float32), norm

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL.Image import Image
 
-from fpve import images
-from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder, open_text_encoder
+from fpve import encoders, images
+from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder
 from fpve.errors import EncoderMismatch, ImageError, QueryError
 from fpve.fusion import Blocks, Floats
-from fpve.search import Rows, Searcher
+from fpve.neighbours import Rows
+from fpve.search import Searcher
 from fpve.sources.inputs import read_file
 from fpve.store.encoding import EncoderRef
 from fpve.store.manifest import Manifest
@@ -67,10 +68,7 @@ class QueryEncoders:
     def _open_text(self) -> TextEncoder:
         with self._lock:
             if self._text is None:
-                ref = self._manifest.encoders["text"]
-                encoder = open_text_encoder(ref.as_config())
-                _check_fingerprint(encoder, ref)
-                self._text = encoder
+                self._text = open_text_encoder(self._manifest.encoders["text"])
             return self._text
 
 
@@ -177,6 +175,18 @@ def check_weight(image_weight: float | None, *, given: AbstractSet[str], snapsho
         raise QueryError("image weight 1 ranks by the picture alone, but the query has no picture")
     if image_weight == 0 and snapshot.shares_space and not snapshot.has_prefixes:
         raise QueryError("image weight 0 ranks by prefixes alone, but no image has one")
+
+
+def open_text_encoder(ref: EncoderRef) -> TextEncoder:
+    """Open the text encoder that made a store.
+
+    Raises:
+        EncoderMismatch: this machine has other weights of that name.
+        EncoderNotFound: there is no such encoder here.
+    """
+    encoder = encoders.open_text_encoder(ref.as_config())
+    _check_fingerprint(encoder, ref)
+    return encoder
 
 
 def _check_fingerprint(encoder: Encoder, ref: EncoderRef) -> None:

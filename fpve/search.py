@@ -10,20 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fpve.analytics import matching_rows
 from fpve.errors import ImageNotFound, QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
+from fpve.neighbours import Mask, Neighbours, Rows, ranks
 from fpve.store import means
 from fpve.store.manifest import Segment
 from fpve.store.searched import digest_of, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
-
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 DEFAULT_K = 10
 # Scores that agree to this many decimals are ties, to be broken by image_id: float32 rounding differs between
@@ -36,35 +33,6 @@ _MARGIN = 16
 _MAX_TIES = 16_384
 # Floats held at once while candidates are scored block by block: 256 MB.
 _SCORING_FLOATS = 64_000_000
-
-
-class Neighbours(NamedTuple):
-    """The nearest images of m queries, as t rows sorted by query, then best first.
-
-    Attributes:
-        query: (t,) number of the query.
-        row: (t,) number of the image row, in the order of image_id.
-        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block. In a
-            centred store they are cosines of centred blocks.
-    """
-
-    query: Rows
-    row: Rows
-    score: Floats
-    image_score: Floats
-    prefix_score: Floats
-
-    def where(self, keep: Mask) -> Neighbours:
-        """The rows for which `keep` (t,) holds."""
-        return Neighbours._make(column[keep] for column in self)
-
-    def taken(self, order: Rows) -> Neighbours:
-        """The rows of these numbers, in their order."""
-        return Neighbours._make(column[order] for column in self)
-
-    def first(self, k: int) -> Neighbours:
-        """The first k rows of each query."""
-        return self.where(ranks(self.query) < k)
 
 
 class _Reach(NamedTuple):
@@ -418,13 +386,6 @@ class Searcher:
         return self.predicted == snapshot.has_predictions or digest_of(snapshot, segment, centre) == digest_of(
             snapshot, segment, centre, predicted=False
         )
-
-
-def ranks(groups: Rows) -> Rows:
-    """Place (n,) of each row in its group, from 0, where rows of one group (n,) stand together."""
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, np.int64)
-    lengths = np.diff(np.r_[starts, len(groups)])
-    return np.arange(len(groups)) - np.repeat(starts, lengths)
 
 
 def _is_complete(part: Neighbours, queries: int, k: int) -> Mask:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpve.alignment.splits import Numbers, spread
-from fpve.fusion import Floats
+from fpve.fusion import Floats, unit
 
 # 4,096 features of 1,280 numbers are 21 MB; solving for as many takes 0.5 GB and seconds, for twice as many 2 GB.
 MAX_LANDMARKS = 4_096
@@ -208,10 +208,3 @@ def _mean_of_units(rows: Floats) -> Floats:
     for block in blocks(*rows.shape):
         total += unit(rows[block]).sum(axis=0, dtype=np.float64)
     return (total / len(rows)).astype(np.float32)
-
-
-def unit(rows: Floats) -> Floats:
-    """Scale rows (n, d) to length 1; zero rows stay zero."""
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    found: Floats = np.divide(rows, norm, out=np.zeros(rows.shape, np.float32), where=norm > 0)
-    return found

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpve.alignment.model import Doubles, blocks, unit
+from fpve.alignment.model import Doubles, blocks
 from fpve.alignment.splits import Mask, Numbers
-from fpve.fusion import Floats
+from fpve.fusion import Floats, unit
 
 # The places at which recall is told.
 RECALL_AT = (1, 5, 10)

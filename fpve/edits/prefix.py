@@ -14,17 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.analytics import rows_where
-from fpve.encoders import open_text_encoder
-from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Target
-from fpve.errors import EncoderMismatch, PrefixError, StoreCorrupt
-from fpve.index import reindexed
-from fpve.pipeline.align import aligned
+from fpve.errors import PrefixError
+from fpve.pipeline.align import with_derived
+from fpve.pipeline.fuse import fuse
+from fpve.pipeline.needs import without_vector
 from fpve.pipeline.vectors import Vectors
 from fpve.planning.models import recipe_of
 from fpve.prefixes import prefix_id, prefix_ids, without_blanks
+from fpve.progress import SilentProgress
+from fpve.queries import open_text_encoder
 from fpve.store import manifest as manifests
-from fpve.store import means, tables
+from fpve.store import tables
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import read_columns, read_pages, write_pages
@@ -32,7 +33,6 @@ from fpve.store.pending import Shard, adopt_rows, discard
 from fpve.store.snapshot import Snapshot
 
 _WRITER = "fpve prefix set"
-_NAMES = ("content_hash", "prefix_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,7 @@ def _publish(snapshot: Snapshot, changes: _Changes) -> tuple[Manifest, int]:
         tables=manifests.sorted_tables((*rest, *_tables(root, snapshot, changes))),
         summary={"prefix_changed": len(named)},
     )
-    manifest = aligned(root, means.settled(root, manifest))
-    manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
+    manifest = with_derived(root, manifest, last)
     manifests.publish(root, manifest)
     for shard in shards:
         discard(shard)
@@ -206,31 +205,16 @@ def _publish(snapshot: Snapshot, changes: _Changes) -> tuple[Manifest, int]:
 
 def _fuse(snapshot: Snapshot, named: pa.Table, vectors: Vectors) -> int:
     """Make the vectors that there are not yet; how many these are."""
-    place = vectors.locate(named["content_hash"], named["prefix_id"])
-    missing = named.filter(pc.is_null(place["row"])).group_by([*_NAMES, "prefix"], use_threads=False).aggregate([])
+    missing = without_vector(
+        named.select(["content_hash", "prefix_id", "prefix"]), vectors.locate(named["content_hash"], named["prefix_id"])
+    )
     if not len(missing):
         return 0
     encoder = None
     if missing["prefix"].null_count < len(missing):
-        ref = snapshot.manifest.encoders["text"]
-        encoder = open_text_encoder(ref.as_config())
-        if encoder.fingerprint != ref.fingerprint:
-            raise EncoderMismatch(
-                f"the store encodes texts with {ref}, this machine has {encoder.name}@{encoder.fingerprint[:8]}: "
-                "install the weights that made the store, or run its job again to encode it with these"
-            )
-    wanted: dict[str, list[str | None]] = {}
-    for row in missing.to_pylist():
-        wanted.setdefault(row["content_hash"], []).append(row["prefix"])
-    builder = ShardBuilder(Target(snapshot.root, recipe_of(snapshot), snapshot.fusion), encoder)
-    for content_hash, feature in vectors.features(missing["content_hash"].combine_chunks()):
-        for prefix in wanted.pop(content_hash):
-            builder.add(content_hash, feature, prefix)
-    builder.finish()
-    if wanted:
-        raise StoreCorrupt(f"{snapshot.root}: no vector of content {next(iter(wanted))}, though a page names it")
-    vectors.changed()
-    return builder.rows
+        encoder = open_text_encoder(snapshot.manifest.encoders["text"])
+    target = Target(snapshot.root, recipe_of(snapshot), snapshot.fusion)
+    return fuse(missing, vectors, target, encoder, SilentProgress()).rows
 
 
 def _moved(root: Path, manifest: Manifest, collection: Collection, named: pa.Table) -> Collection:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.search import Mask, Rows
+from fpve.neighbours import Mask, Rows
 
 # The percentile bootstrap of Efron and Tibshirani 1993 (An Introduction to the Bootstrap); 1,000 is what they take.
 RESAMPLES = 1000

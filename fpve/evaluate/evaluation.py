@@ -15,8 +15,9 @@ from fpve.evaluate.pairs import Ballot, Comparison, Pairs
 from fpve.evaluate.trial import SAMPLE, Trial
 from fpve.evaluate.weights import GRID, best_weight
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats, Mode
+from fpve.neighbours import Rows
 from fpve.records import ClassScore, Evaluation
-from fpve.search import Rows, Searcher
+from fpve.search import Searcher
 
 Query = Literal["with", "without"]
 

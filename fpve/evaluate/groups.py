@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from fpve.alignment import components
 from fpve.config import PrefixRule, as_rules
+from fpve.neighbours import Mask, Rows
 from fpve.prefixes import rule_fields
-from fpve.search import Mask, Rows, Searcher
+from fpve.search import Searcher
 
 
 class Groups(NamedTuple):
@@ -39,20 +40,7 @@ class Groups(NamedTuple):
 
     def clusters(self) -> Rows:
         """Number (n,) of each image's cluster, from 0: two images are of one if a chain of groups connects them."""
-        _, content = np.unique(self.content, return_inverse=True)
-        # A row without a prefix is tied to none by it.
-        alone = np.where(self.prefix < 0, -1 - np.arange(len(self.prefix)), self.prefix)
-        _, prefix = np.unique(alone, return_inverse=True)
-        cluster = np.arange(len(content))
-        while True:
-            lowest = cluster
-            for group in (content, prefix):
-                smallest = np.full(group.max(initial=-1) + 1, len(cluster))
-                np.minimum.at(smallest, group, lowest)
-                lowest = smallest[group]
-            if np.array_equal(lowest, cluster):
-                return np.unique(cluster, return_inverse=True)[1].astype(np.int64)
-            cluster = lowest
+        return np.unique(components([self.content, self.prefix]), return_inverse=True)[1].astype(np.int64)
 
 
 def groups_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> tuple[Groups, tuple[str, ...]]:
@@ -73,10 +61,10 @@ def grouped(
         codes: (n,) class numbers; -1 where an image has none.
         rows: (m,) which images the figures are over.
     """
-    content = _codes(images["content_hash"])
+    content = codes_of(images["content_hash"])
     # A row without content is a group of its own.
     content = np.where(content < 0, -2 - np.arange(len(content)), content)
-    prefix = _codes(images["prefix_id"])
+    prefix = codes_of(images["prefix_id"])
     own, classes = prefix[rows], codes[rows]
     own_prefixes = np.unique(own[own >= 0])
     alone = np.full(len(prefix), -1)
@@ -100,9 +88,8 @@ def _fills_in(rules: Iterable[PrefixRule], label: str) -> bool:
     return bool(fields & rule_fields(rules))
 
 
-def _codes(column: pa.ChunkedArray) -> Rows:
+def codes_of(values: pa.ChunkedArray | pa.Array) -> Rows:
     """Numbers (n,) that are equal where the values are; -1 for null."""
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    indices = encoded.indices if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0).indices
-    codes: Rows = pc.fill_null(indices, -1).to_numpy().astype(np.int64)
+    one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    codes: Rows = one.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
     return codes

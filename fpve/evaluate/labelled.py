@@ -8,7 +8,7 @@ import numpy as np
 
 from fpve.errors import QueryError
 from fpve.evaluate.groups import Groups
-from fpve.search import Mask, Rows
+from fpve.neighbours import Mask, Rows
 
 
 @dataclass(frozen=True, slots=True)

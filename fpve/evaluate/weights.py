@@ -12,8 +12,9 @@ from fpve.evaluate.bootstrap import PERCENTILES, Interval, resamples
 from fpve.evaluate.pairs import Comparison
 from fpve.evaluate.trial import SAMPLE, Trial
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Mode
+from fpve.neighbours import Mask, Rows
 from fpve.records import FittedWeight
-from fpve.search import Mask, Rows, Searcher
+from fpve.search import Searcher
 
 # Accuracy changes by less than its interval between two of these.
 GRID = tuple(number / 20 for number in range(21))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fpve.config import AUTO, EncoderConfig, Encoders, Job, load_job, resolve_paths
 from fpve.encoders import TextEncoder, open_image_encoder, open_text_encoder
 from fpve.errors import JobError, QueryError
-from fpve.evaluate import Comparison, Labelled, Outcome, behind, evaluate_blocks, grouped
+from fpve.evaluate import Comparison, Labelled, Outcome, behind, codes_of, evaluate_blocks, grouped
 from fpve.experiment.features import OWN, Encoded, Model, encode
 from fpve.experiment.pictures import Pictures, read_pictures
 from fpve.experiment.ways import COPIES, Pooling, Subject, Wanted, Way, ways
@@ -23,7 +23,6 @@ from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
 from fpve.records import Records
-from fpve.search import Rows
 
 IMAGE_ONLY, BALANCED = "image only", "balanced"
 # What the prefix of a picture that is predicted is good for: whether it pools, and whether it is fused.
@@ -273,13 +272,7 @@ def _subject(pictures: Pictures, encoded: Encoded, prefix: Floats, label: str) -
     groups, warnings = grouped(pa.table(columns), pictures.rules, label, codes, np.arange(len(chosen)))
     images = Labelled(label, pictures.labels.names, codes, of_prefix.is_valid().to_numpy(False), groups, warnings)
     # Whatever a prefix says of classes, those who share it have taught an alignment the same.
-    return images, Subject(encoded.good, prefix, (_numbers(content), _numbers(of_prefix)))
-
-
-def _numbers(values: pa.Array) -> Rows:
-    """Numbers (n,) that are equal where the values are; -1 for null."""
-    codes: Rows = values.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
-    return codes
+    return images, Subject(encoded.good, prefix, (codes_of(content), codes_of(of_prefix)))
 
 
 def _left_out(pictures: Pictures, encoded: Encoded) -> tuple[str, ...]:

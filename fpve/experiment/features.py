@@ -21,8 +21,8 @@ from fpve.errors import ImageError
 from fpve.experiment.maps import MapFile
 from fpve.experiment.pictures import Pictures
 from fpve.fusion import Floats
+from fpve.neighbours import Mask, Rows
 from fpve.progress import Progress
-from fpve.search import Mask, Rows
 
 # Pictures that are in memory at once: full batches for a GPU, and 64 MB of EfficientNet-Lite0's maps.
 _AT_ONCE = 256

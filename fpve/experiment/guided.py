@@ -26,8 +26,8 @@ from fpve.alignment.splits import NEAR_DUPLICATE, Numbers, folds
 from fpve.config import Pooling
 from fpve.experiment.maps import MapFile
 from fpve.fusion import Floats
+from fpve.neighbours import Rows
 from fpve.progress import Progress
-from fpve.search import Rows
 
 _FOLDS = 5
 # Any; the same one gives the same figures each time.

@@ -11,7 +11,7 @@ import numpy as np
 
 from fpve.errors import FpveError
 from fpve.fusion import Floats
-from fpve.search import Rows
+from fpve.neighbours import Rows
 
 # What float16 holds. Maps of networks with normalised layers are far below.
 _MOST = 65_504

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from fpve.classify import Labels
 from fpve.config import Job, PrefixRule
 from fpve.errors import PrefixError, QueryError, nearest
+from fpve.neighbours import Mask, Rows
 from fpve.planning.frozen import Frozen
 from fpve.planning.plan import CollectionPlan, plan_job
 from fpve.progress import Progress
-from fpve.search import Mask, Rows
 from fpve.sources.inputs import Inputs, Joined
 
 # Any; the same one draws the same pictures each time.

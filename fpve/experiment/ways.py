@@ -11,8 +11,8 @@ from fpve.errors import AlignmentError, QueryError, nearest
 from fpve.experiment.features import OWN, Features
 from fpve.experiment.guided import guided, tie
 from fpve.fusion import Floats
+from fpve.neighbours import Mask, Rows
 from fpve.progress import Progress
-from fpve.search import Mask, Rows
 
 Pooling = Literal["gem", "mean", "text"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

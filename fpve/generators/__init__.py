@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from fpve.config import GenerateConfig
 from fpve.generators.fake import FakeGenerator
-from fpve.generators.frozen import answer_row, asked_of, generation_id, kept_of
 from fpve.generators.local import LocalGenerator
 from fpve.generators.openai import OpenAIGenerator
 from fpve.generators.protocol import Answer, Generator
+from fpve.generators.provenance import answer_row, asked_of, generation_id, kept_of
 
 __all__ = [
     "Answer",

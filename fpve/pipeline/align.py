@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from fpve.alignment import Alignment, Fitted, Settings, components, fit_alignment
 from fpve.errors import AlignmentError
+from fpve.evaluate import codes_of
 from fpve.fusion import Blocks
 from fpve.index import reindexed
 from fpve.progress import Progress, SilentProgress
 from fpve.store import manifest as manifests
-from fpve.store import pages, tables
+from fpve.store import means, pages, tables
 from fpve.store.encoding import AlignmentRef
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
@@ -102,6 +103,22 @@ def align(
     return _result(manifest if published else last, published=published)
 
 
+def with_derived(root: Path, manifest: Manifest, last: Manifest | None) -> Manifest:
+    """A manifest that is to be published, with what its vectors are searched by: means, predictions and indexes.
+
+    Args:
+        root: the store; the files that the manifest names are there.
+        manifest: what is to be published; new segments have no index yet.
+        last: the manifest that it follows, if there is one.
+
+    Raises:
+        StoreCorrupt: a page, a segment, the means or the map is missing or damaged.
+        OSError: an index can't be written.
+    """
+    manifest = aligned(root, means.settled(root, manifest))
+    return replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
+
+
 def aligned(root: Path, manifest: Manifest) -> Manifest:
     """A manifest that is to be published, with predictions for its pictures, if its store is to have them.
 
@@ -149,7 +166,7 @@ def learning_rows(snapshot: Snapshot, *, seed: int = 0) -> tuple[Blocks, NDArray
         chosen = np.sort(np.random.default_rng(seed).choice(len(places), MAX_ROWS, replace=False))
         places = places.take(pa.array(chosen))
     places = places.sort_by([("segment_first", "ascending"), ("row_first", "ascending")])
-    codes = [_codes(places[name]) for name in ("content_hash", "prefix_id")]
+    codes = [codes_of(places[name]) for name in ("content_hash", "prefix_id")]
     parts = list(_blocks(snapshot, places["segment_first"], places["row_first"].to_numpy()))
     fusion = snapshot.fusion
     empty = Blocks(np.zeros((0, fusion.image_dim), np.float32), np.zeros((0, fusion.prefix_dim), np.float32))
@@ -278,11 +295,6 @@ def _blocks(snapshot: Snapshot, segment: pa.ChunkedArray, row: NDArray[np.int64]
         mine = pc.equal(names, name).to_numpy(zero_copy_only=False)
         vectors = snapshot.segment_rows(known[name]).vectors
         yield snapshot.fusion.units(vectors[row[mine]])
-
-
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return codes
 
 
 def _result(manifest: Manifest, *, published: bool) -> Aligned:

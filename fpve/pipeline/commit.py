@@ -12,15 +12,14 @@ import pyarrow.compute as pc
 
 from fpve._version import __version__
 from fpve.config import rule_settings
-from fpve.index import reindexed
-from fpve.pipeline.align import aligned
+from fpve.pipeline.align import with_derived
 from fpve.pipeline.header import Header
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.pipeline.weight import weighted
 from fpve.planning.prefixes import prefix_row
 from fpve.prefixes import prefix_id
 from fpve.store import manifest as manifests
-from fpve.store import means, tables
+from fpve.store import tables
 from fpve.store.answers import AnswerLog
 from fpve.store.encoding import AlignmentRef
 from fpve.store.files import read_parquet
@@ -96,9 +95,7 @@ def commit(
         manifest = weighted(root, manifest)
         if manifest.says_the_same(last):
             return None
-    manifest = aligned(root, means.settled(root, manifest))
-    manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
-    manifest = weighted(root, manifest)
+    manifest = weighted(root, with_derived(root, manifest, last))
     manifests.publish(root, manifest)
     AnswerLog(root).discard()
     return manifest

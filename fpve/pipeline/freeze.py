@@ -10,10 +10,13 @@ from typing import Any
 
 from fpve.config import Job, load_job
 from fpve.pipeline.generate import Generated, generate
+from fpve.planning.frozen import Frozen
 from fpve.planning.plan import plan_job
 from fpve.progress import Progress, SilentProgress
+from fpve.store import manifest as manifests
 from fpve.store.answers import AnswerLog
 from fpve.store.lock import writer_lock
+from fpve.store.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,14 @@ def freeze(job: Job | str | os.PathLike[str], *, wait: bool = False, progress: P
     if not any(one.waiting for one in plan.collections):
         return FrozenReport(0, 0, 0, 0, 0, 0, None, kept=len(AnswerLog(job.store).read()))
     with writer_lock(job.store, job.name, waiting=nullcontext if wait else None):
-        plan = plan_job(job, None, progress=progress, allow_removals=True)
+        # Another writer may have had answers since the sources were scanned.
+        frozen = Frozen.read(job.store, Snapshot.open(job.store) if manifests.numbers(job.store) else None)
+        plans = tuple(one.with_answers(one.files["content_hash"].combine_chunks(), frozen) for one in plan.collections)
         done = Generated()
-        before = sum(one.waiting for one in plan.collections)
+        before = sum(one.waiting for one in plans)
         log = AnswerLog(job.store)
-        generate(plan.collections, plan.frozen, log, done, progress)
-        after = [one.with_answers(done.content_of(at, one), plan.frozen) for at, one in enumerate(plan.collections)]
+        generate(plans, frozen, log, done, progress)
+        after = [one.with_answers(done.content_of(at, one), frozen) for at, one in enumerate(plans)]
     return FrozenReport(
         waiting=before,
         requests=done.requests,

@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 
 from fpve.config import Job, Limits
 from fpve.engines.local import LocalEngine
-from fpve.engines.shards import ShardBuilder
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SourceNotFound, StoreCorrupt, StoreError
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import commit
 from fpve.pipeline.contents import Contents
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
+from fpve.pipeline.fuse import fuse
 from fpve.pipeline.generate import Generated, generate
 from fpve.pipeline.header import header_for
 from fpve.pipeline.journal import Journal, one_line
@@ -337,19 +337,7 @@ class _Runner:
         missing = without_vector(pa.concat_tables(named), pa.concat_tables([_place(one, vectors) for one in named]))
         if not len(missing):
             return 0
-        prefixes: dict[str, list[str | None]] = {}
-        for row in missing.to_pylist():
-            prefixes.setdefault(row["content_hash"], []).append(row["prefix"])
-        builder = ShardBuilder(target, self.models.text)
-        with self.progress.stage("fuse", len(missing)) as stage:
-            for content_hash, feature in vectors.features(missing["content_hash"].combine_chunks()):
-                for prefix in prefixes.pop(content_hash):
-                    builder.add(content_hash, feature, prefix)
-                    stage.advance()
-            builder.finish()
-        if prefixes:
-            raise StoreCorrupt(f"{self.job.store}: no vector of content {next(iter(prefixes))}, though a page names it")
-        vectors.changed()
+        builder = fuse(missing, vectors, target, self.models.text, self.progress)
         self.report = replace(self.report, cut_prefixes=self.report.cut_prefixes + builder.cut)
         return builder.rows
 

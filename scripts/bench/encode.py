@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from copies import make_copies
-from PIL import Image
+from plain import Files, decoded_whole
 
 from fpve import images
 from fpve.config import EncoderConfig
@@ -125,27 +125,11 @@ def _rate(work: Callable[[], object], count: int) -> float:
 def _original_loop(network: torch.nn.Module, encoder: ImageEncoder, files: list[Path]) -> None:
     with torch.inference_mode():
         for file in files:
-            network(torch.from_numpy(_decoded_whole(file, encoder.side)[None]))
-
-
-def _decoded_whole(file: Path, side: int) -> np.ndarray:
-    with Image.open(file) as image:
-        return np.array(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
-
-
-class _Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, files: list[Path], side: int) -> None:
-        self.files, self.side = files, side
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        return _decoded_whole(self.files[number], self.side)
+            network(torch.from_numpy(decoded_whole(file, encoder.side)[None]))
 
 
 def _loader_loop(network: torch.nn.Module, encoder: ImageEncoder, files: list[Path]) -> None:
-    loader = torch.utils.data.DataLoader(_Files(files, encoder.side), batch_size=LOADER_BATCH, num_workers=cores())
+    loader = torch.utils.data.DataLoader(Files(files, encoder.side), batch_size=LOADER_BATCH, num_workers=cores())
     with torch.inference_mode():
         for batch in loader:
             network(batch)

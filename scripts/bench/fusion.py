@@ -41,8 +41,9 @@ from fpve.evaluate.groups import groups_of
 from fpve.evaluate.pairs import Comparison, nearest_columns
 from fpve.evaluate.trial import SAMPLE, Trial
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Mode
+from fpve.neighbours import Rows
 from fpve.records import Evaluation
-from fpve.search import Rows, Searcher
+from fpve.search import Searcher
 from fpve.store.snapshot import Snapshot
 
 SPLITS = 40

@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from copies import make_copies
 from PIL import Image
+from plain import Files as PlainFiles
 
 from fpve import images
 from fpve.config import EncoderConfig, GenerateConfig
@@ -264,7 +265,7 @@ def time_loops(config: EncoderConfig, files: list[Path], sizes: list[int]) -> No
             count = sum(through(batch) for batch in batches())
         return count / (time.perf_counter() - start)
 
-    pictures = _Files(files, encoder.side)
+    pictures = PlainFiles(files, encoder.side)
     through(torch.from_numpy(pictures[0][None]))
     single = range(min(LOOP_PICTURES, len(files)))
     add(config, "original loop", rate(lambda: (torch.from_numpy(pictures[number][None]) for number in single)))
@@ -273,18 +274,6 @@ def time_loops(config: EncoderConfig, files: list[Path], sizes: list[int]) -> No
             pictures, batch_size=size, num_workers=cores(), pin_memory=config.device != "cpu"
         )
         add(config, f"DataLoader loop, batch {size}", rate(lambda loader=loader: loader))
-
-
-class _Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, files: list[Path], side: int) -> None:
-        self.files, self.side = files, side
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        with Image.open(self.files[number]) as image:
-            return np.array(image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC))
 
 
 def time_model(config: EncoderConfig, ready: np.ndarray, sizes: list[int], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Answers that are frozen: what names one, what is kept of it, and the row that says how it came about."""
+"""Where an answer comes from: what names it, what is kept of it, and the row that says how it came about."""
 
 from __future__ import annotations
 

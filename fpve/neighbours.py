@@ -1,0 +1,49 @@
+"""The nearest images of queries: what a search finds, before it is told by name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve.fusion import Floats
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Neighbours(NamedTuple):
+    """The nearest images of m queries, as t rows sorted by query, then best first.
+
+    Attributes:
+        query: (t,) number of the query.
+        row: (t,) number of the image row, in the order of image_id.
+        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block. In a
+            centred store they are cosines of centred blocks.
+    """
+
+    query: Rows
+    row: Rows
+    score: Floats
+    image_score: Floats
+    prefix_score: Floats
+
+    def where(self, keep: Mask) -> Neighbours:
+        """The rows for which `keep` (t,) holds."""
+        return Neighbours._make(column[keep] for column in self)
+
+    def taken(self, order: Rows) -> Neighbours:
+        """The rows of these numbers, in their order."""
+        return Neighbours._make(column[order] for column in self)
+
+    def first(self, k: int) -> Neighbours:
+        """The first k rows of each query."""
+        return self.where(ranks(self.query) < k)
+
+
+def ranks(groups: Rows) -> Rows:
+    """Place (n,) of each row in its group, from 0, where rows of one group (n,) stand together."""
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, np.int64)
+    lengths = np.diff(np.r_[starts, len(groups)])
+    return np.arange(len(groups)) - np.repeat(starts, lengths)
