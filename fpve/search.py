@@ -136,23 +136,6 @@ class Searcher:
         """Raw image features and prefix embeddings of image rows (n,), as they were before fusion: real ones only."""
         return self.fusion.recovered(self._searched_rows(rows))
 
-    def image_cosines(self, blocks: Blocks, found: Neighbours) -> Floats:
-        """Cosines (t,) of raw image blocks, whether the store is centred or not, of m queries and what they found.
-
-        NaN where either side lacks the block. For bounds that are known of raw blocks, such as of near-duplicates.
-        """
-        if self.fusion.centre is None:
-            return found.image_score
-        cosines = np.empty(len(found.row), np.float32)
-        step = max(1, _SCORING_FLOATS // self.fusion.dim)
-        raw = replace(self.fusion, centre=None, prefix_dim=0)
-        for start in range(0, len(cosines), step):
-            part = slice(start, start + step)
-            theirs = self.blocks_of(found.row[part]).image[:, None]
-            mine = blocks.image[found.query[part]]
-            cosines[part] = raw.scores(mine, np.zeros((len(mine), 0), np.float32), 1, theirs).image[:, 0]
-        return cosines
-
     def _searched_rows(self, rows: Rows) -> FusedRows:
         """Searched vectors of image rows (n,), with the norms of their raw blocks."""
         positions = self._position[rows]

@@ -14,6 +14,8 @@ Mask = NDArray[np.bool_]
 
 # Cosine of two pictures' features from which they count as copies of one another: re-encodings, resizings.
 NEAR_DUPLICATE = 0.97
+# Floats of one block of cosines: 64 MB.
+_FLOATS = 16_000_000
 
 
 def components(codes: Iterable[Numbers], pairs: tuple[Numbers, Numbers] | None = None) -> Numbers:
@@ -48,8 +50,14 @@ def _members(code: Numbers) -> tuple[Numbers, Mask]:
 
 
 def near_duplicates(image: Floats) -> tuple[Numbers, Numbers]:
-    """Pairs of rows of unit features (n, d) that are copies of one another; compares all, so for a few thousand."""
-    left, right = np.nonzero(np.triu(image @ image.T >= NEAR_DUPLICATE, 1))
+    """Pairs of rows of unit features (n, d) that are copies of one another; compares all, so for some thousands."""
+    step = max(1, _FLOATS // max(1, len(image)))
+    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for start in range(0, len(image), step):
+        left, right = np.nonzero(image[start : start + step] @ image.T >= NEAR_DUPLICATE)
+        once = left + start < right
+        pairs.append((left[once] + start, right[once]))
+    left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
     return left, right
 
 

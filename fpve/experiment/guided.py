@@ -21,11 +21,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fpve.alignment import Alignment, components, fit_alignment
-from fpve.alignment.splits import NEAR_DUPLICATE, Numbers, folds
+from fpve.alignment import Alignment, components, fit_alignment, near_duplicates
+from fpve.alignment.splits import Numbers, folds
 from fpve.config import Pooling
 from fpve.experiment.maps import MapFile
-from fpve.fusion import Floats
+from fpve.fusion import Floats, unit
 from fpve.neighbours import Rows
 from fpve.progress import Progress
 
@@ -34,8 +34,6 @@ _FOLDS = 5
 _SEED = 0
 # A position without any feature has no direction; this gives it one, and adds nothing to a mean.
 _NOTHING = 1e-6
-# Floats of one block of cosines: 64 MB.
-_FLOATS = 16_000_000
 
 
 def guided(
@@ -67,8 +65,7 @@ def guided(
     """
     found = plain.copy()
     rows = np.flatnonzero(prefix.any(axis=1))
-    norm = np.linalg.norm(prefix[rows], axis=1, keepdims=True)
-    units = (prefix[rows] / norm).astype(np.float32)
+    units = unit(prefix[rows])
     with progress.stage("pool", _FOLDS) as stage:
         for inside, outside in folds(groups[rows], _FOLDS, np.random.default_rng(_SEED)):
             taught, mine = rows[inside], rows[outside]
@@ -81,15 +78,7 @@ def guided(
 
 def tie(codes: Sequence[Rows], features: Floats) -> Numbers:
     """Number the groups (n,) of pictures: those with an equal code, 0 or more, or nearly the same features."""
-    norm = np.linalg.norm(features, axis=1, keepdims=True)
-    units = (features / norm).astype(np.float32)
-    step = max(1, _FLOATS // len(units))
-    pairs = []
-    for start in range(0, len(units), step):
-        left, right = np.nonzero(units[start : start + step] @ units.T >= NEAR_DUPLICATE)
-        pairs.append((left + start, right))
-    left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return components(codes, (left, right))
+    return components(codes, near_duplicates(unit(features)))
 
 
 def _pooled(maps: MapFile, places: Rows, alignment: Alignment, prefix: Floats, pooling: Pooling) -> Floats:

@@ -155,7 +155,6 @@ class _Runner:
             )
         self.report = replace(
             self.report,
-            warnings=tuple(warnings_of(self.job, plan.collections, plan.base)),
             without_answer=sum(one.waiting for one in plan.collections),
             scanned=sum(len(one.files) + len(one.scan.skipped) for one in plan.collections),
             without_prefix=sum(one.without_prefix for one in plan.collections),
@@ -180,7 +179,8 @@ class _Runner:
             _, target = header_for(self.job, self.models, plan.base)
             vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
             found = forecast(plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim))
-        return replace(self.finished(), dry_run=True, downloads=missing, **asdict(found))
+        warnings = tuple(warnings_of(self.job, plan.collections, plan.base))
+        return replace(self.finished(), dry_run=True, downloads=missing, warnings=warnings, **asdict(found))
 
     def execute(self, plan: Plan, *, allow_removals: bool) -> None:
         """Encode what is new, and publish."""
