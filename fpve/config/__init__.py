@@ -5,7 +5,15 @@ from __future__ import annotations
 from fpve.config.encoders import DECIDING, NO_ENCODER, EncoderConfig, Encoders, Pooling, Precision, Resize
 from fpve.config.job import AUTO, CollectionConfig, ColumnTypeName, FusionConfig, Job, Limits
 from fpve.config.loading import load_job, parse_job, resolve_paths
-from fpve.config.prefixes import OTHERWISE, GenerateConfig, PrefixRule, as_rules, rule_settings, written_rules
+from fpve.config.prefixes import (
+    OTHERWISE,
+    GenerateConfig,
+    PrefixRule,
+    as_rules,
+    is_address,
+    rule_settings,
+    written_rules,
+)
 
 __all__ = [
     "AUTO",
@@ -25,6 +33,7 @@ __all__ = [
     "PrefixRule",
     "Resize",
     "as_rules",
+    "is_address",
     "load_job",
     "parse_job",
     "resolve_paths",

@@ -107,22 +107,28 @@ class GenerateConfig:
 
 
 def _check_address(address: str) -> None:
-    try:
-        parts = urlsplit(address)
-        # A port is looked at when it is asked for.
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise JobError(
-            "base_url: expected an address such as http://localhost:8000/v1, found a malformed one"
-        ) from None
-    if "@" in address or parts.query or parts.fragment:
+    if any(one in address for one in "@?#"):
         # Without the address, which may have the key in it.
         raise JobError(
             "base_url: holds a user, a password, or something behind a '?' or '#'; put the key into the environment "
             "(api_key_env), and leave out the rest"
         )
-    if not is_whole:
-        raise JobError(f"base_url: expected an address such as http://localhost:8000/v1, found {address!r}")
+    if not is_address(address):
+        raise JobError(
+            f"base_url: expected an address such as http://localhost:8000/v1, found a malformed one: {address!r}"
+        )
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a server."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        # As a socket does with it.
+        return parts.scheme in ("http", "https") and bool(host.encode("idna")) and port != 0
+    except ValueError:
+        # The port is no number, brackets don't match, or there is nothing between two dots.
+        return False
 
 
 def _named_model(value: Any) -> Any:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from fpve.config import is_address
 from fpve.encoders.once import Once
 from fpve.encoders.weights import first_line
 from fpve.errors import GenerationError, JobError
@@ -98,7 +99,7 @@ class OpenAIGenerator:
         if importlib.util.find_spec("openai") is None:
             raise JobError(f"model {self.name!r} needs the package openai: `pip install 'fpve[openai]'`")
         where = "base_url" if self._config.base_url else "OPENAI_BASE_URL"
-        if not _is_address(self._address):
+        if not is_address(self._address):
             # Without the address: a key can be in what is none.
             raise JobError(f"{where}: expected an address such as {DEFAULT_SERVER}, found one of another form")
         parts = urlsplit(self._address)
@@ -285,17 +286,6 @@ class OpenAIGenerator:
 
     def _error(self, what: str, *, is_general: bool = False) -> GenerationError:
         return GenerationError(f"language model {self.name!r} at {self.server}: {what}", is_general=is_general)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-        # As a socket does with it.
-        return parts.scheme in ("http", "https") and bool(host.encode("idna")) and port != 0
-    except ValueError:
-        # The port is no number, brackets don't match, or there is nothing between two dots.
-        return False
 
 
 def _refused_by(error: OpenAIError, body: dict[str, Any]) -> frozenset[str]:
