@@ -63,6 +63,9 @@ class OpenVinoRuntime:
             },
         )
         self._local = threading.local()
+        # OpenVINO fills its table of types at the first call, and two threads that come first together wait for each
+        # other for ever: one holds the table and wants the interpreter's lock, the other the reverse.
+        library().Type.f32.to_dtype()
 
     def encode(self, batch: Pixels) -> Floats:
         """Encode pictures (n, side, side, 3) uint8 into features (n, dim) float32."""
