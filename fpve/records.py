@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 
@@ -76,6 +76,46 @@ class Records(Sequence[Record]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} rows: {', '.join(self._table.column_names)})"
+
+
+Way = Literal["exact", "codes", "graph", "prefixes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a search did in some of the segments.
+
+    Attributes:
+        way: `exact`: every vector was scored; `codes`: all compressed ones were, and the best of them again exactly;
+            `graph`: an ANN index found what was scored; `prefixes`: every prefix was scored, not every vector.
+        segments: in how many segments.
+        vectors: how many vectors these hold that the condition allows.
+        note: what else is to be said of it, such as the width of a search, and why this way was taken.
+    """
+
+    way: Way
+    segments: int
+    vectors: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a search did to find its hits.
+
+    Attributes:
+        queries: how many queries were answered at once.
+        images: how many images they were allowed to find.
+        weights: the smallest and the largest weight A of the image block among the queries.
+        steps: what was done where.
+        target_recall: what share of the true hits an ANN index was built to find; None where all hits are exact.
+    """
+
+    queries: int
+    images: int
+    weights: tuple[float, float]
+    steps: tuple[Step, ...]
+    target_recall: float | None
 
 
 class Hits(Records):

@@ -17,6 +17,7 @@ from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
 from fpve.neighbours import Mask, Neighbours, Rows, ranks
+from fpve.records import Step
 from fpve.store import means
 from fpve.store.manifest import Segment
 from fpve.store.searched import digest_of, searched_fusion, searched_vectors
@@ -207,6 +208,8 @@ class Searcher:
         allowed: Mask | None = None,
         exclude: Rows | None = None,
         across: bool = False,
+        exact: bool = False,
+        steps: list[Step] | None = None,
     ) -> Neighbours:
         """Find the k best images for each of m queries, ties broken by image_id.
 
@@ -217,9 +220,13 @@ class Searcher:
             allowed: (rows,) which images may be found.
             exclude: (m,) an image row that query may not find, such as itself.
             across: whether the image blocks are embeddings of texts, in a space of both.
+            exact: whether every vector is to be scored, whatever index there is.
+            steps: takes what was done.
         """
         fusion = self.fusion.across if across else self.fusion
         reach = self._reach(allowed)
+        if steps is not None:
+            steps.append(Step("exact", len(self.snapshot.manifest.segments), reach.vectors, ""))
         weights = np.broadcast_to(np.asarray(image_weight, np.float32), len(blocks.image))
         found: list[Neighbours] = []
         waiting, fetch = np.arange(len(blocks.image)), k + 1 + _MARGIN
