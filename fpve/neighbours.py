@@ -44,6 +44,9 @@ class Neighbours(NamedTuple):
 
 def ranks(groups: Rows) -> Rows:
     """Place (n,) of each row in its group, from 0, where rows of one group (n,) stand together."""
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, np.int64)
-    lengths = np.diff(np.r_[starts, len(groups)])
-    return np.arange(len(groups)) - np.repeat(starts, lengths)
+    if not len(groups):
+        return np.zeros(0, np.int64)
+    starts = np.concatenate([[0], np.flatnonzero(groups[1:] != groups[:-1]) + 1])
+    lengths = np.diff(starts, append=len(groups))
+    within: Rows = np.arange(len(groups)) - np.repeat(starts, lengths)
+    return within

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fpve.search import DEFAULT_K
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
 from fpve.store.encoding import FusionRef
@@ -43,6 +44,10 @@ class Status:
             where searched vectors are centred also `centre_pictures` and `centre_prefixes`, of how many the means are.
         alignment: of a store that predicts prefixes, `predicted`, `rows`, `prefixes`, `recall_10` and `ridge_10`; else
             empty.
+        index: how it is searched: `target_recall`; `approximate_vectors`, how many are in segments with an ANN index;
+            where there are any, the lowest recall that was measured in them for ten hits, `recall_image` for queries by
+            the picture alone (A = 1), `recall_both` (A = 0.5), `recall_prefix` (A = 0) and, of all tested weights,
+            `recall_lowest`, 1 where the search is exact; and `bytes` of all indexes, which searches map, not load.
         bytes: size of the files that the snapshot names.
         columns: metadata columns and their types.
     """
@@ -61,6 +66,7 @@ class Status:
     encoders: dict[str, str]
     fusion: dict[str, str | float]
     alignment: dict[str, float]
+    index: dict[str, float]
     bytes: int
     columns: dict[str, str]
     collections: tuple[CollectionStatus, ...]
@@ -96,6 +102,7 @@ def status_of(snapshot: Snapshot) -> Status:
         encoders={name: str(one) for name, one in manifest.encoders.items()},
         fusion=_fusion(manifest.fusion),
         alignment=_alignment(manifest),
+        index=_index(snapshot),
         bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
         collections=tuple(
@@ -113,6 +120,21 @@ def _fusion(ref: FusionRef) -> dict[str, str | float]:
     if ref.centred is not None:
         said |= {"centre_pictures": ref.centred.pictures, "centre_prefixes": ref.centred.prefixes}
     return said
+
+
+def _index(snapshot: Snapshot) -> dict[str, float]:
+    segments = snapshot.manifest.segments
+    approximate = [one.ann for one in segments if one.ann is not None]
+    said: dict[str, float] = {
+        "target_recall": snapshot.manifest.target_recall,
+        "approximate_vectors": sum(one.rows for one in segments if one.ann is not None),
+    }
+    if approximate:
+        said["recall_lowest"] = min(min(ref.recall(DEFAULT_K)) for ref in approximate)
+    for name, weight in (("recall_image", 1.0), ("recall_both", 0.5), ("recall_prefix", 0.0)) if approximate else ():
+        said[name] = min(ref.recall(DEFAULT_K)[ref.weights.index(weight)] for ref in approximate)
+    files = (snapshot.segment_folder(segment) / name for segment in segments for name in segment.derived)
+    return said | {"bytes": sum(file.stat().st_size for file in files if file.exists())}
 
 
 def _alignment(manifest: Manifest) -> dict[str, float]:

@@ -18,7 +18,7 @@ from fpve.config import FusionConfig, Job
 from fpve.engines import shards
 from fpve.index import (
     build_exact,
-    check_exact,
+    check_index,
     fits,
     index_in_memory,
     indexed,
@@ -108,11 +108,11 @@ def test_only_what_does_not_fit_is_built(snapshot: Snapshot, monkeypatch: pytest
     """A segment with the right index stays as it is; with none, or one of other means, it gets one."""
     calls: list[str] = []
 
-    def spy(vectors: object, folder: Path, *, name: str) -> tuple[str, ...]:
+    def spy(vectors: object, folder: Path, *, rows: int, name: str) -> tuple[str, ...]:
         calls.append(f"{folder.name}/{name}")
-        return build_exact(vectors, folder, name=name)
+        return build_exact(vectors, folder, rows=rows, name=name)
 
-    monkeypatch.setattr("fpve.index.build_exact", spy)
+    monkeypatch.setattr("fpve.index.building.build_exact", spy)
     first, second, *_ = snapshot.manifest.segments
     assert indexed(snapshot, first) is first
     assert indexed(snapshot, replace(first, derived=())) == first
@@ -130,7 +130,7 @@ def test_segments_of_the_manifest_before_are_not_looked_at(snapshot: Snapshot, m
         looked.append(segment.name)
         return digest_of(snapshot, segment, snapshot.centre)
 
-    monkeypatch.setattr("fpve.index.digest_of", spy)
+    monkeypatch.setattr("fpve.index.building.digest_of", spy)
     manifest = snapshot.manifest
     new = replace(manifest.segments[0], derived=())
     follows = Snapshot(snapshot.root, replace(manifest, segments=(new, *manifest.segments[1:])))
@@ -162,9 +162,9 @@ def test_an_index_is_checked(snapshot: Snapshot, damage: Callable[[Path], object
     """Against its checksum, its size, and what it should hold; built again, it is whole."""
     segment = next(one for one in snapshot.manifest.segments if one.rows == 5)
     damage(snapshot.segment_folder(segment) / segment.derived[0])
-    assert check_exact(snapshot, segment) == problem
+    assert check_index(snapshot, segment) == (problem and (segment.derived[0], problem))
     rebuild(snapshot, segment)
-    assert check_exact(snapshot, segment) is None
+    assert check_index(snapshot, segment) is None
 
 
 def test_a_checksum_of_nonsense_does_not_make_an_index(snapshot: Snapshot) -> None:
@@ -175,7 +175,7 @@ def test_a_checksum_of_nonsense_does_not_make_an_index(snapshot: Snapshot) -> No
     path = snapshot.segment_folder(segment) / segment.derived[0]
     path.write_bytes(b"x")
     path.with_name(f"{path.name}.sha256").write_text(f"{sha256(b'x').hexdigest()}  {path.name}\n")
-    assert check_exact(snapshot, segment) == "not an index that FAISS can read"
+    assert check_index(snapshot, segment) == (path.name, "not an index that FAISS can read")
 
 
 def test_an_index_of_other_means_is_found(snapshot: Snapshot) -> None:
@@ -185,10 +185,10 @@ def test_an_index_of_other_means_is_found(snapshot: Snapshot) -> None:
         segment, derived=build_exact(snapshot.segment_rows(segment).vectors, snapshot.segment_folder(segment))
     )
     assert plain.derived[0] == "exact.faiss"
-    assert check_exact(snapshot, plain) == "it was made with other means or predictions"
+    assert check_index(snapshot, plain) == ("exact.faiss", "it was made with other means or predictions")
     unknown = replace(segment, derived=("graph.faiss",))
-    assert check_exact(snapshot, unknown) == "no index that this version knows: graph.faiss"
-    assert check_exact(snapshot, replace(segment, derived=())) == "no index that this version knows: none"
+    assert check_index(snapshot, unknown) == ("graph.faiss", "no index that this version knows: graph.faiss")
+    assert check_index(snapshot, replace(segment, derived=())) == ("exact.faiss", "no index that this version knows: none")
 
 
 @pytest.mark.parametrize(

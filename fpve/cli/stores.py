@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fpve.cli import output
 from fpve.cli.options import at_option, given, object_output, row_output, store_argument
 from fpve.cli.progress import terminal_progress
+
+if TYPE_CHECKING:
+    from fpve.status import Status
 
 
 @click.command()
@@ -41,12 +45,28 @@ def status(store: Path, at: int | None, kind: str) -> None:
             if found.alignment
             else []
         ),
+        ("index", _index_text(found)),
         ("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns.items()) or "none"),
     ]
     output.emit(output.facts_text(facts))
     columns = ["collection", "images", "with prefix", "job", "source"]
     rows = [(one.name, one.images, one.with_prefix, one.job, one.source) for one in found.collections]
     output.emit("\n" + output.rows_text(columns, rows))
+
+
+def _index_text(found: Status) -> str:
+    """How a store is searched, in one line."""
+    index, size = found.index, f"{found.index['bytes'] / 1e6:,.1f} MB mapped"
+    if not index["approximate_vectors"]:
+        return f"exact, {size}"
+    recalls = [
+        f"{index[f'recall_{name}']:.3f} {words}"
+        for name, words in (("image", "by picture"), ("both", "by both"), ("prefix", "by text"))
+    ]
+    return (
+        f"ANN for {index['approximate_vectors']:,} vectors, target recall {index['target_recall']:g}, measured "
+        f"{', '.join(recalls)}, {index['recall_lowest']:.3f} at worst; {size}"
+    )
 
 
 def _short(value: str | float) -> str:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from fpve.config.encoders import DECIDING, NO_ENCODER, EncoderConfig, Encoders, Pooling, Precision, Resize
-from fpve.config.job import AUTO, CollectionConfig, ColumnTypeName, FusionConfig, Job, Limits
+from fpve.config.job import (
+    AUTO,
+    DEFAULT_TARGET_RECALL,
+    CollectionConfig,
+    ColumnTypeName,
+    FusionConfig,
+    IndexConfig,
+    Job,
+    Limits,
+)
 from fpve.config.loading import load_job, parse_job, resolve_paths
 from fpve.config.prefixes import (
     OTHERWISE,
@@ -16,6 +25,7 @@ from fpve.config.prefixes import (
 )
 
 __all__ = [
+    "DEFAULT_TARGET_RECALL",
     "AUTO",
     "DECIDING",
     "NO_ENCODER",
@@ -27,6 +37,7 @@ __all__ = [
     "FusionConfig",
     "GenerateConfig",
     "Job",
+    "IndexConfig",
     "Limits",
     "Pooling",
     "Precision",

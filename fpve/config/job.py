@@ -16,6 +16,8 @@ from fpve.fusion import DEFAULT_CENTRE, DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
 
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
+# What nearest-neighbour benchmarks take for as good as exact.
+DEFAULT_TARGET_RECALL = 0.98
 # A weight that is not given, but chosen.
 AUTO: Literal["auto"] = "auto"
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -97,6 +99,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """How large segments are searched.
+
+    Attributes:
+        target_recall: what share of the true hits their ANN indexes are built to find, from 0.5 on; at 1 there are
+            none, and every search is exact.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    target_recall: float = DEFAULT_TARGET_RECALL
+
+    def __post_init__(self) -> None:
+        """Check the target.
+
+        Raises:
+            JobError: it is no such share.
+        """
+        if not 0.5 <= self.target_recall <= 1:
+            raise JobError(
+                f"target_recall: expected a share from 0.5 to 1 of the true hits, found {self.target_recall:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionConfig:
     """A named source of images, with its metadata and its prefix rule.
 
@@ -170,6 +197,7 @@ class Job:
     encoders: Encoders = field(default_factory=Encoders)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     limits: Limits = field(default_factory=Limits)
+    index: IndexConfig = field(default_factory=IndexConfig)
 
     def __post_init__(self) -> None:
         """Check the store's place, and what concerns several collections at once."""

@@ -22,8 +22,11 @@ from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.snapshot import Snapshot
 
-# What one merge holds in memory, as an index that FAISS lets grow by doubling: 9,600 vectors of 1,664 numbers.
-_SEGMENT_BYTES = 64_000_000
+# Of vectors in one segment: 280,000 of 896 numbers. One graph over so many is searched almost as fast as one over a
+# tenth; to build it takes some minutes and a third of this in memory.
+_SEGMENT_BYTES = 1_000_000_000
+# Rows that are written together, where segments hold fewer: as many as a run writes.
+_ROWS_AT_ONCE = 4_096
 # So many segments of about one size become one of the next size, and so each row is written again at most once for
 # each power of this number that the store grows by.
 _MERGED_AT_ONCE = 8
@@ -212,14 +215,30 @@ def _merge(
 
 def _parts(snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask], is_first: Mask) -> Iterator[pa.Table]:
     """The rows that a merged segment has of each segment of a group: of the living ones (n,) those that are first."""
+    waiting: list[pa.Table] = []
+    for part in _wanted(snapshot, group, alive, is_first):
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _wanted(snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask], is_first: Mask) -> Iterator[pa.Table]:
+    """The same rows, as many at a time as were written together."""
     start = 0
     for one in group:
         wanted = alive[one.name].copy()
         count = int(wanted.sum())
         wanted[wanted] = is_first[start : start + count]
         start += count
-        if wanted.any():
-            yield snapshot.segment_table(one).filter(pa.array(wanted)).combine_chunks()
+        at = 0
+        for part in snapshot.segment_tables(one):
+            mine = wanted[at : at + len(part)]
+            at += len(part)
+            if mine.any():
+                yield part.filter(pa.array(mine))
 
 
 def _moved(

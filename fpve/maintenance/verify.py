@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fpve.errors import StoreCorrupt, StoreNotFound
-from fpve.index import EXACT_FILE, check_exact
+from fpve.index import check_index
 from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
@@ -232,12 +232,12 @@ def _check_index(
     """What is wrong with a segment's index; `compared` with its rows only if the means and predictions are sound."""
     folder = segments.folder(snapshot.root, segment)
     missing = [name for name in segment.derived if not (folder / name).is_file()]
-    wrong = f"{', '.join(missing)} is missing" if missing else None
+    wrong = (missing[0], f"{', '.join(missing)} is missing") if missing else None
     if wrong is None and not quick:
-        wrong = check_exact(snapshot, segment, compared=compared)
+        wrong = check_index(snapshot, segment, compared=compared)
     if wrong is not None:
-        file = folder / (*segment.derived, EXACT_FILE)[0]
-        yield Problem(file.relative_to(snapshot.root).as_posix(), "index", numbers, wrong)
+        name, reason = wrong
+        yield Problem((folder / name).relative_to(snapshot.root).as_posix(), "index", numbers, reason)
 
 
 def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
@@ -282,7 +282,8 @@ def _check_content(snapshot: Snapshot, entry: _Entry) -> str | None:
     """Whether the vectors in a file are such as they can be."""
     path = inside(snapshot.root, entry.file.path)
     if isinstance(entry, Segment):
-        return check_rows(segments.read_fused(path), snapshot.fusion)
+        parts = (check_rows(rows, snapshot.fusion) for _, rows in segments.read_parts(path))
+        return next((wrong for wrong in parts if wrong is not None), None)
     if isinstance(entry, Table) and entry.name in (tables.MEANS, tables.PREDICTED):
         check = check_means if entry.name == tables.MEANS else check_predictions
         return check(tables.read_tables(snapshot.root, entry.name, [entry]), snapshot.fusion)

@@ -293,8 +293,7 @@ def _blocks(snapshot: Snapshot, segment: pa.ChunkedArray, row: NDArray[np.int64]
     names = segment.combine_chunks()
     for name in names.unique().to_pylist():
         mine = pc.equal(names, name).to_numpy(zero_copy_only=False)
-        vectors = snapshot.segment_rows(known[name]).vectors
-        yield snapshot.fusion.units(vectors[row[mine]])
+        yield snapshot.fusion.units(snapshot.segment_rows(known[name], row[mine]).vectors)
 
 
 def _result(manifest: Manifest, *, published: bool) -> Aligned:

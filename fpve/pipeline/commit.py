@@ -84,6 +84,7 @@ def commit(
         segments=all_segments,
         tables=manifests.sorted_tables((*kept_tables, *new_tables)),
         alignment=_kept_alignment(last, header),
+        target_recall=header.target_recall,
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):

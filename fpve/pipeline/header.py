@@ -22,12 +22,14 @@ class Header:
         job: name of the job that owns the collections.
         encoders, fusion: what made the vectors.
         keeps_segments: whether the last snapshot's vectors were made in the same way.
+        target_recall: what share of the true hits ANN indexes are built to find.
     """
 
     job: str
     encoders: dict[str, EncoderRef]
     fusion: FusionRef
     keeps_segments: bool
+    target_recall: float
 
 
 def header_for(job: Job, models: Models, base: Snapshot | None) -> tuple[Header, Target]:
@@ -46,11 +48,13 @@ def header_for(job: Job, models: Models, base: Snapshot | None) -> tuple[Header,
         encoders["text"] = _encoder_ref(job.encoders.text, models.text, known)
     before = base.manifest.fusion if base is not None and keeps_segments else None
     fusion = _fusion_ref(job.fusion, before)
+    target_recall = job.index.target_recall
     if base is not None and before is not None and other_collections(job, base):
         # Two jobs that say it differently would publish in turns for ever: the store's word stands.
         encoders, fusion = base.manifest.encoders, replace(before, centred=None)
+        target_recall = base.manifest.target_recall
     dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
-    header = Header(job.name, encoders, fusion, keeps_segments)
+    header = Header(job.name, encoders, fusion, keeps_segments, target_recall)
     return header, Target(job.store, recipe, Fusion(*dims, job.fusion.mode))
 
 

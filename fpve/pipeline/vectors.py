@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fpve.fusion import Floats, FusedRows, Fusion
 from fpve.planning.models import recipe_of
@@ -92,8 +93,7 @@ class Vectors:
         for name in rows["segment"].unique().to_pylist():
             mine = rows.filter(pc.equal(rows["segment"], name))
             self._lent.add(name)
-            fusion, fused = self._read(name)
-            chosen = FusedRows(*(column[mine["row"].to_numpy()] for column in fused))
+            fusion, chosen = self._read(name, mine["row"].to_numpy())
             yield from zip(mine["content_hash"].to_pylist(), fusion.unfuse(chosen).image, strict=True)
 
     def sources(self, names: set[str]) -> list[Segment | Shard]:
@@ -147,11 +147,11 @@ class Vectors:
             self._looked = True
         return self._finished
 
-    def _read(self, name: str) -> tuple[Fusion, FusedRows]:
+    def _read(self, name: str, rows: NDArray[np.int64]) -> tuple[Fusion, FusedRows]:
         segment = next((one for one in self._segments() if one.name == name), None)
         if segment is not None and self._features_from is not None:
-            return self._features_from.fusion, self._features_from.segment_rows(segment)
-        return self._fusion, segments.read_fused(self._shards()[name].rows_file)
+            return self._features_from.fusion, self._features_from.segment_rows(segment, rows)
+        return self._fusion, segments.read_chosen(self._shards()[name].rows_file, rows)
 
 
 _ROWS = pa.schema(

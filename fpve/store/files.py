@@ -24,7 +24,7 @@ LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending"
 _DIGITS = rf"[0-9a-f]{{{NAME_DIGITS}}}"
 _TEMPORARY = rf"\.{_DIGITS}(?:\.\w+)?\.tmp"
 # A segment's index, with a digest of what went into it besides the segment's rows.
-INDEX_NAME = rf"exact(?:-{_DIGITS})?\.faiss"
+INDEX_NAME = rf"(?:exact|codes|graph\d{{3}})(?:-{_DIGITS})?\.faiss"
 # What manifests name, and manifests themselves.
 _NAMED = "|".join(
     (
@@ -203,8 +203,13 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
             known = [name for name in columns if name in file.schema_arrow.names]
             return file.read(known).select(known)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreCorrupt(f"{path}: a file of the store is missing or damaged: {reason}") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> StoreCorrupt:
+    """What to raise where a file of the store can't be read."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return StoreCorrupt(f"{path}: a file of the store is missing or damaged: {reason}")
 
 
 def read_named(root: Path, file: FileRef, *, columns: list[str] | None = None) -> pa.Table:

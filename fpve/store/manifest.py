@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
-from fpve.config import written_rules
+from fpve.config import DEFAULT_TARGET_RECALL, written_rules
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
+from fpve.store.ann import AnnRef
 from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
@@ -83,6 +84,7 @@ class Segment:
 
     Attributes:
         name: its directory under `vectors/`.
+        ann: what is known of its ANN index, if it has one.
     """
 
     __pydantic_config__ = _STRICT
@@ -91,6 +93,7 @@ class Segment:
     file: FileRef
     rows: int
     derived: tuple[str, ...]
+    ann: AnnRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Manifest:
         columns: the one schema of all metadata.
         encoders: `image` and, where the store has prefixes, `text`.
         alignment: by what prefixes of pictures without one are predicted, if they are.
+        target_recall: what share of the true hits ANN indexes are built to find.
         operation: what published it.
         summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one.
     """
@@ -131,6 +135,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     tables: tuple[Table, ...]
     alignment: AlignmentRef | None = None
+    target_recall: float = DEFAULT_TARGET_RECALL
     operation: Operation = "run"
     summary: dict[str, int] = field(default_factory=dict)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fpve.fusion import Floats, FusedRows
 from fpve.store.files import (
     NAME_DIGITS,
+    damaged,
     fsync_directory,
     inside,
     make_directory,
@@ -102,24 +104,54 @@ def read_keys(path: Path) -> pa.Table:
     return read_parquet(path, columns=[*KEY_COLUMNS, "image_norm", "prefix_norm"])
 
 
-def read_fused(path: Path) -> FusedRows:
-    """Read all vectors (n, dim) float32 with their norms (n,)."""
-    return fused_rows(read_parquet(path, columns=FUSED_COLUMNS).combine_chunks())
+def read_norms(path: Path) -> tuple[Floats, Floats]:
+    """Read the norms (n,) of the image blocks and of the prefix blocks."""
+    table = read_parquet(path, columns=["image_norm", "prefix_norm"])
+    return table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy()
+
+
+def read_chosen(path: Path, rows: NDArray[np.int64]) -> FusedRows:
+    """Read the vectors (n, dim) and norms (n,) of row numbers (n,), in their order; only parts that hold some are read.
+
+    Raises:
+        StoreCorrupt: the file is missing or damaged.
+    """
+    order = np.argsort(rows, kind="stable")
+    wanted, parts, start = rows[order], [], 0
+    try:
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+            for number in range(file.num_row_groups):
+                end = start + file.metadata.row_group(number).num_rows
+                mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
+                if len(mine):
+                    part = file.read_row_group(number, columns=FUSED_COLUMNS).combine_chunks()
+                    parts.append(FusedRows(*(column[mine - start] for column in fused_rows(part))))
+                start = end
+            dim = file.schema_arrow.field("vector").type.list_size
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+    if not parts:
+        return FusedRows(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    back = np.argsort(order, kind="stable")
+    return FusedRows(*(np.concatenate(columns)[back] for columns in zip(*parts, strict=True)))
 
 
 def read_vectors(path: Path) -> Iterator[Floats]:
     """Read the vectors (n, dim) float32 of each row group, one after the other."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for number in range(file.num_row_groups):
-            yield _matrix(file.read_row_group(number, columns=["vector"])["vector"])
+    return (_matrix(part["vector"]) for part in read_tables(path, ["vector"]))
 
 
 def read_parts(path: Path) -> Iterator[tuple[pa.Array, FusedRows]]:
     """Read the content hashes (n,), vectors (n, dim) and norms (n,) of each row group, one after the other."""
+    for part in read_tables(path, ["content_hash", *FUSED_COLUMNS]):
+        yield part["content_hash"].combine_chunks(), fused_rows(part)
+
+
+def read_tables(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read some or all columns of each row group, one after the other."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
-            part = file.read_row_group(number, columns=["content_hash", *FUSED_COLUMNS]).combine_chunks()
-            yield part["content_hash"].combine_chunks(), fused_rows(part)
+            yield file.read_row_group(number, columns=columns).combine_chunks()
 
 
 def fused_rows(table: pa.Table) -> FusedRows:

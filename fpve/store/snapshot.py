@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from fpve.errors import StoreCorrupt
 from fpve.fusion import Centre, Floats, FusedRows, Fusion
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
-from fpve.store.files import inside, read_named
+from fpve.store.files import checked, inside, read_named
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.pages import read_pages
@@ -163,12 +165,18 @@ class Snapshot:
         """Names and norms of a segment's vector rows."""
         return segments.read_keys(inside(self.root, segment.file.path))
 
-    def segment_table(self, segment: Segment) -> pa.Table:
-        """All columns of a segment's vector rows."""
-        return read_named(self.root, segment.file)
+    def segment_norms(self, segment: Segment) -> tuple[Floats, Floats]:
+        """The norms (n,) of a segment's image blocks and prefix blocks before fusion; 0 where one is missing."""
+        return segments.read_norms(inside(self.root, segment.file.path))
 
-    def segment_rows(self, segment: Segment) -> FusedRows:
-        """Vectors and norms of a segment, from Parquet."""
+    def segment_tables(self, segment: Segment) -> Iterator[pa.Table]:
+        """All columns of a segment's vector rows, as many rows at a time as were written together."""
+        return segments.read_tables(checked(self.root, segment.file))
+
+    def segment_rows(self, segment: Segment, rows: NDArray[np.int64] | None = None) -> FusedRows:
+        """Vectors and norms of a segment, from Parquet, or those of row numbers (n,) in their order."""
+        if rows is not None:
+            return segments.read_chosen(inside(self.root, segment.file.path), rows)
         return segments.fused_rows(read_named(self.root, segment.file, columns=segments.FUSED_COLUMNS).combine_chunks())
 
     def vector_rows(self) -> ds.Dataset:

@@ -87,7 +87,7 @@ def test_a_vector_that_two_segments_hold_becomes_one(job: Job, pictures: Path) -
     manifest = manifests.load(job.store)
     snapshot = Snapshot.open(job.store)
     first = next(one for one in manifest.segments if one.rows == 5)
-    doubled = segments.write_segment(job.store, [snapshot.segment_table(first).slice(0, 3)], snapshot.fusion.dim)
+    doubled = segments.write_segment(job.store, [next(snapshot.segment_tables(first)).slice(0, 3)], snapshot.fusion.dim)
     derived = build_exact(snapshot.segment_rows(doubled).vectors, snapshot.segment_folder(doubled))
     rows = snapshot.read_collection(manifest.collections[0])
     at = np.flatnonzero((rows["segment"].to_numpy() == first.name) & (rows["row"].to_numpy() == 2))

@@ -1,11 +1,10 @@
-"""Similarity search over a snapshot: nearest images of query blocks, at any weight, filtered or not."""
+"""A snapshot that can be searched: its vectors, what of them may be found, and what is told of a hit."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,40 +15,26 @@ from fpve.errors import ImageNotFound, QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
-from fpve.neighbours import Mask, Neighbours, Rows, ranks
+from fpve.neighbours import Mask, Neighbours, Rows
 from fpve.records import Step
-from fpve.store import means
+from fpve.search.prefixes import PrefixGroups
+from fpve.search.ranking import Asked, Ranking
+from fpve.search.reach import Reach, everything
+from fpve.search.vectors import Vectors
+from fpve.store import means, tables
 from fpve.store.manifest import Segment
 from fpve.store.searched import digest_of, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
 
 DEFAULT_K = 10
-# Scores that agree to this many decimals are ties, to be broken by image_id: float32 rounding differs between
-# machines in the seventh.
-_TIE_DECIMALS = 6
-_TIE_WIDTH = 2 * 10**-_TIE_DECIMALS
-# Fetched beyond k at first, so that most ties at the k-th place are settled at once.
-_MARGIN = 16
-# Ties wider than this (all prefixes the same, say) are broken among the first so many vectors only.
-_MAX_TIES = 16_384
-# Floats held at once while candidates are scored block by block: 256 MB.
-_SCORING_FLOATS = 64_000_000
-
-
-class _Reach(NamedTuple):
-    """What one search may find.
-
-    Attributes:
-        mask: (all vectors,) which vectors belong to an image that is allowed.
-        images: rows of these images, in the order of their vectors, then of their ids.
-        starts: (all vectors + 1,) where each vector's images begin in `images`.
-        vectors: how many vectors are in `mask`.
-    """
-
-    mask: Mask
-    images: Rows
-    starts: Rows
-    vectors: int
+# A search by the prefix alone goes by the prefixes where there are so many vectors to each, and few enough to be held:
+# 50,000 of 384 numbers are 77 MB.
+_VECTORS_PER_PREFIX = 4
+_MOST_PREFIXES = 50_000
+# Candidates that are ranked at once: some arrays of 16 MB.
+_CANDIDATES = 2_000_000
+# Conditions whose matching images are remembered: whoever pages, or asks again, asks with the same one.
+_REMEMBERED = 4
 
 
 class Searcher:
@@ -66,8 +51,10 @@ class Searcher:
         self.fusion = fusion or searched_fusion(snapshot)
         self.predicted = predicted and snapshot.has_predictions
         self._lock = Lock()
-        self._indexes: list[SegmentIndex] | None = None
+        self._opened: Vectors | None = None
         self._variants: dict[tuple[Mode, bool, bool], Searcher] = {}
+        self._matched: dict[str, Mask] = {}
+        self._reached: list[tuple[Mask, Reach]] = []
 
     def variant(
         self, *, mode: Mode | None = None, centred: bool | None = None, predicted: bool | None = None
@@ -141,15 +128,13 @@ class Searcher:
         """Searched vectors of image rows (n,), with the norms of their raw blocks."""
         positions = self._position[rows]
         image_norm, prefix_norm = self._norms
-        return FusedRows(self._vectors(positions), image_norm[positions], prefix_norm[positions])
+        return FusedRows(self._vectors.at(positions), image_norm[positions], prefix_norm[positions])
 
     @cached_property
     def _norms(self) -> tuple[Floats, Floats]:
-        keys = [self.snapshot.segment_keys(segment) for segment in self.snapshot.manifest.segments]
-        return (
-            np.concatenate([table["image_norm"].to_numpy() for table in keys]),
-            np.concatenate([table["prefix_norm"].to_numpy() for table in keys]),
-        )
+        norms = [self.snapshot.segment_norms(segment) for segment in self.snapshot.manifest.segments]
+        image, prefix = (np.concatenate([np.zeros(0, np.float32), *column]) for column in zip(*norms, strict=True))
+        return image, prefix
 
     def split(self, vectors: Floats) -> Blocks:
         """The blocks of given query vectors, raw: fused ones (m, dim), or image blocks (m, image_dim).
@@ -177,8 +162,17 @@ class Searcher:
         Raises:
             QueryError: it is not an SQL condition over the columns of `images`.
         """
+        with self._lock:
+            known = self._matched.get(where)
+        if known is not None:
+            return known
         mask = np.zeros(self.rows, bool)
         mask[matching_rows(self.snapshot, where)] = True
+        mask.flags.writeable = False
+        with self._lock:
+            self._matched[where] = mask
+            while len(self._matched) > _REMEMBERED:
+                del self._matched[next(iter(self._matched))]
         return mask
 
     def weights(self, blocks: Blocks, image_weight: float | None) -> Floats:
@@ -224,33 +218,12 @@ class Searcher:
             steps: takes what was done.
         """
         fusion = self.fusion.across if across else self.fusion
-        reach = self._reach(allowed)
-        if steps is not None:
-            steps.append(Step("exact", len(self.snapshot.manifest.segments), reach.vectors, ""))
         weights = np.broadcast_to(np.asarray(image_weight, np.float32), len(blocks.image))
-        found: list[Neighbours] = []
-        waiting, fetch = np.arange(len(blocks.image)), k + 1 + _MARGIN
-        while len(waiting):
-            fetch = min(fetch, reach.vectors)
-            is_last = fetch >= min(reach.vectors, _MAX_TIES + k)
-            step = max(1, _SCORING_FLOATS // (self.fusion.dim * max(fetch, 1)))
-            unfinished = []
-            for start in range(0, len(waiting), step):
-                mine = waiting[start : start + step]
-                chosen = Blocks(blocks.image[mine], blocks.prefix[mine])
-                part = self._candidates(
-                    fusion, chosen, weights[mine], fetch, k, reach, None if exclude is None else exclude[mine]
-                )
-                complete = np.ones(len(mine), bool) if is_last else _is_complete(part, len(mine), k)
-                part = part.where(complete[part.query]).first(k)
-                found.append(part._replace(query=mine[part.query]))
-                unfinished.append(mine[~complete])
-            waiting, fetch = np.concatenate(unfinished), fetch * 4
-        if not found:
-            nothing = np.zeros(0, np.float32)
-            return Neighbours(np.zeros(0, np.int64), np.zeros(0, np.int64), nothing, nothing, nothing)
-        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*found, strict=True))
-        return joined.taken(np.argsort(joined.query, kind="stable"))
+        groups = None
+        if not exact and not across and np.any(weights == 0) and self._has_groups:
+            groups = self._groups if allowed is None else self._groups.filtered(allowed)
+        ranking = Ranking(self._vectors, self._reach(allowed), self._position, groups)
+        return ranking.nearest(Asked(fusion, blocks, weights, exclude, across), k, exact=exact, steps=steps)
 
     def hits(self, found: Neighbours, *, across: bool = False) -> pa.Table:
         """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata.
@@ -286,83 +259,51 @@ class Searcher:
         found: Mask = known.to_numpy() & (prefix_norm[self._position] == 0)
         return found
 
-    def _candidates(
-        self,
-        fusion: Fusion,
-        blocks: Blocks,
-        weights: Floats,
-        fetch: int,
-        k: int,
-        reach: _Reach,
-        exclude: Rows | None,
-    ) -> Neighbours:
-        """The images of the `fetch` best vectors of m queries, best first; of one vector's images k + 1 at most."""
-        positions = self._best_positions(fusion.query(*blocks, weights), fetch, reach.mask)
-        real = positions >= 0
-        vectors = self._vectors(np.where(real, positions, 0).ravel()).reshape(*positions.shape, self.fusion.dim)
-        scores = fusion.scores(*blocks, weights, vectors)
-        # One row for each image of each vector. They are in the order of their ids, so the first k, and one in place of
-        # what is excluded, are those that count.
-        flat = positions[real]
-        counts = np.minimum(reach.starts[flat + 1] - reach.starts[flat], k + 1)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = reach.images[np.repeat(reach.starts[flat], counts) + within]
-        query = np.repeat(np.nonzero(real)[0], counts)
-        expanded = Neighbours(query, rows, *(np.repeat(column[real], counts) for column in scores))
-        if exclude is not None:
-            expanded = expanded.where(rows != exclude[query])
-        rounded = expanded.score.astype(np.float64).round(_TIE_DECIMALS)
-        return expanded.taken(np.lexsort((expanded.row, -rounded, expanded.query)))
-
-    def _best_positions(self, queries: Floats, fetch: int, mask: Mask) -> Rows:
-        """Positions (m, fetch) of the best vectors over all segments; -1 where there are fewer."""
-        scores, positions = [], []
-        for index, offset in zip(self._open_indexes(), self._offsets[:-1], strict=True):
-            here = mask[offset : offset + len(index)]
-            own = int(here.sum())
-            if not own:
-                continue
-            found = index.search(queries, min(fetch, own), None if own == len(index) else here)
-            scores.append(np.where(found.rows < 0, -np.inf, found.scores))
-            positions.append(np.where(found.rows < 0, -1, found.rows + offset))
-        if not scores:
-            return np.full((len(queries), fetch), -1, np.int64)
-        score, position = np.hstack(scores), np.hstack(positions)
-        best = np.argsort(-score, axis=1, kind="stable")[:, :fetch]
-        return np.take_along_axis(position, best, axis=1)
-
-    def _reach(self, allowed: Mask | None) -> _Reach:
-        """What a search may find: the vectors of images that are allowed. One that no image names is dead."""
+    def _reach(self, allowed: Mask | None) -> Reach:
+        """What a search may find: the vectors of images that are allowed."""
         if allowed is None:
             return self._everything
-        return self._reach_of(np.flatnonzero(allowed))
+        with self._lock:
+            known = next((reach for mask, reach in self._reached if mask is allowed), None)
+        if known is not None:
+            return known
+        reach = self._everything.filtered(allowed, self._offsets)
+        # What can't be written to stays what it is: the images that meet a condition.
+        if not allowed.flags.writeable:
+            with self._lock:
+                self._reached = [*self._reached[1 - _REMEMBERED :], (allowed, reach)]
+        return reach
 
     @cached_property
-    def _everything(self) -> _Reach:
-        return self._reach_of(np.arange(len(self._position)))
+    def _everything(self) -> Reach:
+        return everything(self._position, self._offsets)
 
-    def _reach_of(self, rows: Rows) -> _Reach:
-        positions = self._position[rows]
-        order = np.argsort(positions, kind="stable")
-        starts = np.searchsorted(positions[order], np.arange(self._offsets[-1] + 1))
-        mask = np.diff(starts) > 0
-        return _Reach(mask, rows[order], starts, int(mask.sum()))
+    @cached_property
+    def _has_groups(self) -> bool:
+        """Whether a search by the prefix alone is one of prefixes: many vectors share one."""
+        # Prefixes that no image has any more are few.
+        prefixes = sum(one.rows for one in self.snapshot.manifest.tables_named(tables.PREFIXES))
+        shared = prefixes * _VECTORS_PER_PREFIX <= self._offsets[-1] and prefixes <= _MOST_PREFIXES
+        return bool(shared and self.fusion.mode == "balanced" and not self.predicted and self.fusion.prefix_dim)
 
-    def _vectors(self, positions: Rows) -> Floats:
-        """Searched vectors (n, dim) at positions (n,)."""
-        out = np.empty((len(positions), self.fusion.dim), np.float32)
-        segment = np.searchsorted(self._offsets, positions, side="right") - 1
-        indexes = self._open_indexes()
-        for number in np.unique(segment):
-            mine = segment == number
-            out[mine] = indexes[number].vectors(positions[mine] - self._offsets[number])
-        return out
+    @cached_property
+    def _groups(self) -> PrefixGroups:
+        keys = [self.snapshot.segment_keys(one)["prefix_id"] for one in self.snapshot.manifest.segments]
+        chunks = [chunk for column in keys for chunk in column.chunks]
+        # Vectors without a prefix are a group of their own.
+        codes = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode("encode").indices.to_numpy()
+        _, first = np.unique(codes, return_index=True)
+        blocks = self._vectors.at(first)[:, self.fusion.image_dim :]
+        return PrefixGroups.of(blocks, codes[self._position].astype(np.int64))
 
-    def _open_indexes(self) -> list[SegmentIndex]:
+    @property
+    def _vectors(self) -> Vectors:
         with self._lock:
-            if self._indexes is None:
-                self._indexes = [self._open_index(segment) for segment in self.snapshot.manifest.segments]
-            return self._indexes
+            if self._opened is None:
+                indexes = [self._open_index(segment) for segment in self.snapshot.manifest.segments]
+                present = None if self.predicted else (self._norms[0] > 0, self._norms[1] > 0)
+                self._opened = Vectors(self.fusion, indexes, present)
+            return self._opened
 
     def _open_index(self, segment: Segment) -> SegmentIndex:
         snapshot, fusion = self.snapshot, self.fusion
@@ -376,14 +317,3 @@ class Searcher:
         return self.predicted == snapshot.has_predictions or digest_of(snapshot, segment, centre) == digest_of(
             snapshot, segment, centre, predicted=False
         )
-
-
-def _is_complete(part: Neighbours, queries: int, k: int) -> Mask:
-    """Which of the queries surely have their k best: the k-th is clearly better than the worst that was fetched."""
-    worst = np.full(queries, np.inf)
-    np.minimum.at(worst, part.query, part.score)
-    kth = np.full(queries, -np.inf)
-    last = part.where(ranks(part.query) == k - 1)
-    kth[last.query] = last.score
-    complete: Mask = kth > worst + _TIE_WIDTH
-    return complete

@@ -1,0 +1,125 @@
+"""How wide a graph has to be searched to reach a recall, at each weight of the query: measured on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve.fusion import Floats, unit
+from fpve.index.codes import Order
+from fpve.index.exact import ExactVectors, Rows
+from fpve.index.graph import Graph
+from fpve.store.ann import Measured
+
+# The weights A at which queries are tested: between two of them what both need is enough.
+WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
+# For so many hits; a search for another number is as wide as for the next larger one.
+KS = (10, 30, 100)
+# Queries of which the mean recall is taken. A target of 0.98 is then known to about 0.004, which is required on top.
+HELD_OUT = 512
+# Where a held-out row's k-th score is met to this, it counts: as in benchmarks of nearest neighbours.
+_TOLERANCE = 1e-4
+# One-sided: in 19 of 20 cases the true mean is above the measured one less so many standard errors.
+_CONFIDENCE = 1.645
+_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+# Vectors that are compared with the queries at once: 60 MB of 896 numbers each.
+_AT_ONCE = 16_384
+
+
+def fetched(k: int) -> int:
+    """How many vectors are taken from a graph, to score them exactly, where k are wanted: codes put some too low."""
+    return k + max(8, k // 4)
+
+
+class Queries(NamedTuple):
+    """Held-out rows as queries, and the scores that their true neighbours have.
+
+    Attributes:
+        image, prefix: unit blocks (q, image_dim) and (q, prefix_dim); zero where one is missing.
+        kth: (weights, q, largest k) scores of the best rows for each, descending.
+    """
+
+    image: Floats
+    prefix: Floats
+    kth: Floats
+
+    def at(self, weight: float) -> Floats:
+        """The queries (q, dim) of a weight, whose product with a searched vector is the score."""
+        both = np.hstack([self.image * np.float32(weight), self.prefix * np.float32(1 - weight)])
+        return both * np.float32(np.sqrt(2))
+
+
+def held_out_queries(exact: ExactVectors, order: Order, image_dim: int) -> Queries:
+    """The rows that are held out, and the best scores that they have with all others."""
+    places = order.all()
+    first = order.rows - order.held_out
+    mine = exact.vectors[places[first:]]
+    image, prefix = unit(mine[:, :image_dim]), unit(mine[:, image_dim:])
+    largest = max(KS)
+    best = np.full((len(WEIGHTS), len(mine), largest), -np.inf, np.float32)
+    for start in range(0, first, _AT_ONCE):
+        part = exact.vectors[places[start : min(start + _AT_ONCE, first)]] * np.float32(np.sqrt(2))
+        by_image, by_prefix = image @ part[:, :image_dim].T, prefix @ part[:, image_dim:].T
+        for at, weight in enumerate(WEIGHTS):
+            scores = by_image * np.float32(weight) + by_prefix * np.float32(1 - weight)
+            best[at] = _best_of(best[at], scores.astype(np.float32, copy=False))
+    return Queries(image, prefix, -np.sort(-best, axis=2))
+
+
+def _best_of(best: Floats, scores: Floats) -> Floats:
+    """The largest of the best scores so far (q, k) and of more (q, n), in no order."""
+    kept = best.shape[1]
+    query, place = np.nonzero(scores > best.min(axis=1)[:, None])
+    counts = np.bincount(query, minlength=len(best))
+    more = np.full((len(best), counts.max(initial=0)), -np.inf, np.float32)
+    more[query, np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)] = scores[query, place]
+    both = np.hstack([best, more])
+    return np.partition(both, both.shape[1] - kept, axis=1)[:, -kept:]
+
+
+def measure(exact: ExactVectors, graph: Graph, queries: Queries, target: float) -> tuple[Measured, ...]:
+    """The widths at which a graph reaches a target recall, and the recall there, for each k and weight."""
+    measured = []
+    for k in KS:
+        found = [_width(exact, graph, queries, at, k, target) for at in range(len(WEIGHTS))]
+        measured.append(Measured(k, tuple(width for width, _ in found), tuple(recall for _, recall in found)))
+    return tuple(measured)
+
+
+def misses(measured: Sequence[Sequence[Measured]]) -> list[float]:
+    """The weights at which no graph reaches the target for some k."""
+    return [
+        weight
+        for at, weight in enumerate(WEIGHTS)
+        if any(all(graph[number].width[at] is None for graph in measured) for number in range(len(KS)))
+    ]
+
+
+def _width(
+    exact: ExactVectors, graph: Graph, queries: Queries, at: int, k: int, target: float
+) -> tuple[int | None, float]:
+    """The least width that reaches a target at one weight, or None, with the recall there or at the widest tried."""
+    recall = 0.0
+    asked = queries.at(WEIGHTS[at])
+    for width in _WIDTHS:
+        if width < fetched(k) and width != _WIDTHS[0]:
+            continue
+        found = graph.search(asked, fetched(k), width).rows
+        each = _recalls(exact.products(asked, found), queries.kth[at], k)
+        recall = round(float(each.mean()), 4)
+        if recall - _CONFIDENCE * float(each.std()) / np.sqrt(len(each)) >= target:
+            return max(width, fetched(k)), recall
+        # At best twice the width halves what is missed.
+        if (1 - recall) * width / _WIDTHS[-1] > 1 - target:
+            break
+    return None, recall
+
+
+def _recalls(scores: Floats, kth: Floats, k: int) -> NDArray[np.float64]:
+    """Share (q,) of the true k best that are among the found scores (q, r)."""
+    best = -np.sort(-scores, axis=1)[:, :k]
+    found: Rows = (best >= kth[:, k - 1 : k] - _TOLERANCE).sum(axis=1)
+    return found / k

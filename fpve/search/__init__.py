@@ -1,0 +1,5 @@
+"""Similarity search over a snapshot: nearest images of query blocks, at any weight, filtered or not."""
+
+from fpve.search.searcher import DEFAULT_K, Searcher
+
+__all__ = ["DEFAULT_K", "Searcher"]
