@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fpve
-from fpve.config import Job
+from fpve.analytics import matching_rows
+from fpve.config import CollectionConfig, Job
 from fpve.errors import QueryError
 from fpve.store.snapshot import Snapshot
 
@@ -45,6 +47,25 @@ def test_every_view_is_there(store: fpve.Store, job: Job) -> None:
     np.testing.assert_array_equal(np.array(row["vector"], np.float32), stored.vectors[row["row"]])
     kind = store.sql("SELECT typeof(vector) AS t FROM vectors LIMIT 1")["t"][0].as_py()
     assert kind == "FLOAT[40]"
+
+
+def test_sql_sees_images_as_they_are(job: Job, pictures: Path) -> None:
+    """All columns, in order, with full paths: of a folder whose name has a quote in it, and of a table's own paths."""
+    folder = pictures.rename(pictures.with_name("Ada's pictures"))
+    table = folder.parent / "more.csv"
+    table.write_text(f"file\n{folder / 'cat/00.png'}\n")
+    first = replace(job.collections[0], source=folder, metadata=folder / "metadata.csv")
+    second = CollectionConfig(name="more", source=table, source_key="file")
+    fpve.run(replace(job, collections=(first, second)))
+    store = fpve.open(job.store)
+    found = store.sql("SELECT * FROM images")
+    assert found.equals(store.images.combine_chunks().cast(found.schema))
+    assert found.column_names == store.images.column_names
+    paths = [str(folder / "cat/00.png"), str(folder / "cat/00.png")]
+    assert store.sql("SELECT path FROM images WHERE path LIKE '%/00.png'")["path"].to_pylist() == paths
+    snapshot = Snapshot.open(job.store)
+    assert matching_rows(snapshot, f"path = '{paths[0].replace(chr(39), chr(39) * 2)}'").tolist() == [0, 5]
+    assert matching_rows(snapshot, "kind = 'dog' AND price > 5").tolist() == [11, 12]
 
 
 @pytest.mark.parametrize(

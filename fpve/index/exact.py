@@ -65,13 +65,8 @@ class ExactVectors:
     """
 
     def __init__(self, index: Any) -> None:
-        import faiss
-
-        # A view into what the index holds, or has mapped, for as long as it lives.
         self._index = index
-        api: Any = faiss
-        self.vectors: Floats = api.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d)
-        self.vectors.flags.writeable = False
+        self.vectors: Floats = np.asarray(_View(index)).reshape(-1, index.d)
 
     @classmethod
     def in_memory(cls, parts: Iterable[Floats]) -> ExactVectors:
@@ -121,6 +116,19 @@ class ExactVectors:
         pointers = (api.swig_ptr(products), api.swig_ptr(queries), self._index.get_xb(), api.swig_ptr(rows))
         api.fvec_inner_products_by_idx(*pointers, queries.shape[1], *rows.shape)
         return products
+
+
+class _View:
+    """What a flat index holds, or has mapped, for NumPy: an array of it keeps the index from being closed."""
+
+    def __init__(self, index: Any) -> None:
+        import faiss
+
+        api: Any = faiss
+        plain = api.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        plain.flags.writeable = False
+        self.__array_interface__ = plain.__array_interface__
+        self._index = index
 
 
 def merged(parts: list[Nearest], k: int) -> Nearest:

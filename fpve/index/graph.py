@@ -31,13 +31,13 @@ class Graph:
         self.index = index
         self._codes = codes
 
-    def search(self, queries: Floats, k: int, width: int, selector: Any = None) -> Nearest:
+    def search(self, queries: Floats, k: int, width: int) -> Nearest:
         """Find about the k rows of largest inner product with each of n queries; scores are of the codes."""
         import faiss
 
         # Of each call its own: they can't be shared between threads.
         api: Any = faiss
-        parameters = api.SearchParametersHNSW(efSearch=max(width, k), sel=selector)
+        parameters = api.SearchParametersHNSW(efSearch=max(width, k))
         scores, places = self.index.search(queries, k, params=parameters)
         return Nearest(scores, self._codes.order.rows_of(places))
 

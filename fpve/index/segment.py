@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from fpve.fusion import Floats
 from fpve.index.ann import AnnIndex
-from fpve.index.exact import MATRIX_QUERIES, Allowed, ExactVectors, Nearest, Rows
+from fpve.index.exact import MATRIX_QUERIES, Allowed, ExactVectors, Nearest, Rows, merged
 from fpve.index.recall import fetched
 from fpve.records import Way
+from fpve.store.ann import AnnRef, Plan
 
-# A graph is walked over rows that are not allowed, too: of these there have to be few.
-_WALKED_SHARE = 0.9
-# Beyond this width a graph is no faster than the codes.
-_WIDEST = 4_096
+# A step of a walk reads a row and its neighbours' codes from all over memory: in that time so many codes are passed.
+_CODES_PER_STEP = 100
 # So few allowed rows are copied and scored in a moment.
 _FEW = 500
+# Where a condition leaves a share of the rows, so much more is taken from a graph than would leave enough on average.
+_SPARE = 1.3
 
 
 class Found(NamedTuple):
@@ -26,6 +28,22 @@ class Found(NamedTuple):
     nearest: Nearest
     way: Way
     note: str
+
+
+class _Walk(NamedTuple):
+    """How a graph is to be walked, and how many rows are taken from it."""
+
+    plan: Plan
+    taken: int
+
+
+# Why no graph is walked, by whether queries are such as none was tested with, and whether all rows are allowed.
+_WHY_NOT = {
+    (True, True): "no graph was tested with such queries",
+    (True, False): "no graph was tested with such queries",
+    (False, True): "no graph reaches the target recall faster at this weight",
+    (False, False): "faster than a graph over all rows",
+}
 
 
 class SegmentIndex:
@@ -60,23 +78,60 @@ class SegmentIndex:
             weight: the weight of the image block in the queries; None where no graph was tested with such.
             allowed: which may be found; None if all.
         """
-        count = len(self) if allowed is None else allowed.count
         ann = self._ann
         if ann is None:
             return Found(self.search(queries, fetch, allowed), "exact", "too few vectors for an ANN index")
-        plan = None if weight is None else ann.ref.plan(k, weight)
-        if plan is not None and plan.width <= _WIDEST and count >= _WALKED_SHARE * len(self):
-            graph = ann.graphs[plan.graph]
-            found = graph.search(queries, min(fetched(k), count), plan.width, ann.codes.selector(allowed))
-            built_at = ann.ref.graphs[plan.graph].image_weight
-            return Found(found, "graph", f"HNSW, efSearch {plan.width}, edges chosen at image weight {built_at:g}")
-        why = "the condition leaves few" if plan is not None else "no graph reaches the target recall at this weight"
-        if weight is None:
-            why = "texts compared with pictures, by which no graph was tested"
+        walk = None if weight is None else self._walk(ann.ref, k, weight, allowed)
+        if walk is None:
+            why = _WHY_NOT[weight is None, allowed is None]
+            return self._by_codes(ann, queries, fetch, allowed, why)
+        return self._by_graph(ann, walk, queries, k, fetch, allowed)
+
+    def _walk(self, ref: AnnRef, k: int, weight: float, allowed: Allowed | None) -> _Walk | None:
+        """Which graph is walked, and for how many rows; None where codes are as fast, or none reaches the target."""
+        count = len(self) if allowed is None else allowed.count
+        taken = fetched(k)
+        if allowed is not None:
+            taken += math.ceil(_SPARE * taken * (len(self) - count) / max(1, count))
+        plan = ref.plan(taken, weight) if allowed is not None else ref.plan(k, weight)
+        if plan is None or plan.width * _CODES_PER_STEP > count or count <= _FEW:
+            return None
+        return _Walk(plan, min(taken, len(self)))
+
+    def _by_graph(
+        self, ann: AnnIndex, walk: _Walk, queries: Floats, k: int, fetch: int, allowed: Allowed | None
+    ) -> Found:
+        """What a graph finds; and codes, where too few of these rows are allowed to be sure that others are no better.
+
+        Rows that are not allowed are dropped from what is found, and not passed over in the walk: a walk that may not
+        take what is near the query ends before it gets to what it may take.
+        """
+        found = ann.graphs[walk.plan.graph].search(queries, walk.taken, walk.plan.width)
+        built_at = ann.ref.graphs[walk.plan.graph].image_weight
+        note = f"HNSW, efSearch {walk.plan.width}, edges chosen at image weight {built_at:g}"
+        if allowed is None:
+            return Found(found, "graph", note)
+        kept = allowed.mask[found.rows] & (found.rows >= 0)
+        scores, rows = np.where(kept, found.scores, -np.inf), np.where(kept, found.rows, -1)
+        enough = kept.sum(axis=1) >= min(fetched(k), allowed.count)
+        best = merged([Nearest(scores, rows), Nearest(scores[:, :0], rows[:, :0])], min(fetch, walk.taken))
+        note += f", {walk.taken} rows taken of which {allowed.count / len(self):.0%} may be found"
+        if enough.all():
+            return Found(best, "graph", note)
+        rest = self._by_codes(ann, queries[~enough], best.rows.shape[1], allowed, "")
+        best.scores[~enough], best.rows[~enough] = -np.inf, -1
+        width = rest.nearest.rows.shape[1]
+        best.scores[~enough, :width], best.rows[~enough, :width] = rest.nearest
+        note += f"; {len(queries) - int(enough.sum()):,} of {len(queries):,} queries by {rest.way}"
+        return Found(best, "graph" if enough.any() else rest.way, note)
+
+    def _by_codes(self, ann: AnnIndex, queries: Floats, fetch: int, allowed: Allowed | None, why: str) -> Found:
+        """The best rows exactly: few queries by their codes first, many as a product of matrices."""
+        count = len(self) if allowed is None else allowed.count
         if count <= _FEW or len(queries) >= MATRIX_QUERIES:
-            return Found(self.search(queries, fetch, allowed), "exact", why)
+            return Found(self.search(queries, min(fetch, count), allowed), "exact", why)
         found = ann.codes.search(self._exact, queries, min(fetch, count), allowed)
-        return Found(found, "codes", f"a byte a number, the best scored again; {why}")
+        return Found(found, "codes", f"a byte a number, the best scored again{why and '; ' + why}")
 
     def vectors(self, rows: Rows) -> Floats:
         """The stored vectors (n, dim) of row numbers (n,)."""

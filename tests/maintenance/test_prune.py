@@ -36,6 +36,9 @@ def test_only_what_kept_snapshots_need_is_left(store: Path, contents: Contents) 
     assert contents(store) == before
     named = {store / file.path for file in manifests.load(store).files}
     assert {path for part in ("images", "tables") for path in (store / part).rglob("*.parquet")} <= named
+    kept = [path for path in named if path.is_relative_to(store / "images")]
+    assert set(store.glob("images/*/*.arrow")) == {path.with_suffix(".arrow") for path in kept}
+    assert set(store.glob("images/*/*.sha256")) == {path.with_suffix(".arrow.sha256") for path in kept}
     assert len(list((store / "vectors").iterdir())) == 1
 
 

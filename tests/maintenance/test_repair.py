@@ -42,6 +42,25 @@ def test_indexes_are_built_again(store: Path, tree: Callable[[Path], dict[str, b
     assert tree(store) == before
 
 
+def test_copies_of_pages_are_made_again(store: Path, flip: Flip, tree: Callable[[Path], dict[str, bytes]]) -> None:
+    """Damaged and missing ones, of all snapshots: the store is what it was, byte for byte; nothing is published."""
+    before = tree(store)
+    copies = sorted(store.glob("images/*/*.arrow"))
+    flip(copies[0])
+    flip(copies[1].with_name(copies[1].name + ".sha256"))
+    for path in copies[2:5]:
+        path.unlink()
+    copies[5].with_name(copies[5].name + ".sha256").unlink()
+    assert {(one.file, one.kind) for one in fpve.verify(store).problems} == {
+        (str(copies[number].relative_to(store)), "copy") for number in (0, 1, 5)
+    }
+    done = fpve.repair(store)
+    named = [str(copies[number].relative_to(store)) for number in (0, 1, 5)]
+    assert sorted(done.rebuilt) == sorted([*named, "images: 3 copies of pages, which readers map"])
+    assert (done.lost, done.taken_out, done.published) == ((), (), False)
+    assert tree(store) == before
+
+
 def test_a_damaged_segment_is_encoded_again(store: Path, job: Job, contents: Contents, flip: Flip) -> None:
     """Its images are missing until the next run, which encodes just them; then the store is what it was."""
     before = contents(store)

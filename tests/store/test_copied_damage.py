@@ -14,6 +14,7 @@ from fpve.engines import shards
 from fpve.errors import StoreCorrupt
 from fpve.store import manifest as manifests
 from fpve.store import pages
+from fpve.store.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -76,3 +77,19 @@ def test_a_run_makes_nothing_of_damaged_files(store: Path, job: Job, pictures: P
     fpve.run(job)
     assert fpve.verify(store).ok
     assert len(fpve.open(store).images) == 13
+
+
+def test_what_is_wrong_in_a_copy_is_not_written(store: Path) -> None:
+    """A reader shows the wrong letter until `verify` finds it; what a correction takes over comes from the page."""
+    for copy in store.glob("images/*/*.arrow"):
+        data = copy.read_bytes()
+        # Both the caption and the prefix.
+        copy.write_bytes(data.replace(b"cat number 0", b"rat number 0"))
+    assert fpve.open(store).images["prefix"].to_pylist().count("rat number 0") == 1
+    assert {one.kind for one in fpve.verify(store).problems} == {"copy"}
+    fpve.set_prefix(store, where="image_id = 'pets/cat/00.png'", text="a lynx")
+    (row,) = Snapshot.open(store).table("corrected").to_pylist()
+    assert (row["image_id"], row["before"]) == ("pets/cat/00.png", "cat number 0")
+    # The page was written again, and so was its copy.
+    assert fpve.open(store).images["caption"].to_pylist().count("cat number 0") == 1
+    assert fpve.verify(store, at=2).ok

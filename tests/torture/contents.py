@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import ipc
 
 from fpve.store.manifest import Manifest, Segment
 from fpve.store.snapshot import Snapshot
@@ -160,6 +161,18 @@ def damage(store: Path) -> list[str]:
                 for name in segment["derived"]
                 if not (folder / name).exists()
             ]
+        found += [f"{path.name}: {name} is missing" for name in _copies(pages) if not (store / name).exists()]
+    return found
+
+
+def in_copies(store: Path) -> list[str]:
+    """Where the copy of a page does not hold what the page holds."""
+    pages = [page for one in Snapshot.open(store).manifest.collections for page in one.pages]
+    found = []
+    for page in pages:
+        with ipc.open_file((store / page.file.path).with_suffix(".arrow")) as copy:
+            same = copy.read_all().equals(pq.read_table(store / page.file.path))
+        found += [] if same else [f"{page.file.path}: its copy is not of its rows"]
     return found
 
 
@@ -221,7 +234,14 @@ def named_files(store: Path) -> set[str]:
         for segment in manifest["segments"]:
             folder = Path(segment["file"]["path"]).parent
             found |= {(folder / name).as_posix() for name in segment["derived"]}
+        found |= set(_copies(pages))
     return found
+
+
+def _copies(pages: list[Row]) -> list[str]:
+    """Paths of the copies of pages that a manifest names, and of their checksums."""
+    stems = [page["file"]["path"].removesuffix(".parquet") for page in pages]
+    return [stem + suffix for stem in stems for suffix in (".arrow", ".arrow.sha256")]
 
 
 def without_null(row: Row) -> Row:

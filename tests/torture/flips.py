@@ -92,7 +92,7 @@ class Flips:
         counts = self.counts.setdefault(kind_of(name), Counter())
         counts["flips"] += 1
         where = f"bit {bit} of {name}"
-        # An index's problem is told of the index, though it be its checksum that changed.
+        # What is wrong with an index or a copy is told of it, though it be its checksum that changed.
         told = name.removesuffix(".sha256")
         found = [one for one in fpve.verify(store).problems if one.file == told]
         if not found:
@@ -205,7 +205,9 @@ def kind_of(name: str) -> str:
     """What a file of the store is."""
     if name.startswith("tables/"):
         return name.split("/")[1]
-    kinds = {"snapshots/": "manifest", "images/": "page", ".parquet": "vectors", ".faiss": "index"}
+    if name.startswith("images/"):
+        return {".parquet": "page", ".arrow": "copy"}.get(Path(name).suffix, "copy.sha256")
+    kinds = {"snapshots/": "manifest", ".parquet": "vectors", ".faiss": "index"}
     return next((kind for part, kind in kinds.items() if name.startswith(part) or name.endswith(part)), "checksum")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from torture.children import Kill, Operation, Outcome, in_child
-from torture.contents import State, Torn, damage, in_index, labelled, named_files, read_state
+from torture.contents import State, Torn, damage, in_copies, in_index, labelled, named_files, read_state
 from torture.world import World, copy_of, use_small_files
 
 import fpve
@@ -139,6 +139,7 @@ class Campaign:
         derived = [f"vectors/{one.name}/{name}" for one in manifest.segments for name in one.derived]
         vectors = [one.file.path for one in manifest.segments]
         pages = [page.file.path for one in manifest.collections for page in one.pages]
+        derived += [page.replace(".parquet", ".arrow") for page in pages]
         others = [one.file.path for one in manifest.tables]
         name = self.rng.choice(self.rng.choice([one for one in (derived, vectors, pages, others) if one]))
         path = self.world.store / name
@@ -293,7 +294,7 @@ def wrong(store: Path) -> list[str]:
         return []
     found = damage(store)
     if not found:
-        found += in_index(store)
+        found += in_index(store) + in_copies(store)
     if hasattr(fpve, "verify"):
         found += [f"verify: {one.file}: {one.problem}" for one in fpve.verify(store).problems]
     return found

@@ -17,6 +17,6 @@ def test_every_flipped_bit_is_found_and_repaired(tmp_path: Path, monkeypatch: py
     assert not flips.problems
     # Each kind of file was hit.
     assert set(flips.counts) == {
-        *("manifest", "page", "vectors", "index", "checksum"),
+        *("manifest", "page", "copy", "copy.sha256", "vectors", "index", "checksum"),
         *("prefixes", "quarantine", "thumbnails", "labels", "means", "predicted", "generated", "corrected"),
     }

@@ -188,7 +188,10 @@ def test_an_index_of_other_means_is_found(snapshot: Snapshot) -> None:
     assert check_index(snapshot, plain) == ("exact.faiss", "it was made with other means or predictions")
     unknown = replace(segment, derived=("graph.faiss",))
     assert check_index(snapshot, unknown) == ("graph.faiss", "no index that this version knows: graph.faiss")
-    assert check_index(snapshot, replace(segment, derived=())) == ("exact.faiss", "no index that this version knows: none")
+    assert check_index(snapshot, replace(segment, derived=())) == (
+        "exact.faiss",
+        "no index that this version knows: none",
+    )
 
 
 @pytest.mark.parametrize(
