@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fpve.config import DEFAULT_TARGET_RECALL
 from fpve.engines.work import Models
+from fpve.index.ann import is_wanted
 from fpve.pipeline.generate import questions, rules_of
 from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, without_vector
 from fpve.pipeline.vectors import Vectors
@@ -25,8 +27,10 @@ ASSUMED_DIMS = (1280, 384)
 # A million thumbnails are about 8 GB.
 _THUMBNAIL_BYTES = 8_000
 _FLOAT_BYTES = 4
-# The rows themselves, and the index that is derived from them.
+# The rows themselves, and their exact vectors.
 _COPIES = 2
+# What codes and graphs of many vectors add to that.
+_ANN_COPIES = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,10 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
         rows_to_fuse = pa.concat_tables(missing)
         fused = len(rows_to_fuse.group_by(rows_to_fuse.column_names).aggregate([]))
     rate, basis = _rate(plan.base if vectors is not None and vectors.keeps_features else None)
-    write = (encoded + fused) * sum(dims) * _FLOAT_BYTES * _COPIES + encoded * _thumbnail_bytes(plan.base)
+    write = (encoded + fused) * sum(dims) * _FLOAT_BYTES * _COPIES
+    if is_wanted(encoded + fused, sum(dims), DEFAULT_TARGET_RECALL):
+        write += int((encoded + fused) * sum(dims) * _FLOAT_BYTES * _ANN_COPIES)
+    write += encoded * _thumbnail_bytes(plan.base)
     return Forecast(encoded, fused, read, write, round(encoded / rate / 60, 1), basis, _requests(plan))
 
 

@@ -49,7 +49,8 @@ def weighted(root: Path, manifest: Manifest) -> Manifest:
 
 def _labelled(snapshot: Snapshot, label: str) -> int:
     """How many images have a prefix and a value of a column."""
-    images = snapshot.images
-    if label not in images.column_names:
+    rows = snapshot.rows
+    if label not in rows.schema.names:
         return 0
-    return int(pc.sum(pc.and_(images[label].is_valid(), images["prefix_id"].is_valid())).as_py() or 0)
+    both = pc.and_(rows.column(label).is_valid(), rows.column("prefix_id").is_valid())
+    return int(pc.sum(both).as_py() or 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fpve.store import copies, segments
 from fpve.store import manifest as manifests
-from fpve.store import segments
 from fpve.store.manifest import Manifest
 
 KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
@@ -15,8 +15,9 @@ KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
 def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | None) -> dict[str, int]:
     """Bytes of the files of a snapshot that the previous one has not, by kind; 0 where there is no new snapshot.
 
-    `images` are pages, `vectors` rows, `indexes` what is derived of them, `tables` prefixes, quarantine and
-    thumbnails, and `snapshots` manifests. `state`, the cache of scanned files, is no part of a snapshot: 0 here.
+    `images` are pages and their copies, `vectors` rows, `indexes` what is derived of them, `tables` prefixes,
+    quarantine and thumbnails, and `snapshots` manifests. `state`, the cache of scanned files, is no part of a snapshot:
+    0 here.
     """
     counts = dict.fromkeys(KINDS, 0)
     if manifest is None:
@@ -32,11 +33,17 @@ def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | No
 def _files(root: Path, manifest: Manifest) -> Iterator[tuple[str, str, int]]:
     """Kind, path and size of each file; a derived one that is not there has none."""
     for collection in manifest.collections:
-        yield from (("images", page.file.path, page.file.bytes) for page in collection.pages)
+        for page in collection.pages:
+            yield "images", page.file.path, page.file.bytes
+            yield from (("images", name, _size(root / name)) for name in copies.names_of(page))
     for segment in manifest.segments:
         yield "vectors", segment.file.path, segment.file.bytes
         folder = segments.folder(root, segment)
         for name in segment.derived:
             file = folder / name
-            yield "indexes", str(file), file.stat().st_size if file.exists() else 0
+            yield "indexes", str(file), _size(file)
     yield from (("tables", table.file.path, table.file.bytes) for table in manifest.tables)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
