@@ -20,6 +20,7 @@ from fpve.errors import FpveError
 
 if TYPE_CHECKING:
     from fpve.api import Store, open, run
+    from fpve.batch import Batch, BatchReport
     from fpve.config import Job, load_job
     from fpve.edits.label import LabelReport, label
     from fpve.edits.prefix import Corrected, set_prefix
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from fpve.pipeline.init import init
     from fpve.pipeline.preview import preview
     from fpve.pipeline.report import RunReport
-    from fpve.records import Evaluation, FittedWeight, Hits, Predictions
+    from fpve.records import Evaluation, Explanation, FittedWeight, Hits, Predictions
     from fpve.status import Status
 
 __all__ = [
@@ -62,6 +63,9 @@ __all__ = [
     "Store",
     "Job",
     "Hits",
+    "Explanation",
+    "Batch",
+    "BatchReport",
     "Predictions",
     "Evaluation",
     "FittedWeight",
@@ -85,7 +89,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("open", "run", "Store"), "fpve.api"),
     **dict.fromkeys(("Job", "load_job"), "fpve.config"),
-    **dict.fromkeys(("Hits", "Predictions", "Evaluation", "FittedWeight"), "fpve.records"),
+    **dict.fromkeys(("Hits", "Explanation", "Predictions", "Evaluation", "FittedWeight"), "fpve.records"),
+    **dict.fromkeys(("Batch", "BatchReport"), "fpve.batch"),
     "Status": "fpve.status",
     **dict.fromkeys(("align", "Aligned"), "fpve.pipeline.align"),
     **dict.fromkeys(("set_prefix", "Corrected"), "fpve.edits.prefix"),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
-import numpy as np
 import pyarrow as pa
 
 from fpve.analytics import list_prefixes, run_sql
+from fpve.batch import Batch
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE
 from fpve.classify import classify as classify_blocks
@@ -26,21 +25,16 @@ from fpve.pipeline.journal import load_journaled
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
 from fpve.progress import Progress
-from fpve.queries import Picture, Queries, QueryEncoders, ask, check_weight, encode_texts
+from fpve.queries import Picture, Queries, QueryEncoders, ask, encode_texts
 from fpve.records import Evaluation, FittedWeight, Hits, Predictions
+from fpve.retrieval import Opened, Search, Wanted
 from fpve.search import DEFAULT_K, Searcher
+from fpve.selection import Selection
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
 from fpve.store.manifest import Manifest
 from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
-
-
-class _Open(NamedTuple):
-    """What a store has open at one snapshot."""
-
-    searcher: Searcher
-    encoders: QueryEncoders
 
 
 class Store:
@@ -54,7 +48,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], at: int | None = None) -> None:
         self.path = Path(path)
         snapshot = Snapshot.open(self.path, at)
-        self._open = _Open(Searcher(snapshot), QueryEncoders(snapshot.manifest))
+        self._open = Opened(Searcher(snapshot), QueryEncoders(snapshot.manifest))
 
     @property
     def snapshot(self) -> int:
@@ -92,7 +86,7 @@ class Store:
         newest = Snapshot.open(self.path)
         same = newest.manifest.encoders == self._manifest.encoders
         # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
-        self._open = _Open(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
+        self._open = Opened(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
         return True
 
     @overload
@@ -106,6 +100,11 @@ class Store:
         image_weight: float | None = ...,
         k: int = ...,
         where: str | None = ...,
+        exact: bool = ...,
+        min_score: float | None = ...,
+        offset: int = ...,
+        dedup: float | None = ...,
+        group_by: str | None = ...,
     ) -> Hits: ...
     @overload
     def search(
@@ -118,6 +117,11 @@ class Store:
         image_weight: float | None = ...,
         k: int = ...,
         where: str | None = ...,
+        exact: bool = ...,
+        min_score: float | None = ...,
+        offset: int = ...,
+        dedup: float | None = ...,
+        group_by: str | None = ...,
     ) -> list[Hits]: ...
     def search(
         self,
@@ -133,6 +137,11 @@ class Store:
         image_weight: float | None = None,
         k: int = DEFAULT_K,
         where: str | None = None,
+        exact: bool = False,
+        min_score: float | None = None,
+        offset: int = 0,
+        dedup: float | None = None,
+        group_by: str | None = None,
     ) -> Hits | list[Hits]:
         """Find the k images most like a picture, a text, both, an image of the store, or a vector.
 
@@ -153,47 +162,56 @@ class Store:
             texts: several queries at once.
             vectors: several queries (m, dim) or (m, image_dim) at once.
             image_weight: the weight A in [0, 1].
-            k: how many hits; fewer if fewer images meet the condition.
+            k: how many hits; fewer if fewer images are left by what follows.
             where: an SQL condition over the columns of `images`.
+            exact: whether every vector is to be scored, whatever index there is.
+            min_score: the lowest score of a hit.
+            offset: how many hits to skip: k = 10 at offset 20 are the last ten of the first thirty.
+            dedup: a cosine in (0, 1]; images whose pictures are that near to a better hit's are left out.
+            group_by: a column of `images`; of those with the same value only the best is a hit, null is no value.
 
         Raises:
-            QueryError: the query names nothing, or too much; or the weight, k or the condition is wrong.
+            QueryError: the query names nothing, or too much; or an option is wrong.
             ImageNotFound: no image has this id.
             ImageError: the picture can't be decoded.
         """
-        one = [
-            name
-            for name, value in (("image", image), ("id", id), ("text", text), ("vector", vector))
-            if value is not None
-        ]
-        many = [
-            name
-            for name, value in (("images", images), ("ids", ids), ("texts", texts), ("vectors", vectors))
-            if value is not None
-        ]
-        if one and many:
-            raise QueryError(f"expected one query or several, found {', '.join([*one, *many])}")
-        if one:
-            images = None if image is None else [image]
-            ids = None if id is None else [id]
-            texts = None if text is None else [text]
-            vectors = None if vector is None else np.asarray(vector, np.float32)[None]
-        if k < 1:
-            raise QueryError(f"k: expected at least 1, found {k}")
-        opened = self._open
-        searcher = opened.searcher
-        check_weight(image_weight, given={*one, *many}, snapshot=searcher.snapshot)
-        # The condition first: a mistake in it is found before a model is loaded.
-        allowed = None if where is None else searcher.matching(where)
-        asked = ask(Queries(images, texts, ids, vectors), searcher, opened.encoders)
-        weights = searcher.weights(asked.blocks, image_weight)
-        found = searcher.nearest(
-            asked.blocks, image_weight=weights, k=k, allowed=allowed, exclude=asked.exclude, across=asked.across
+        one = Queries.one(image=image, text=text, id=id, vector=vector)
+        many = Queries(images, texts, ids, vectors)
+        if one.kinds and many.kinds:
+            raise QueryError(f"expected one query or several, found one of {one.kinds} and several {many.kinds}")
+        # What is wanted first: a mistake in it is found before a model is loaded.
+        search = Search(
+            self._open, Wanted(Selection(k, offset, min_score, dedup, group_by), image_weight, where, exact)
         )
-        table = searcher.hits(found, across=asked.across)
-        bounds = np.searchsorted(found.query, np.arange(len(asked.blocks.image) + 1))
-        hits = [Hits(table.slice(start, end - start)) for start, end in pairwise(bounds)]
-        return hits[0] if one else hits
+        hits = search.answer(one if one.kinds else many).each()
+        return hits[0] if one.kinds else hits
+
+    def search_many(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        image_weight: float | None = None,
+        k: int = DEFAULT_K,
+        where: str | None = None,
+        exact: bool = False,
+        min_score: float | None = None,
+        offset: int = 0,
+        dedup: float | None = None,
+        group_by: str | None = None,
+        progress: Progress | None = None,
+    ) -> Batch:
+        """Find the k images most like each query of a source: pictures, or a table with columns such as `text`.
+
+        `write("hits.parquet")` answers all of them, `collect()` returns the hits, and going through the batch gives
+        them part by part. A query that can't be answered, such as a broken picture, is named with the reason, and the
+        others are answered. The options are those of `search`; `fpve.sources.queries` says how a table is read.
+
+        Raises:
+            QueryError: an option is wrong, or the source has nothing to search by.
+            SourceError, MetadataError: the source is not there, empty or broken.
+        """
+        wanted = Wanted(Selection(k, offset, min_score, dedup, group_by), image_weight, where, exact)
+        return Batch(self._open, source, wanted, progress)
 
     def classify(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,13 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL.Image import Image
 
 from fpve import encoders, images
 from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder
+from fpve.engines.pictures import EncodedPictures, encode_pictures
 from fpve.errors import EncoderMismatch, ImageError, QueryError
 from fpve.fusion import Blocks, Floats
 from fpve.neighbours import Rows
@@ -37,20 +40,31 @@ class QueryEncoders:
         self._text: TextEncoder | None = None
 
     def encode_images(self, pictures: Sequence[Picture]) -> Floats:
-        """Raw features (n, image_dim) of pictures."""
+        """Raw features (n, image_dim) of pictures.
+
+        Raises:
+            ImageError: one can't be decoded, or the model makes nothing of it.
+        """
+        features, failed = self.encode_each(len(pictures), pictures.__getitem__)
+        if failed:
+            number = min(failed)
+            place = f"picture {number + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
+            raise ImageError(f"{place}{failed[number]}")
+        return features
+
+    def encode_each(
+        self, count: int, read: Callable[[int], Picture], *, advance: Callable[[int], object] = lambda _: None
+    ) -> EncodedPictures:
+        """Raw features of as many of n pictures as can be encoded.
+
+        Args:
+            count: their number n.
+            read: gives the picture of a number, or raises an ImageError; called from several threads.
+            advance: is told how many more are done.
+        """
         encoder = self._open_image()
         enough = images.enough_for(encoder.side)
-        prepared = [encoder.prepare(_decode(picture, enough)) for picture in pictures]
-        step = encoder.batch_size
-        parts = [encoder.encode(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)]
-        features = np.concatenate(parts) if parts else np.zeros((0, encoder.dim), np.float32)
-        useless = np.flatnonzero(~np.isfinite(features).all(axis=1) | ~features.any(axis=1))
-        if len(useless):
-            raise ImageError(
-                f"picture {useless[0] + 1} of {len(features)}: {encoder.name} makes nothing of it: its features are "
-                "all zero, or not finite"
-            )
-        return features
+        return encode_pictures(encoder, count, lambda number: _decode(read(number), enough), advance=advance)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Embeddings (n, prefix_dim) of texts."""
@@ -74,17 +88,37 @@ class QueryEncoders:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """What a person asks for, m queries at once: pictures, texts, both in pairs, image_ids, or vectors."""
+    """Queries, all of one kind: pictures, texts, both in pairs, image_ids, or vectors.
+
+    Attributes:
+        images: pictures.
+        texts: texts.
+        ids: images of the store.
+        vectors: fused vectors (m, dim), or image blocks (m, image_dim).
+        features: raw features (m, image_dim) of pictures that are encoded already, in the place of `images`.
+    """
 
     images: Sequence[Picture] | None = None
     texts: Sequence[str] | None = None
     ids: Sequence[str] | None = None
     vectors: Floats | None = None
+    features: Floats | None = None
+
+    @classmethod
+    def one(cls, *, image: Picture | None, text: str | None, id: str | None, vector: Floats | None) -> Queries:  # noqa: A002
+        """A single query."""
+        return cls(
+            images=None if image is None else [image],
+            texts=None if text is None else [text],
+            ids=None if id is None else [id],
+            vectors=None if vector is None else np.asarray(vector, np.float32)[None],
+        )
 
     @property
     def kinds(self) -> list[str]:
         """Which of them are given."""
-        named = {"ids": self.ids, "vectors": self.vectors, "images": self.images, "texts": self.texts}
+        pictures = self.images if self.features is None else self.features
+        named = {"ids": self.ids, "vectors": self.vectors, "images": pictures, "texts": self.texts}
         return [name for name, value in named.items() if value is not None]
 
 
@@ -100,6 +134,12 @@ class Asked(NamedTuple):
     blocks: Blocks
     exclude: Rows | None = None
     across: bool = False
+
+    def blocks_of(self, numbers: Rows) -> Blocks:
+        """The blocks of the queries of these numbers, ascending."""
+        if len(numbers) == len(self.blocks.image):
+            return self.blocks
+        return Blocks(self.blocks.image[numbers], self.blocks.prefix[numbers])
 
 
 def ask(queries: Queries, searcher: Searcher, encoders: QueryEncoders) -> Asked:
@@ -120,12 +160,13 @@ def ask(queries: Queries, searcher: Searcher, encoders: QueryEncoders) -> Asked:
     for name in kinds:
         if isinstance(value := getattr(queries, name), str | bytes | os.PathLike):
             raise QueryError(f"{name}: expected a list, found {value!r}")
-    pictures, texts = queries.images, queries.texts
+    texts = queries.texts
     if queries.ids is not None:
-        rows = np.array([searcher.row_of(one) for one in queries.ids], np.int64)
+        rows = _rows_of(queries.ids, searcher)
         return Asked(searcher.blocks_of(rows), rows)
     if queries.vectors is not None:
         return Asked(searcher.split(np.asarray(queries.vectors, np.float32)))
+    pictures = queries.images if queries.features is None else queries.features
     if pictures is not None and texts is not None and len(pictures) != len(texts):
         raise QueryError(f"expected as many texts as pictures, found {len(texts)} and {len(pictures)}")
     snapshot = searcher.snapshot
@@ -138,8 +179,10 @@ def ask(queries: Queries, searcher: Searcher, encoders: QueryEncoders) -> Asked:
     # Texts first: a store in which nothing can be compared with them is found out before a model is loaded.
     embedded = None if texts is None else encode_texts(texts, snapshot, encoders)
     prefix = embedded if snapshot.has_prefixes else None
-    if pictures is not None:
-        return Asked(searcher.fusion.blocks(encoders.encode_images(pictures), prefix))
+    if queries.features is not None:
+        return Asked(searcher.fusion.blocks(queries.features, prefix))
+    if queries.images is not None:
+        return Asked(searcher.fusion.blocks(encoders.encode_images(queries.images), prefix))
     across = snapshot.shares_space
     return Asked(searcher.fusion.blocks(embedded if across else None, prefix), across=across)
 
@@ -159,6 +202,32 @@ def encode_texts(texts: Sequence[str], snapshot: Snapshot, encoders: QueryEncode
     if not all(text.strip() for text in texts):
         raise QueryError("text: expected words, found an empty text")
     return encoders.encode_texts(texts)
+
+
+def find_rows(ids: Sequence[str | None], searcher: Searcher) -> Rows:
+    """Numbers (n,) of the rows of image_ids; -1 where no image is called so."""
+    asked = pa.array(ids, pa.string()).dictionary_encode()
+    # The other way round, with the images as what is looked up in, all of them would be hashed each time.
+    place = pc.index_in(searcher.snapshot.images["image_id"], value_set=asked.dictionary)
+    rows = pc.indices_nonzero(place.is_valid()).to_numpy()
+    found = np.full(len(asked.dictionary) + 1, -1, np.int64)
+    found[place.take(pa.array(rows)).to_numpy()] = rows
+    # The last one stands for null.
+    numbers: Rows = found[asked.indices.fill_null(len(asked.dictionary)).to_numpy()]
+    return numbers
+
+
+def _rows_of(ids: Sequence[str], searcher: Searcher) -> Rows:
+    """Numbers (n,) of the rows of image_ids.
+
+    Raises:
+        ImageNotFound: naming the first that no image has.
+    """
+    if len(ids) == 1:
+        return np.array([searcher.row_of(ids[0])], np.int64)
+    rows = find_rows(ids, searcher)
+    missing = np.flatnonzero(rows < 0)
+    return rows if not len(missing) else np.array([searcher.row_of(ids[missing[0]])])
 
 
 def check_weight(image_weight: float | None, *, given: AbstractSet[str], snapshot: Snapshot) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import pyarrow as pa
 
@@ -53,7 +53,7 @@ class Records(Sequence[Record]):
 
     def to_pandas(self) -> pd.DataFrame:
         """The rows as a pandas DataFrame; needs pandas."""
-        frame: pd.DataFrame = self._table.to_pandas()
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
     def __len__(self) -> int:
@@ -62,20 +62,24 @@ class Records(Sequence[Record]):
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
-    def __getitem__(self, index: slice) -> Records: ...
-    def __getitem__(self, index: int | slice) -> Record | Records:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Record | Self:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
-            return type(self)(self._table.take(pa.array(range(start, stop, step), pa.int64())))
+            return self._of(self.to_arrow().take(pa.array(range(start, stop, step), pa.int64())))
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        return Record(self._table.slice(index % len(self), 1).to_pylist()[0])
+        return Record(self.to_arrow().slice(index % len(self), 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Record]:
-        return map(Record, self._table.to_pylist())
+        return map(Record, self.to_arrow().to_pylist())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} rows: {', '.join(self._table.column_names)})"
+
+    def _of(self, table: pa.Table) -> Self:
+        """The same result with other rows."""
+        return type(self)(table)
 
 
 Way = Literal["exact", "codes", "graph", "prefixes"]
@@ -107,6 +111,7 @@ class Explanation:
         queries: how many queries were answered at once.
         images: how many images they were allowed to find.
         weights: the smallest and the largest weight A of the image block among the queries.
+        ranked: how many of its best images were fetched for a query, at most, to choose its hits from.
         steps: what was done where.
         target_recall: what share of the true hits an ANN index was built to find; None where all hits are exact.
     """
@@ -114,6 +119,7 @@ class Explanation:
     queries: int
     images: int
     weights: tuple[float, float]
+    ranked: int
     steps: tuple[Step, ...]
     target_recall: float | None
 
@@ -124,7 +130,27 @@ class Hits(Records):
     `image_score` and `prefix_score` are cosines of the blocks, null where the query or the row lacks the block. Where
     one space holds pictures and texts there is `cross_score`, the cosine of the query's text with the picture, null
     where the query has a picture of its own.
+
+    Attributes:
+        explanation: what the search did to find them.
     """
+
+    def __init__(self, table: pa.Table, explanation: Explanation, *, start: int = 0, stop: int | None = None) -> None:
+        super().__init__(table)
+        self.explanation = explanation
+        self._start = start
+        self._stop = table.num_rows if stop is None else stop
+
+    def to_arrow(self) -> pa.Table:
+        """The hits as an Arrow table."""
+        # Cut out where it is looked at: doing so for thousands of queries takes longer than some searches.
+        return self._table.slice(self._start, len(self))
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _of(self, table: pa.Table) -> Self:
+        return type(self)(table, self.explanation)
 
 
 class Predictions(Records):

@@ -14,7 +14,7 @@ from samples import make_job
 import fpve
 from fpve import selection
 from fpve.errors import QueryError
-from fpve.records import Record
+from fpve.records import Record, Step
 from fpve.search import Searcher
 
 ROWS = 96
@@ -51,7 +51,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> fpve.Store:
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Once with the sizes as they are, and once with such that all of the ways are taken for a small store."""
     if request.param != "as it is":
-        for name, value in (("_DEEPER", 2), ("_DEEP", 8), ("_MOST", 9), ("_COMPARED", 3), ("_NEIGHBOURS", 40)):
+        for name, value in (
+            ("_FIRST", 1),
+            ("_DEEPER", 2),
+            ("_DEEP", 8),
+            ("_MOST", 9),
+            ("_COMPARED", 3),
+            ("_NEIGHBOURS", 40),
+        ):
             monkeypatch.setattr(selection, name, value)
     return request.param
 
@@ -166,8 +173,8 @@ def test_a_score_is_enough_to_six_decimals(store: fpve.Store) -> None:
 def test_as_much_of_a_ranking_is_fetched_as_it_takes(store: fpve.Store) -> None:
     """A plain search fetches what is wanted; one that leaves out much fetches more, and all if need be."""
     assert store.search(id="pets/00.png", k=3, offset=4).explanation.ranked == 7
-    assert store.search(id="pets/00.png", k=3, group_by="product").explanation.ranked == 12
-    assert store.search(id="pets/00.png", k=3, group_by="style").explanation.ranked > 12
+    assert store.search(id="pets/00.png", k=3, group_by="product").explanation.ranked == 6
+    assert store.search(id="pets/00.png", k=3, group_by="style").explanation.ranked > 6
     assert store.search(id="pets/00.png", k=30, dedup=0.05).explanation.ranked == ROWS
 
 
@@ -175,9 +182,10 @@ def test_as_much_of_a_ranking_is_fetched_as_it_takes(store: fpve.Store) -> None:
     ("options", "message"),
     [
         ({"offset": -1}, "offset: expected at least 0, found -1"),
+        ({"image_weight": 2}, "image weight: expected a number from 0 (text only) to 1 (picture only), found 2"),
         ({"min_score": 70}, "min_score: expected a score from -1 to 1, found 70"),
         ({"min_score": float("nan")}, "min_score: expected a score from -1 to 1, found nan"),
-        ({"dedup": 0}, "dedup: expected a cosine above 0 and at most 1, such as 0.95, found 0"),
+        ({"dedup": 0}, "dedup: expected a cosine above 0 and at most 1, such as 0.97, found 0"),
         ({"dedup": 95}, "found 95"),
         ({"group_by": "produkt"}, "group_by: no column 'produkt'; did you mean 'product'?; there is image_id, coll"),
         ({"group_by": "vector"}, "group_by: no column 'vector'"),
@@ -215,6 +223,25 @@ def test_a_search_says_what_it_did(store: fpve.Store) -> None:
     first, second = store.search(ids=["pets/00.png", "pets/01.png"], exact=True)
     assert first.explanation is second.explanation
     assert (first.explanation.queries, first.explanation.weights) == (2, (0.5, 1.0))
+
+
+def test_a_search_says_what_may_have_been_missed(store: fpve.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target recall is that of the store where an ANN index was used, and none where all hits are exact."""
+    searcher, ways = store._open.searcher, ["exact"]
+    usual = searcher.nearest
+
+    def nearest(*blocks: Any, steps: list[Step] | None, **options: Any) -> Any:
+        found = usual(*blocks, **options)
+        if steps is not None:
+            steps += [Step(way, 1, 60, "") for way in ways]
+        return found
+
+    monkeypatch.setattr(searcher, "nearest", nearest)
+    assert store.search(id="pets/00.png").explanation.target_recall is None
+    ways += ["graph", "graph"]
+    explanation = store.search(id="pets/00.png").explanation
+    assert explanation.target_recall == searcher.snapshot.manifest.target_recall == 0.98
+    assert [step.way for step in explanation.steps] == ["exact", "graph"]
 
 
 def test_hits_of_a_batch_are_cut_out_of_one_table(store: fpve.Store) -> None:

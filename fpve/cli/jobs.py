@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, count_or_share, given, object_output, run_options, store_argument
+from fpve.cli.options import EXIT_PARTLY, PATH, count_or_share, given, object_output, run_options, store_argument
 from fpve.cli.progress import terminal_progress
 
 if TYPE_CHECKING:
     from fpve.pipeline.report import RunReport
     from fpve.progress import Progress
-
-EXIT_QUARANTINED = 3
 
 
 @click.command()
@@ -244,7 +242,7 @@ def _print_report(report: RunReport, kind: str) -> int:
         output.note(f"note: small files could not be merged, the next run tries again: {report.compact_error}")
     if report.metrics_error:
         output.note(f"note: {report.metrics_error}")
-    return EXIT_QUARANTINED if report.quarantined and not report.dry_run else 0
+    return EXIT_PARTLY if report.quarantined and not report.dry_run else 0
 
 
 def _facts(report: RunReport) -> list[tuple[str, object]]:

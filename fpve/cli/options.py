@@ -10,6 +10,9 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Done, but for some inputs that can't be encoded, or some queries that can't be answered.
+EXIT_PARTLY = 3
+
 # Whether a file is there is the library's to say: it knows what else could be meant, and says it in one line.
 PATH = click.Path(path_type=Path)
 
@@ -36,7 +39,7 @@ def row_output(command: Command) -> Command:
         "--format",
         "-f",
         "kind",
-        type=click.Choice(["table", "json", "csv", "parquet"]),
+        type=click.Choice(["table", "json", "jsonl", "csv", "parquet"]),
         help="How to print rows; json is one array.  [default: by --output's extension, else table]",
     )(command)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from fpve.errors import FpveError
+from fpve.rowfiles import flat, kind_of, write_rows
+from fpve.rowfiles import to_json as to_json  # commands print objects by it
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,30 +28,37 @@ def print_rows(table: pa.Table, kind: str | None, output: Path | None = None, *,
 
     Without a kind it is that of the file's extension, or a table.
     """
-    kind = kind or _KINDS.get(output.suffix.lower() if output else "", "table")
+    if kind is None:
+        kind = (kind_of(output) if output else None) or "table"
     try:
         _print_rows(table, kind, output, hide)
+    except FpveError:
+        raise
     except (OverflowError, NotImplementedError, ValueError) as error:
         # A time that Python does not reach, or a type that the format has not.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise click.ClickException(f"can't write this result as {kind}: {reason}; cast the column to VARCHAR") from None
 
 
-_KINDS = {".json": "json", ".csv": "csv", ".parquet": "parquet"}
+def is_data(kind: str | None, output: Path) -> bool:
+    """Whether rows are to be written to a file for programs, not as a table for people."""
+    return (kind or kind_of(output) or "table") != "table"
 
 
 def _print_rows(table: pa.Table, kind: str, output: Path | None, hide: Iterable[str]) -> None:
-    if kind == "parquet":
-        _write_parquet(table, output)
-        return
-    if kind == "csv":
-        text = _csv(table)
-    elif kind == "json":
-        text = to_json(table.to_pylist())
-    else:
+    if kind == "table":
         shown = [name for name in table.column_names if name not in set(hide)]
-        text = rows_text(shown, [[row[name] for name in shown] for row in table.to_pylist()])
-    emit(text, output)
+        emit(rows_text(shown, [[row[name] for name in shown] for row in table.to_pylist()]), output)
+    elif output is not None:
+        write_rows(output, table.schema, [table], kind=kind)
+    elif kind == "parquet":
+        _print_parquet(table)
+    elif kind == "csv":
+        emit(_csv(table))
+    elif kind == "json":
+        emit(to_json(table.to_pylist()))
+    else:
+        emit("\n".join(to_json(row, indent=None) for row in table.to_pylist()))
 
 
 def emit(text: str, output: Path | None = None) -> None:
@@ -58,11 +67,6 @@ def emit(text: str, output: Path | None = None) -> None:
         click.echo(text)
     else:
         output.write_text(text + "\n", encoding="utf-8")
-
-
-def to_json(value: Any) -> str:
-    """JSON with times as ISO 8601, and null for NaN and infinity, which JSON has not."""
-    return json.dumps(_plain(value), ensure_ascii=False, indent=1, default=str)
 
 
 def rows_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -109,17 +113,21 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def printable(text: str) -> str:
+    """A text in one line: a file name or a caption may hold line breaks, and escapes that would drive the terminal."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
 def _cell(value: Any, *, cut: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
         text = f"{value:.4f}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.4g}"
     elif isinstance(value, list | dict):
-        text = json.dumps(_plain(value), ensure_ascii=False, default=str)
+        text = to_json(value, indent=None)
     else:
         text = str(value)
-    # A file name or a caption may hold line breaks, and escape sequences that would drive the terminal.
-    text = "".join(one if one.isprintable() else " " for one in text)
+    text = printable(text)
     return text[: _CELL_WIDTH - 1] + "…" if cut and len(text) > _CELL_WIDTH else text
 
 
@@ -127,39 +135,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return value
-
-
 def _csv(table: pa.Table) -> str:
     import io
 
-    import pyarrow as pa
     import pyarrow.csv as pacsv
 
-    for at, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
-            # CSV has no lists.
-            texts = [
-                None if one is None else json.dumps(_plain(one), default=str) for one in table[field.name].to_pylist()
-            ]
-            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
     buffer = io.BytesIO()
-    pacsv.write_csv(table, buffer, pacsv.WriteOptions(quoting_style="needed"))
+    pacsv.write_csv(flat(table), buffer, pacsv.WriteOptions(quoting_style="needed"))
     return buffer.getvalue().decode().removesuffix("\n")
 
 
-def _write_parquet(table: pa.Table, output: Path | None) -> None:
+def _print_parquet(table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    if output is None and sys.stdout.isatty():
+    if sys.stdout.isatty():
         raise click.UsageError("--format parquet is binary: give it a file with --output")
-    pq.write_table(table, output if output is not None else sys.stdout.buffer)
+    pq.write_table(table, sys.stdout.buffer)

@@ -1,4 +1,4 @@
-"""Commands that ask a store: search, classify, evaluate, sql."""
+"""Commands that ask a store: classify, evaluate, sql."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fpve.cli.options import (
     PATH,
     at_option,
     given,
-    image_weight,
     neighbours,
     object_output,
     row_output,
@@ -22,47 +21,7 @@ from fpve.cli.options import (
 from fpve.cli.progress import working
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fpve.records import Evaluation, FittedWeight
-
-
-@click.command()
-@store_argument
-@click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
-@click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
-@click.option("--text", metavar="TEXT", help="Find images whose prefix, or picture, is close to this text.")
-@image_weight
-@click.option("-k", "k", type=int, metavar="N", help="How many hits.  [default: 10]")
-@click.option("--where", metavar="SQL", help="Only images for which this condition holds.")
-@at_option
-@row_output
-def search(
-    store: Path,
-    image: Path | None,
-    image_id: str | None,
-    text: str | None,
-    image_weight: float | None,
-    k: int | None,
-    where: str | None,
-    at: int | None,
-    kind: str | None,
-    output_file: Path | None,
-) -> None:
-    """Find the images of a STORE most like a picture, a text, both, or one of its own images.
-
-    The score is A * image_score + (1 - A) * prefix_score, where both are cosines and A is the image weight. Where
-    pictures and texts are encoded into one space, as CLIP does it, a text alone is compared with the pictures too:
-    cross_score then stands for image_score.
-    """
-    import fpve
-
-    if image is None and image_id is None and text is None:
-        raise click.UsageError("give it --image FILE, --text TEXT, both, or --id IMAGE_ID")
-    options = given(image=image, id=image_id, text=text, image_weight=image_weight, k=k, where=where)
-    with working("searching"):
-        hits = fpve.open(store, at=at).search(**options).to_arrow()
-    output.print_rows(hits, kind, output_file, hide=("collection", "path", *_uninformative(hits)))
 
 
 @click.command()
@@ -277,15 +236,4 @@ def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: 
     output.print_rows(rows, kind, output_file)
 
 
-def _uninformative(hits: pa.Table) -> list[str]:
-    """Columns that a person need not see.
-
-    Metadata that is empty for all hits, or the prefix once more; of image_score and cross_score the one that is empty.
-    """
-    metadata = hits.column_names[hits.column_names.index("prefix") + 1 :]
-    repeated = [name for name in metadata if hits[name].equals(hits["prefix"])]
-    either = ["image_score", "cross_score"] if "cross_score" in hits.column_names else []
-    return [*repeated, *(name for name in (*metadata, *either) if hits[name].null_count == len(hits))]
-
-
-COMMANDS = (search, classify, evaluate, sql)
+COMMANDS = (classify, evaluate, sql)

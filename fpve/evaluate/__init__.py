@@ -3,11 +3,12 @@
 from fpve.alignment.splits import NEAR_DUPLICATE
 from fpve.evaluate.bootstrap import behind
 from fpve.evaluate.evaluation import Outcome, Query, ablation, evaluate, evaluate_blocks
-from fpve.evaluate.groups import Groups, codes_of, grouped
+from fpve.evaluate.groups import Groups, grouped
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Comparison
 from fpve.evaluate.trial import SAMPLE
 from fpve.evaluate.weights import fit_weight
+from fpve.selection import codes_of
 
 __all__ = [
     "NEAR_DUPLICATE",

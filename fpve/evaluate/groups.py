@@ -13,6 +13,7 @@ from fpve.config import PrefixRule, as_rules
 from fpve.neighbours import Mask, Rows
 from fpve.prefixes import rule_fields
 from fpve.search import Searcher
+from fpve.selection import codes_of
 
 
 class Groups(NamedTuple):
@@ -86,10 +87,3 @@ def _fills_in(rules: Iterable[PrefixRule], label: str) -> bool:
     """Whether prefix rules have the label column as a field."""
     fields = {"label", "folder"} if label == "label" else {label}
     return bool(fields & rule_fields(rules))
-
-
-def codes_of(values: pa.ChunkedArray | pa.Array) -> Rows:
-    """Numbers (n,) that are equal where the values are; -1 for null."""
-    one = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    codes: Rows = one.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
-    return codes

@@ -71,12 +71,12 @@ def scan_table(file: Path, options: TableOptions) -> Scan:
         raise SourceNotFound(f"{file}: no such table; is its disk mounted?")
     check_name(file)
     stamp = Stamp.of(file.stat())
-    cells = _cell_column(file, options.key)
+    cells = cell_column(file, options.key)
     return _scan_paths(file, options) if cells is None else _scan_cells(file, stamp, cells, options)
 
 
 def _scan_paths(file: Path, options: TableOptions) -> Scan:
-    table = read_table(file, wanted=lambda kind: not _holds_pictures(kind))
+    table = read_table(file, wanted=lambda kind: not holds_pictures(kind))
     key = key_column(file, table.column_names, options.key, option="source_key")
     _check_rows(file, table)
     path = paths_in(file, table, key)
@@ -135,7 +135,7 @@ def _path_scan(
 def _scan_cells(file: Path, stamp: Stamp, cells: str, options: TableOptions) -> Scan:
     with pq.ParquetFile(file) as parquet:
         struct = pa.types.is_struct(parquet.schema_arrow.field(cells).type)
-        others = [field.name for field in parquet.schema_arrow if not _holds_pictures(field.type)]
+        others = [field.name for field in parquet.schema_arrow if not holds_pictures(field.type)]
         named = struct and any(one.name == "path" for one in parquet.schema_arrow.field(cells).type)
         table = parquet.read([*others, *([f"{cells}.path"] if named else [])])
         column = f"{cells}.bytes" if struct else cells
@@ -182,15 +182,20 @@ def _check_rows(file: Path, table: pa.Table) -> None:
         raise SourceError(f"{file}: expected one row a picture, found no rows")
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
+def holds_pictures(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold pictures: bytes, or Hugging Face's bytes with a path."""
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_pictures(field.type) for field in kind)
+        return any(field.name == "bytes" and holds_pictures(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _cell_column(file: Path, key: str | None) -> str | None:
+def cell_column(file: Path, key: str | None, *, remedy: str = 'say which are pictures: source_key = "…"') -> str | None:
     """The column of a table that holds the pictures themselves; None if it has their paths.
+
+    Args:
+        file: the table.
+        key: the column of pictures, or of paths; None leaves it to the names and types of the columns.
+        remedy: what is to be done where that tells nothing.
 
     Raises:
         MetadataError: the table is broken, or several columns may be meant.
@@ -201,7 +206,7 @@ def _cell_column(file: Path, key: str | None) -> str | None:
         schema = pq.read_schema(file)
     except (OSError, pa.ArrowException) as error:
         raise MetadataError(f"{file}: can't be read as parquet: {str(error).splitlines()[0]}") from error
-    found: list[str] = [field.name for field in schema if _holds_pictures(field.type)]
+    found: list[str] = [field.name for field in schema if holds_pictures(field.type)]
     if key is not None:
         return key if key in found else None
     structs = [name for name in found if pa.types.is_struct(schema.field(name).type)]
@@ -211,7 +216,7 @@ def _cell_column(file: Path, key: str | None) -> str | None:
     if not found or any(name in KEY_NAMES and name not in found for name in schema.names):
         return None
     if len(found) > 1:
-        raise MetadataError(f'{file}: columns {", ".join(found)} hold bytes; say which are pictures: source_key = "…"')
+        raise MetadataError(f"{file}: columns {', '.join(found)} hold bytes; {remedy}")
     return found[0]
 
 
@@ -230,7 +235,7 @@ def _cell_names(file: Path, table: pa.Table, struct: str | None) -> tuple[str | 
 def _metadata_columns(table: pa.Table, key: str | None, cells: str | None = None) -> pa.Table:
     """The columns of a table that say something of its pictures."""
     return table.select(
-        [field.name for field in table.schema if field.name not in (key, cells) and not _holds_pictures(field.type)]
+        [field.name for field in table.schema if field.name not in (key, cells) and not holds_pictures(field.type)]
     )
 
 

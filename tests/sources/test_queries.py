@@ -58,7 +58,7 @@ def test_pictures_of_an_archive(pictures: Path, tmp_path: Path) -> None:
 def test_texts_in_the_order_of_the_table(tmp_path: Path, suffix: str) -> None:
     """A column text; queries are called by their rows, and what is blank is no text."""
     found = read_queries(write(tmp_path / f"q.{suffix}", {"text": ["zebra", " ", " a cat "]}))
-    assert (found.kinds, found.names.to_pylist()) == (("texts",), ["1", "2", "3"])
+    assert (found.kinds, found.names.to_pylist()) == (("texts",), ["0", "1", "2"])
     assert found.texts.to_pylist() == ["zebra", None, "a cat"]
     assert not found.pictured.any()
 
@@ -81,7 +81,7 @@ def test_paths_and_texts(pictures: Path, suffix: str, key: str) -> None:
         found.inputs.read(3)
     del columns["id"]
     found = read_queries(write(pictures / f"q.{suffix}", columns))
-    assert found.names.to_pylist() == ["cat/00.png", str(pictures / "dog/01.png"), "3", "nowhere.png"]
+    assert found.names.to_pylist() == ["cat/00.png", str(pictures / "dog/01.png"), "2", "nowhere.png"]
 
 
 @pytest.mark.parametrize("struct", [False, True])
@@ -96,7 +96,7 @@ def test_pictures_in_cells(pictures: Path, tmp_path: Path, struct: bool) -> None
     assert found.pictured.tolist() == [True, False, True]
     assert read(found) == [data[0], data[2]]
     found = read_queries(write(tmp_path / "q.parquet", {"image": cells[::2]}))
-    assert found.names.to_pylist() == (["a.png", "c.png"] if struct else ["1", "2"])
+    assert found.names.to_pylist() == (["a.png", "c.png"] if struct else ["0", "1"])
     assert found.pictured.tolist() == [True, True]
 
 
@@ -128,7 +128,7 @@ def test_a_table_of_nothing_but_vectors(tmp_path: Path) -> None:
     """Vectors of a fixed size, as DuckDB writes an array, and no other column: queries are called by their rows."""
     column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6, dtype=np.float32)), 2)
     found = read_queries(write(tmp_path / "q.parquet", {"vector": column}))
-    assert found.names.to_pylist() == ["1", "2", "3"]
+    assert found.names.to_pylist() == ["0", "1", "2"]
     assert [row for part in found.vectors(2) for row in part.to_pylist()] == [[0, 1], [2, 3], [4, 5]]
 
 

@@ -1,0 +1,239 @@
+"""Many searches at once: the queries of a folder or a table, answered part by part in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fpve.asking import prepare
+from fpve.errors import QueryError
+from fpve.images import without_warnings
+from fpve.neighbours import Rows, ranks
+from fpve.progress import Progress, SilentProgress, Stage
+from fpve.queries import Queries
+from fpve.records import Explanation
+from fpve.retrieval import Answers, Opened, Search, Wanted
+from fpve.rowfiles import write_rows
+from fpve.sources.queries import QuerySource, read_queries
+
+# Queries that are answered at once: enough for products of matrices to pay, whatever the size of the batch.
+_AT_ONCE = 1_000
+# Hits that are in memory at once, with their metadata.
+_HITS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FailedQuery:
+    """A query without an answer.
+
+    Attributes:
+        query: what it is called.
+        reason: why it has none.
+    """
+
+    query: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """Some of the queries of a batch.
+
+    Attributes:
+        hits: `query`, `rank` from 1, and the columns of hits; those of a query together, best first.
+        queries: how many were answered, with hits or without.
+        failed: those that could not be.
+        explanation: what was done; None if none was answered.
+    """
+
+    hits: pa.Table
+    queries: int
+    failed: tuple[FailedQuery, ...]
+    explanation: Explanation | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of a batch.
+
+    Attributes:
+        queries: how many were answered, with hits or without.
+        hits: how many hits they have.
+        failed: the queries that could not be answered.
+        explanation: what was done.
+    """
+
+    queries: int
+    hits: int
+    failed: tuple[FailedQuery, ...]
+    explanation: Explanation
+
+
+class Batch:
+    """The queries of a source, which are answered when they are gone through: `for part in batch: part.hits`.
+
+    Attributes:
+        source: the folder, table or archives.
+        kinds: by what they search: `vectors`, `ids`, or `pictures`, `texts`, or both.
+    """
+
+    def __init__(
+        self, opened: Opened, source: str | os.PathLike[str], wanted: Wanted, progress: Progress | None = None
+    ) -> None:
+        self.source = Path(source)
+        self._opened = opened
+        # What is wanted first: a folder of a million files takes longer to be looked through.
+        self._search = Search(opened, wanted)
+        self._source = read_queries(self.source)
+        self._progress = progress or SilentProgress()
+        self.kinds = self._source.kinds
+
+    def __len__(self) -> int:
+        """How many queries there are."""
+        return len(self._source)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of `hits`."""
+        return self._hits([]).schema
+
+    def __iter__(self) -> Iterator[BatchPart]:
+        """Answer the queries, in their order.
+
+        Raises:
+            QueryError: nothing in the store can be compared with them.
+        """
+        at_once = max(1, min(_AT_ONCE, _HITS // self._search.wanted.selection.k))
+        skipped = tuple(FailedQuery(one.path, one.reason) for one in self._source.skipped)
+        if skipped:
+            yield BatchPart(self.schema.empty_table(), 0, skipped, None)
+        with self._progress.stage("search", len(self)) as stage:
+            for numbers, vectors in _parts(self._source, at_once):
+                yield self._answer(numbers, vectors, stage)
+
+    def write(self, path: str | os.PathLike[str], *, kind: str | None = None) -> BatchReport:
+        """Answer all queries, and write the hits to a file, which is there when all of them are.
+
+        Args:
+            path: where to; what was there is replaced.
+            kind: `parquet`, `csv`, `json` or `jsonl`; None leaves it to the extension.
+
+        Raises:
+            QueryError: no query could be answered, or the extension or the folder is wrong.
+            OSError: it can't be written.
+        """
+        tally = _Tally(self)
+        with without_warnings():
+            write_rows(Path(path), self.schema, tally.hits(), kind=kind)
+        return tally.report()
+
+    def collect(self) -> tuple[pa.Table, BatchReport]:
+        """Answer all queries; the hits of all of them, and what became of the queries.
+
+        Raises:
+            QueryError: no query could be answered.
+        """
+        tally = _Tally(self)
+        with without_warnings():
+            hits = pa.concat_tables([self.schema.empty_table(), *tally.hits()])
+        return hits, tally.report()
+
+    def _answer(self, numbers: Rows, vectors: pa.Array | None, stage: Stage) -> BatchPart:
+        """Answer the queries of these numbers."""
+        before = 0
+
+        def advance(count: int) -> None:
+            nonlocal before
+            before += count
+            stage.advance(count)
+
+        weight = self._search.wanted.image_weight
+        asking = prepare(self._source, numbers, vectors, self._opened, image_weight=weight, advance=advance)
+        answers = [(mine, self._search.answer(queries)) for mine, queries in asking.groups]
+        stage.advance(len(numbers) - before)
+        names = self._source.names
+        return BatchPart(
+            hits=self._hits(answers),
+            queries=len(numbers) - len(asking.failed),
+            failed=tuple(FailedQuery(names[one].as_py(), reason) for one, reason in sorted(asking.failed.items())),
+            explanation=_together(one.explanation for _, one in answers),
+        )
+
+    def _hits(self, answers: list[tuple[Rows, Answers]]) -> pa.Table:
+        """The hits of groups of queries, each with the numbers (m,) of its queries."""
+        if not answers:
+            answers = [(np.zeros(0, np.int64), self._search.answer(Queries(ids=[])))]
+        number = np.concatenate([mine[found.query] for mine, found in answers])
+        table = pa.concat_tables([found.table for _, found in answers])
+        if len(answers) > 1:
+            order = np.argsort(number, kind="stable")
+            number, table = number[order], table.take(pa.array(order))
+        rank = ranks(number) + self._search.wanted.selection.offset + 1
+        table = table.add_column(0, "rank", pa.array(rank))
+        return table.add_column(0, "query", self._source.names.take(pa.array(number)))
+
+
+class _Tally:
+    """Counts what becomes of the queries of a batch while its hits are taken."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._queries = self._hits = 0
+        self._failed: list[FailedQuery] = []
+        self._explanation: Explanation | None = None
+
+    def hits(self) -> Iterator[pa.Table]:
+        """The hits of each part.
+
+        Raises:
+            QueryError: at the end, if none of the queries could be answered.
+        """
+        for part in self._batch:
+            self._queries += part.queries
+            self._hits += len(part.hits)
+            self._failed += part.failed
+            self._explanation = _together(one for one in (self._explanation, part.explanation) if one is not None)
+            yield part.hits
+        if self._explanation is None:
+            first = self._failed[0]
+            raise QueryError(
+                f"{self._batch.source}: none of its {len(self._failed):,} queries can be answered; the first is "
+                f"{first.query}: {first.reason}"
+            )
+
+    def report(self) -> BatchReport:
+        """What became of them."""
+        if self._explanation is None:
+            raise RuntimeError("a batch is reported before it is answered")
+        return BatchReport(self._queries, self._hits, tuple(self._failed), self._explanation)
+
+
+def _parts(source: QuerySource, size: int) -> Iterator[tuple[Rows, pa.Array | None]]:
+    """Numbers of queries that follow on one another, so many or fewer at a time, and their vectors if there are any."""
+    if source.vectors is None:
+        for start in range(0, len(source), size):
+            yield np.arange(start, min(start + size, len(source))), None
+        return
+    start = 0
+    for vectors in source.vectors(size):
+        yield np.arange(start, start + len(vectors)), vectors
+        start += len(vectors)
+
+
+def _together(explanations: Iterable[Explanation]) -> Explanation | None:
+    """What several searches of one store did; None if there were none."""
+    every = list(explanations)
+    if not every:
+        return None
+    return replace(
+        every[0],
+        queries=sum(one.queries for one in every),
+        weights=(min(one.weights[0] for one in every), max(one.weights[1] for one in every)),
+        ranked=max(one.ranked for one in every),
+        steps=tuple(dict.fromkeys(step for one in every for step in one.steps)),
+    )

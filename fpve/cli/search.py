@@ -1,0 +1,163 @@
+"""The command `search`: one query, or those of a folder or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fpve.cli import output
+from fpve.cli.options import EXIT_PARTLY, PATH, at_option, given, image_weight, row_output, store_argument
+from fpve.cli.progress import terminal_progress, working
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fpve.batch import FailedQuery
+    from fpve.records import Explanation
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Queries without an answer, and steps of a search, that are named one by one.
+_NAMED = 5
+
+
+def _selection(command: Command) -> Command:
+    """Options that say which hits are wanted, and how they are found."""
+    for option in (
+        click.option("--explain", is_flag=True, help="Say on stderr what the search did."),
+        click.option("--exact", is_flag=True, default=None, help="Score every vector, whatever index there is."),
+        click.option("--group-by", metavar="COLUMN", help="Only the best hit of each value of this column."),
+        click.option(
+            "--dedup",
+            type=float,
+            metavar="COSINE",
+            help="Leave out hits whose pictures are this near to a better hit's: 0.97, say.",
+        ),
+        click.option("--min-score", type=float, metavar="SCORE", help="Only hits that score at least this."),
+        click.option("--offset", type=int, metavar="N", help="Skip the first N hits.  [default: 0]"),
+        click.option("-k", "k", type=int, metavar="N", help="How many hits.  [default: 10]"),
+        click.option("--where", metavar="SQL", help="Only images for which this condition holds."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@store_argument
+@click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
+@click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
+@click.option("--text", metavar="TEXT", help="Find images whose prefix, or picture, is close to this text.")
+@click.option(
+    "--queries",
+    type=PATH,
+    metavar="SOURCE",
+    help="Search by every picture of a folder, or every row of a table: its pictures, texts, image_ids or vectors.",
+)
+@image_weight
+@_selection
+@at_option
+@row_output
+def search(
+    store: Path,
+    image: Path | None,
+    image_id: str | None,
+    text: str | None,
+    queries: Path | None,
+    explain: bool,
+    at: int | None,
+    kind: str | None,
+    output_file: Path | None,
+    **wanted: Any,
+) -> int:
+    """Find the images of a STORE most like a picture, a text, both, or one of its own images.
+
+    The score is A * image_score + (1 - A) * prefix_score, where both are cosines and A is the image weight. Where
+    pictures and texts are encoded into one space, as CLIP does it, a text alone is compared with the pictures too:
+    cross_score then stands for image_score.
+
+    With --queries hits have the columns query and rank, and exit code 3 means that some queries have no answer.
+    """
+    import fpve
+
+    single = given(image=image, id=image_id, text=text)
+    if bool(single) == (queries is not None):
+        found = " and ".join(f"--{name}" for name in single)
+        raise click.UsageError(
+            f"--queries is instead of {found}"
+            if single
+            else "give it --image FILE, --text TEXT, both, or --id IMAGE_ID"
+        )
+    opened = fpve.open(store, at=at)
+    if queries is not None:
+        batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted))
+        if output_file is not None and output.is_data(kind, output_file):
+            report = batch.write(output_file, kind=kind)
+        else:
+            rows, report = batch.collect()
+            output.print_rows(rows, kind, output_file, hide=_hidden(rows))
+        if explain:
+            _explain(report.explanation)
+        _name_failed(report.failed)
+        return EXIT_PARTLY if report.failed else 0
+    with working("searching"):
+        hits = opened.search(**single, **given(**wanted))
+    output.print_rows(hits.to_arrow(), kind, output_file, hide=_hidden(hits.to_arrow()))
+    if explain:
+        _explain(hits.explanation)
+    return 0
+
+
+def _explain(explanation: Explanation) -> None:
+    """Say what a search did."""
+    low, high = explanation.weights
+    facts: list[tuple[str, object]] = [
+        ("queries", f"{explanation.queries:,}"),
+        ("images", f"{explanation.images:,} that may be found"),
+        ("image weight", f"{low:g}" if low == high else f"{low:g} to {high:g}"),
+    ]
+    for step in explanation.steps[:_NAMED]:
+        segments = f"{step.segments:,} segment{'' if step.segments == 1 else 's'}"
+        note = f" ({step.note})" if step.note else ""
+        facts.append((step.way, f"{step.vectors:,} vectors in {segments}: {_WAYS[step.way]}{note}"))
+    if len(explanation.steps) > _NAMED:
+        facts.append(("…", f"and {len(explanation.steps) - _NAMED:,} more"))
+    recall = explanation.target_recall
+    facts += [
+        ("looked at", f"the {explanation.ranked:,} best images of a query"),
+        ("hits", "exact" if recall is None else f"approximate, made to have {recall:.1%} of the true ones"),
+    ]
+    output.note(output.facts_text(facts))
+
+
+_WAYS = {
+    "exact": "every one was scored",
+    "codes": "every one was scored in a compressed form, and the best of them exactly",
+    "graph": "those were scored that a graph led to",
+    "prefixes": "every prefix was scored, and then images of the best",
+}
+
+
+def _name_failed(failed: Sequence[FailedQuery]) -> None:
+    """Say which queries have no answer, and why: the first few, and how many there are."""
+    for one in failed[:_NAMED]:
+        output.note(f"note: {output.printable(one.query)}: {output.printable(one.reason)}")
+    if len(failed) > _NAMED:
+        output.note(f"note: … and {len(failed) - _NAMED:,} more queries have no answer")
+
+
+def _hidden(hits: pa.Table) -> list[str]:
+    """Columns that a person need not see.
+
+    Metadata that is empty for all hits, or the prefix once more; of image_score and cross_score the one that is empty.
+    """
+    metadata = hits.column_names[hits.column_names.index("prefix") + 1 :]
+    repeated = [name for name in metadata if hits[name].equals(hits["prefix"])]
+    either = ["image_score", "cross_score"] if "cross_score" in hits.column_names else []
+    empty = [name for name in (*metadata, *either) if hits[name].null_count == len(hits)]
+    return ["collection", "path", *repeated, *empty]
+
+
+COMMANDS = (search,)

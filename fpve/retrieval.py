@@ -1,0 +1,137 @@
+"""Searches: queries encoded, images ranked, hits selected and told by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fpve.fusion import Blocks
+from fpve.neighbours import Mask, Neighbours, Rows
+from fpve.queries import Queries, QueryEncoders, ask, check_weight
+from fpve.records import Explanation, Hits, Step, Way
+from fpve.search import Searcher
+from fpve.selection import Selection, Selector
+
+# What may miss a hit.
+_APPROXIMATE: frozenset[Way] = frozenset({"codes", "graph"})
+
+
+class Opened:
+    """What a store has open at one snapshot.
+
+    Attributes:
+        searcher: searches its images.
+        encoders: its own encoders.
+        selector: selects hits.
+    """
+
+    def __init__(self, searcher: Searcher, encoders: QueryEncoders) -> None:
+        self.searcher = searcher
+        self.encoders = encoders
+        self.selector = Selector(searcher)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a search, whatever its queries are.
+
+    Attributes:
+        selection: which of the ranked images.
+        image_weight: the weight A in [0, 1] of the image block; None takes what fits each query.
+        where: an SQL condition over the columns of `images`.
+        exact: whether every vector is to be scored, whatever index there is.
+    """
+
+    selection: Selection = Selection()  # noqa: RUF009 (frozen)
+    image_weight: float | None = None
+    where: str | None = None
+    exact: bool = False
+
+
+class Answers(NamedTuple):
+    """The hits of m queries.
+
+    Attributes:
+        table: t rows, those of a query together and best first.
+        query: (t,) number of the query that each is of, ascending.
+        bounds: (m + 1,) where the hits of each query begin, and at the end t.
+        explanation: what was done.
+    """
+
+    table: pa.Table
+    query: Rows
+    bounds: Rows
+    explanation: Explanation
+
+    def each(self) -> list[Hits]:
+        """The hits of each query."""
+        bounds = self.bounds.tolist()
+        return [Hits(self.table, self.explanation, start=start, stop=stop) for start, stop in pairwise(bounds)]
+
+
+class Search:
+    """A search that any queries can be put to: what is wanted is checked, and the condition is evaluated once.
+
+    Raises:
+        QueryError: the condition, the weight or the column to group by is wrong.
+    """
+
+    def __init__(self, opened: Opened, wanted: Wanted) -> None:
+        self._opened = opened
+        self.wanted = wanted
+        opened.selector.check(wanted.selection)
+        # Of no queries: a weight that is none is refused before a model is loaded.
+        opened.searcher.weights(Blocks(*np.zeros((2, 0, 0), np.float32)), wanted.image_weight)
+        self._allowed: Mask | None = None if wanted.where is None else opened.searcher.matching(wanted.where)
+
+    @cached_property
+    def _images(self) -> int:
+        """How many images may be found."""
+        return self._opened.searcher.rows if self._allowed is None else int(np.count_nonzero(self._allowed))
+
+    def answer(self, queries: Queries) -> Answers:
+        """Encode queries, and find their hits.
+
+        Raises:
+            QueryError: they name nothing, or too much; or the weight leaves nothing of them.
+            ImageNotFound: no image has one of the ids.
+            ImageError: a picture can't be decoded.
+        """
+        wanted, searcher = self.wanted, self._opened.searcher
+        check_weight(wanted.image_weight, given=set(queries.kinds), snapshot=searcher.snapshot)
+        asked = ask(queries, searcher, self._opened.encoders)
+        weights = searcher.weights(asked.blocks, wanted.image_weight)
+        steps: list[Step] = []
+
+        def rank(numbers: Rows, k: int, allowed: Mask | None) -> Neighbours:
+            return searcher.nearest(
+                asked.blocks_of(numbers),
+                image_weight=weights[numbers],
+                k=k,
+                allowed=self._allowed if allowed is None else allowed,
+                exclude=None if asked.exclude is None else asked.exclude[numbers],
+                across=asked.across,
+                exact=wanted.exact,
+                # What is fetched of the rest of a ranking is searched for in the same way.
+                steps=steps if allowed is None else None,
+            )
+
+        count = len(weights)
+        found, ranked = self._opened.selector.select(rank, count, wanted.selection, self._allowed)
+        explanation = Explanation(
+            queries=count,
+            images=self._images,
+            weights=(float(weights.min()), float(weights.max())) if count else (0.0, 0.0),
+            ranked=min(ranked, self._images),
+            steps=tuple(dict.fromkeys(steps)),
+            target_recall=searcher.snapshot.manifest.target_recall
+            if _APPROXIMATE & {one.way for one in steps}
+            else None,
+        )
+        bounds = np.searchsorted(found.query, np.arange(count + 1))
+        return Answers(searcher.hits(found, across=asked.across), found.query, bounds, explanation)
