@@ -37,7 +37,7 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
         QueryError: it is not one valid query, or it reaches for anything but these views.
     """
     with _connect() as connection:
-        connection.register("images", snapshot.images)
+        _add_images(connection, snapshot, snapshot.rows.table(full_paths=False))
         connection.register("vector_rows", snapshot.vector_rows())
         for name in ("quarantine", "labels", "generated", "means", "predicted"):
             connection.register(name, snapshot.table(name))
@@ -85,7 +85,9 @@ def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
     Raises:
         QueryError: it is not an SQL condition over the columns of `images`.
     """
-    return rows_where(snapshot.images, where)
+    with _connect() as connection, _one_line_errors("where"):
+        _add_images(connection, snapshot, _numbered(snapshot.rows.table(full_paths=False)))
+        return _rows_where(connection, where)
 
 
 def rows_where(images: pa.Table, where: str) -> NDArray[np.int64]:
@@ -94,15 +96,38 @@ def rows_where(images: pa.Table, where: str) -> NDArray[np.int64]:
     Raises:
         QueryError: it is not one.
     """
+    with _connect() as connection, _one_line_errors("where"):
+        connection.register("images", _numbered(images))
+        return _rows_where(connection, where)
+
+
+def _rows_where(connection: duckdb.DuckDBPyConnection, where: str) -> NDArray[np.int64]:
     if not where.strip():
         raise QueryError("where: expected an SQL condition, found an empty text")
-    with _connect() as connection, _one_line_errors("where"):
-        connection.register("images", images.append_column(_ROW, pa.array(np.arange(len(images)))))
-        connection.execute("SET lock_configuration = true")
-        # As an expression of its own: pasted into a query it could end that query.
-        found = connection.table("images").filter(where).project(_ROW).to_arrow_table()
+    connection.execute("SET lock_configuration = true")
+    # As an expression of its own: pasted into a query it could end that query.
+    found = connection.table("images").filter(where).project(_ROW).to_arrow_table()
     rows: NDArray[np.int64] = np.sort(found[_ROW].to_numpy())
     return rows
+
+
+def _numbered(images: pa.Table) -> pa.Table:
+    return images.append_column(_ROW, pa.array(np.arange(len(images))))
+
+
+def _add_images(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, rows: pa.Table) -> None:
+    """Add the view `images` of mapped rows, of which a query reads what it needs; their paths are made full by it."""
+    connection.register("image_rows", rows)
+    folders = " ".join(
+        f"WHEN {_quoted(one.name)} THEN {_quoted(one.folder or one.source)}" for one in snapshot.manifest.collections
+    )
+    # A table may name files by absolute paths.
+    path = f"if(starts_with(path, '/'), path, concat(CASE collection {folders} END, '/', path))" if folders else "path"
+    connection.execute(f"CREATE VIEW images AS SELECT * REPLACE ({path} AS path) FROM image_rows")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

@@ -365,7 +365,7 @@ class Store:
         searcher = self._open.searcher
         snapshot = searcher.snapshot
         rows = [searcher.row_of(image_id) for image_id in image_ids]
-        hashes = snapshot.images["content_hash"].take(pa.array(rows, pa.int64())).to_pylist()
+        hashes = snapshot.rows.take(rows, ["content_hash"])["content_hash"].to_pylist()
         found = snapshot.thumbnails(hashes)
         return {image_id: found[one] for image_id, one in zip(image_ids, hashes, strict=True) if one in found}
 

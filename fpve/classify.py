@@ -44,14 +44,14 @@ def read_labels(searcher: Searcher, label: str) -> Labels:
     Raises:
         QueryError: there is no such column, or no image has a value in it.
     """
-    images = searcher.snapshot.images
+    rows = searcher.snapshot.rows
     columns = [column.name for column in searcher.snapshot.manifest.columns]
     if label not in columns:
         known = ", ".join(columns) or "no metadata column at all"
         raise QueryError(f"no label column {label!r}{nearest_word(label, columns)}; the store has {known}")
-    if pa.types.is_list(images.schema.field(label).type):
+    if pa.types.is_list(rows.schema.field(label).type):
         raise QueryError(f"label column {label!r} holds lists; expected one class an image")
-    values = pc.cast(images[label], pa.string())
+    values = pc.cast(rows.column(label), pa.string())
     names = sorted(pc.unique(values.drop_null()).to_pylist())
     if not names:
         raise QueryError(f"label column {label!r} has no values; label some images first")
@@ -104,7 +104,7 @@ def classify(
     shares = vote(found, labels.codes, len(blocks.image), len(labels.names), temperature)
     # Of equal shares the class that comes first by name.
     order = np.argsort(-shares, axis=1, kind="stable")
-    ids = searcher.snapshot.images["image_id"].take(pa.array(found.row)).to_pylist()
+    ids = searcher.snapshot.rows.take(found.row, ["image_id"])["image_id"].to_pylist()
     rows = []
     bounds = np.searchsorted(found.query, np.arange(len(shares) + 1))
     for number, share in enumerate(shares):

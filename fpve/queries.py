@@ -208,7 +208,7 @@ def find_rows(ids: Sequence[str | None], searcher: Searcher) -> Rows:
     """Numbers (n,) of the rows of image_ids; -1 where no image is called so."""
     asked = pa.array(ids, pa.string()).dictionary_encode()
     # The other way round, with the images as what is looked up in, all of them would be hashed each time.
-    place = pc.index_in(searcher.snapshot.images["image_id"], value_set=asked.dictionary)
+    place = pc.index_in(searcher.snapshot.rows.column("image_id"), value_set=asked.dictionary)
     rows = pc.indices_nonzero(place.is_valid()).to_numpy()
     found = np.full(len(asked.dictionary) + 1, -1, np.int64)
     found[place.take(pa.array(rows)).to_numpy()] = rows

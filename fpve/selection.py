@@ -102,7 +102,7 @@ class Selector:
         name = selection.group_by
         if name is None:
             return
-        schema = self._searcher.snapshot.images.schema
+        schema = self._searcher.snapshot.rows.schema
         if name not in schema.names:
             raise QueryError(
                 f"group_by: no column {name!r}{nearest_word(name, schema.names)}; there is {', '.join(schema.names)}"
@@ -179,7 +179,7 @@ class Selector:
         """Numbers (rows,) that are equal where the values of a column are; those without a value have one each."""
         with self._lock:
             if name not in self._codes:
-                codes = codes_of(self._searcher.snapshot.images[name]).astype(np.int32)
+                codes = codes_of(self._searcher.snapshot.rows.column(name)).astype(np.int32)
                 self._codes[name] = np.where(codes < 0, -1 - np.arange(len(codes), dtype=np.int32), codes)
             return self._codes[name]
 

@@ -89,13 +89,15 @@ def set_prefix(
         if "text" not in snapshot.manifest.encoders:
             raise PrefixError(f"{root}: encodes no texts (encoders.text = 'none'), so that no image can have a prefix")
         corrected = snapshot.table(tables.CORRECTED)
+        # Of what they hold some is written again: which prefixes images had, and whose vectors they need.
+        there = snapshot.checked_images()
         # What was said of images that are gone can be taken back, too.
-        images = _with_gone(snapshot.images, corrected) if undo else snapshot.images
+        images = _with_gone(there, corrected) if undo else there
         rows = rows_where(images, where)
         changes = _changes(corrected, images.select(["image_id", "prefix"]).take(pa.array(rows)), wanted)
         if not len(changes.images):
             return Corrected(len(rows), 0, 0, snapshot.manifest.snapshot, published=False)
-        manifest, fused = _publish(snapshot, changes)
+        manifest, fused = _publish(snapshot, there, changes)
     return Corrected(len(rows), len(changes.images), fused, manifest.snapshot, published=True)
 
 
@@ -163,9 +165,8 @@ def _changes(old: pa.Table, images: pa.Table, text: str | None) -> _Changes:
     return _Changes(changed, pa.concat_tables([rest, fresh]).sort_by("image_id"), is_new=True)
 
 
-def _publish(snapshot: Snapshot, changes: _Changes) -> tuple[Manifest, int]:
+def _publish(snapshot: Snapshot, images: pa.Table, changes: _Changes) -> tuple[Manifest, int]:
     root, last = snapshot.root, snapshot.manifest
-    images = snapshot.images.select(["image_id", "content_hash"])
     at = pc.index_in(changes.images["image_id"].combine_chunks(), images["image_id"].combine_chunks())
     # A correction that is undone may be of an image that is gone.
     there = changes.images.filter(at.is_valid())

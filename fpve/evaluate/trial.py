@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.classify import check_votes, read_labels
@@ -68,8 +67,7 @@ class Trial:
         allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
         self._rows = np.flatnonzero(allowed)
         groups, warnings = groups_of(searcher, label, labels.codes, self._rows)
-        prefix_ids = searcher.snapshot.images["prefix_id"].take(pa.array(self._rows))
-        has_prefix = pc.is_valid(prefix_ids).to_numpy()
+        has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[self._rows]
         codes = labels.codes[self._rows]
         self.images = Labelled(label, labels.names, codes, has_prefix, groups.at(self._rows), warnings)
         self.label, self.codes, self.warnings = label, codes, warnings

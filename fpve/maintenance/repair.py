@@ -16,8 +16,8 @@ from fpve.maintenance.notes import Notes
 from fpve.maintenance.remake import fitted_again, kept_answers, remade, rescued_answers, whole_files
 from fpve.maintenance.verify import ROW_KEYS, Problem, has_vector, verify
 from fpve.progress import Progress
+from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
-from fpve.store import means, pages, tables
 from fpve.store.damaged import set_aside
 from fpve.store.files import read_parquet, ref
 from fpve.store.lock import writer_lock
@@ -26,6 +26,8 @@ from fpve.store.snapshot import Snapshot
 
 # Kinds of problems with what indexes are derived from, besides rows.
 _DERIVED = (tables.MEANS, tables.PREDICTED, "derived")
+# Kinds of problems with files that nothing else depends on.
+_BESIDE = ("index", "copy")
 # Tables of what people said, which no source gives back, each with what becomes of it.
 _SAID = {tables.LABELS: "the next run lays them over", tables.CORRECTED: "the next run gives them to their images"}
 
@@ -56,13 +58,13 @@ class Repair:
 def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Repair:
     """Verify a store, and make it whole.
 
-    Indexes are built again from Parquet. A damaged page, segment or table of the newest snapshot is taken out, and a
-    new snapshot without it is published: images whose row or vector was in it are missing until the next run finds them
-    in their sources, reads them, and encodes those whose vector is gone. Thumbnails are made again from the sources,
-    prefixes from the pages. Means are fitted again: the same ones if the snapshot is there in which they were, else
-    others. Predictions are left to the next run. A damaged newest manifest gives way to the snapshot before it. Older
-    snapshots that need a damaged file can't be repaired, and are set aside with it in `state/damaged/`, until `prune`
-    deletes them.
+    Indexes, and copies of pages, are made again from Parquet. A damaged page, segment or table of the newest snapshot
+    is taken out, and a new snapshot without it is published: images whose row or vector was in it are missing until the
+    next run finds them in their sources, reads them, and encodes those whose vector is gone. Thumbnails are made again
+    from the sources, prefixes from the pages. Means are fitted again: the same ones if the snapshot is there in which
+    they were, else others. Predictions are left to the next run. A damaged newest manifest gives way to the snapshot
+    before it. Older snapshots that need a damaged file can't be repaired, and are set aside with it in
+    `state/damaged/`, until `prune` deletes them.
 
     Raises:
         StoreNotFound: there is no store at `path`.
@@ -87,17 +89,18 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
     again = {one.file for one in problems if one.kind == tables.MEANS and fitted_again(root, found, one.file)}
     notes.rebuilt += [f"{file}: the same means, fitted once more" for file in sorted(again)]
     problems = tuple(one for one in problems if one.file not in again)
-    bad = {one.file: one for one in problems if one.kind not in ("index", "manifest", "rows")}
+    bad = {one.file: one for one in problems if one.kind not in (*_BESIDE, "manifest", "rows")}
     # What these say of means and predictions can't be believed.
     spoilt = {number for one in bad.values() if one.kind in _DERIVED for number in one.snapshots}
     indexes = [one for one in problems if one.kind == "index"]
     unfit = {number for one in indexes for number in _rebuild(root, found, one, spoilt, notes)}
     unbuilt = {one.file for one in indexes} - set(notes.rebuilt)
+    _copy_again(root, found.values(), problems, notes)
     newest = max(found, default=None)
     last = max({*found, *damaged})
     published = None
     if newest is not None and (
-        newest != last or newest in unfit or any(newest in one.snapshots for one in problems if one.kind != "index")
+        newest != last or newest in unfit or any(newest in one.snapshots for one in problems if one.kind not in _BESIDE)
     ):
         whole = _without(Snapshot(root, found[newest]), bad, last, notes)
         if last in damaged:
@@ -145,6 +148,24 @@ def _rebuild(
     if built:
         notes.rebuilt.append(problem.file)
     return unfit
+
+
+def _copy_again(root: Path, found: Iterable[Manifest], problems: Iterable[Problem], notes: Notes) -> None:
+    """Write the copies of sound pages that are damaged or missing."""
+    kinds = {one.file: one.kind for one in problems}
+    every = {page.file.path: page for manifest in found for one in manifest.collections for page in one.pages}
+    missing = 0
+    for page in (one for one in every.values() if kinds.get(one.file.path) != "page"):
+        name = copies.names_of(page)[0]
+        if name in kinds:
+            notes.rebuilt.append(name)
+        elif copies.is_there(root, page):
+            continue
+        else:
+            missing += 1
+        copies.write_copy(root, page)
+    if missing:
+        notes.rebuilt.append(f"images: {missing:,} copies of pages, which readers map")
 
 
 def _rebuild_those_of(snapshot: Snapshot, unbuilt: Container[str], notes: Notes) -> None:

@@ -19,8 +19,8 @@ from fpve.index import check_index
 from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
+from fpve.store import copies, pages, segments, tables
 from fpve.store import manifest as manifests
-from fpve.store import pages, segments, tables
 from fpve.store.files import FileRef, inside, sha256_of
 from fpve.store.lease import take
 from fpve.store.leftovers import unnamed_files
@@ -41,9 +41,9 @@ class Problem:
 
     Attributes:
         file: its path, relative to the store.
-        kind: `manifest`, `page`, `rows` (of a page, that name vectors which are not there), `segment`, `index`, the
-            name of a table, `derived` (of a manifest, that means or predictions are not what it says), or `unreadable`,
-            which is no damage: the system would not let it be read.
+        kind: `manifest`, `page`, `copy` (of a page), `rows` (of a page, that name vectors which are not there),
+            `segment`, `index`, the name of a table, `derived` (of a manifest, that means or predictions are not what it
+            says), or `unreadable`, which is no damage: the system would not let it be read.
         snapshots: numbers of the snapshots that need it.
         problem: what is wrong with it.
     """
@@ -92,10 +92,11 @@ def verify(
     """Check every snapshot of a store, or snapshot `at`, against what its manifest says.
 
     Manifests: their checksums. Files: that they are there, size, SHA-256, structure, row counts; vectors: that they are
-    finite and their blocks have the lengths that the fusion mode gives them; means and predictions likewise; indexes:
-    their checksum, and that they hold the vectors of Parquet, with the means and predictions of the newest snapshot
-    that names them. Of the newest of the snapshots also that pages are in order, that every image's vector is the one
-    of its content and prefix, that prefixes are what their ids say, and that means are those that the manifest says.
+    finite and their blocks have the lengths that the fusion mode gives them; means and predictions likewise; copies of
+    pages: their checksum, and that they hold the page's rows; indexes: their checksum, and that they hold the vectors
+    of Parquet, with the means and predictions of the newest snapshot that names them. Of the newest of the snapshots
+    also that pages are in order, that every image's vector is the one of its content and prefix, that prefixes are what
+    their ids say, and that means are those that the manifest says.
 
     `quick` reads no content: it checks manifests, sizes, and the row counts in the files' footers.
 
@@ -149,6 +150,8 @@ def _verify(
             if problem is not None:
                 problems.append(problem)
                 bad.add(problem.file)
+            elif isinstance(entry, Page):
+                problems += _check_copy(root, entry, numbers, quick=quick)
             stage.advance()
         user: Snapshot | None = None
         for segment, numbers in indexes:
@@ -224,6 +227,13 @@ def _check(snapshot: Snapshot, entry: _Entry, numbers: _Numbers, *, quick: bool)
     if reason is None and not quick:
         reason = _check_content(snapshot, entry)
     return None if reason is None else Problem(entry.file.path, kind, numbers, reason)
+
+
+def _check_copy(root: Path, page: Page, numbers: _Numbers, *, quick: bool) -> Iterator[Problem]:
+    """What is wrong with the copy of a sound page; one that is missing is none that anybody needs."""
+    wrong = None if quick else copies.check_copy(root, page)
+    if wrong is not None:
+        yield Problem(copies.names_of(page)[0], "copy", numbers, wrong)
 
 
 def _check_index(

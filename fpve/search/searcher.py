@@ -98,11 +98,7 @@ class Searcher:
     @cached_property
     def _position(self) -> Rows:
         """Position of each image's vector."""
-        images = self.snapshot.images
-        names = [segment.name for segment in self.snapshot.manifest.segments]
-        segment = pc.index_in(images["segment"], pa.array(names, pa.string())).to_numpy()
-        position: Rows = self._offsets[segment] + images["row"].to_numpy()
-        return position
+        return self.snapshot.rows.positions
 
     def row_of(self, image_id: str) -> int:
         """Number of an image's row.
@@ -110,15 +106,12 @@ class Searcher:
         Raises:
             ImageNotFound: no image has this id; the text names the most similar one.
         """
-        ids = self.snapshot.images["image_id"]
-        row = pc.index(ids, pa.scalar(image_id, pa.string())).as_py()
-        if row < 0:
+        row = self.snapshot.rows.row_of(image_id)
+        if row is None:
             # Similar names are looked for in the same folder only: a million ids take a minute to compare.
-            near = pc.drop_null(ids.filter(pc.starts_with(ids, image_id.rpartition("/")[0]))).slice(0, 10_000)
-            raise ImageNotFound(
-                f"no image {image_id!r} in {self.snapshot.root}{nearest_word(image_id, near.to_pylist())}"
-            )
-        return int(row)
+            near = self.snapshot.rows.below(image_id.rpartition("/")[0], 10_000)
+            raise ImageNotFound(f"no image {image_id!r} in {self.snapshot.root}{nearest_word(image_id, near)}")
+        return row
 
     def blocks_of(self, rows: Rows) -> Blocks:
         """Raw image features and prefix embeddings of image rows (n,), as they were before fusion: real ones only."""
@@ -235,7 +228,8 @@ class Searcher:
         Where pictures and texts share a space there is a column `cross_score`. It takes the place of `image_score`
         where the queries' image blocks were embeddings of texts (`across`), and is null otherwise.
         """
-        images = self.snapshot.images.take(pa.array(found.row))
+        metadata = [column.name for column in self.snapshot.manifest.columns]
+        images = self.snapshot.rows.take(found.row, ["image_id", "collection", "path", "prefix", *metadata])
         scores = {
             name: pa.array(getattr(found, name), from_pandas=True) for name in ("score", "image_score", "prefix_score")
         }
@@ -246,7 +240,7 @@ class Searcher:
         if self.snapshot.has_predictions:
             scores["prefix_predicted"] = pa.array(self._is_predicted[found.row])
         first = {name: images[name] for name in ("image_id", "collection", "path")}
-        rest = {name: images[name] for name in ("prefix", *(column.name for column in self.snapshot.manifest.columns))}
+        rest = {name: images[name] for name in ("prefix", *metadata)}
         return pa.table({**first, **scores, **rest})
 
     @cached_property
@@ -255,7 +249,7 @@ class Searcher:
         if not self.predicted:
             return np.zeros(self.rows, bool)
         _, prefix_norm = self._norms
-        known = pc.is_in(self.snapshot.images["content_hash"], value_set=self.snapshot.predicted_content)
+        known = pc.is_in(self.snapshot.rows.column("content_hash"), value_set=self.snapshot.predicted_content)
         found: Mask = known.to_numpy() & (prefix_norm[self._position] == 0)
         return found
 

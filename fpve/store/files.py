@@ -29,7 +29,7 @@ INDEX_NAME = rf"(?:exact|codes|graph\d{{3}})(?:-{_DIGITS})?\.faiss"
 _NAMED = "|".join(
     (
         rf"snapshots/(?:\d{{20}}\.json|{_TEMPORARY})",
-        rf"images/[\w.\-]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
+        rf"images/[\w.\-]+/(?:{_DIGITS}\.(?:parquet|arrow(?:\.sha256)?)|{_TEMPORARY})",
         rf"vectors/(?:{_TEMPORARY}|{_DIGITS}/(?:rows\.parquet|{INDEX_NAME}(?:\.sha256)?|{_TEMPORARY}))",
         rf"tables/[a-z]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fpve.store.copies import names_of
 from fpve.store.files import our_files
 from fpve.store.manifest import Manifest
 
@@ -31,6 +32,9 @@ def is_temporary(path: Path) -> bool:
 
 def _names(manifest: Manifest) -> Iterator[str]:
     yield from (file.path for file in manifest.files)
+    for collection in manifest.collections:
+        for page in collection.pages:
+            yield from names_of(page)
     for segment in manifest.segments:
         folder = segment.file.path.rpartition("/")[0]
         yield from (f"{folder}/{name}" for name in segment.derived)

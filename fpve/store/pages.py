@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fpve.store.copies import is_there, write_copy
 from fpve.store.files import read_named, ref, write_named_by_content, write_parquet
 from fpve.store.manifest import Page
 from fpve.store.schema import Column, conform, page_schema
@@ -85,6 +86,9 @@ def update_pages(
             part = rows(start, end).combine_chunks()
             if page is None or not _same(root, page, part):
                 page = _write_page(root, collection, part)
+        if not is_there(root, page):
+            # Of an earlier version, or somebody deleted it.
+            write_copy(root, page)
         written.append(page)
     return tuple(written)
 
@@ -112,4 +116,6 @@ def _write_page(root: Path, collection: str, rows: pa.Table) -> Page:
         root, ("images", collection), ".parquet", lambda out: write_parquet(rows, out, compression="zstd")
     )
     ids = rows["image_id"]
-    return Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())
+    page = Page(ref(root, path, digest), len(rows), ids[0].as_py(), ids[-1].as_py())
+    write_copy(root, page)
+    return page

@@ -22,8 +22,8 @@ from fpve.store import runs, segments, tables
 from fpve.store.files import checked, inside, read_named
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
+from fpve.store.mapped import MappedRows
 from fpve.store.pages import read_pages
-from fpve.store.schema import page_schema
 
 # A prune that is about to delete a manifest has done so within a moment.
 _TRIES = 50
@@ -126,7 +126,7 @@ class Snapshot:
     @property
     def has_prefixes(self) -> bool:
         """Whether any image has a prefix; vectors that no image names don't count."""
-        return bool(self.images["prefix_id"].null_count < len(self.images))
+        return self.rows.null_count("prefix_id") < len(self.rows)
 
     @property
     def shares_space(self) -> bool:
@@ -135,15 +135,22 @@ class Snapshot:
         return text is not None and image.space is not None and (image.space, image.dim) == (text.space, text.dim)
 
     @cached_property
+    def rows(self) -> MappedRows:
+        """The image rows, numbered in the order of image_id; none of them is read before it is asked for."""
+        return MappedRows(self.root, self.manifest)
+
+    @cached_property
     def images(self) -> pa.Table:
-        """All image rows, sorted by image_id; `path` is the full path, as far as it can be said in UTF-8."""
-        # Sorted as image_ids are: "a-b/x" comes before "a/x", though "a" comes before "a-b".
-        ordered = sorted(self.manifest.collections, key=lambda one: one.name.encode() + b"/")
-        parts = [self.read_collection(collection) for collection in ordered]
-        schema = page_schema(self.manifest.columns)
-        # In one chunk, because taking rows from many is slow.
-        rows = pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
-        return rows.set_column(schema.get_field_index("path"), schema.field("path"), self._full_paths(rows))
+        """All image rows, sorted by image_id; `path` is the full path, as far as it can be said in UTF-8.
+
+        They are mapped, of a chunk for each page: of a few rows or one column ask `rows`, and `checked_images` for what
+        is to be written.
+        """
+        return self.rows.table()
+
+    def checked_images(self) -> pa.Table:
+        """All image rows as `images` has them, from pages that were compared with their checksums."""
+        return MappedRows(self.root, self.manifest, use_copies=False).table()
 
     def read_collection(self, collection: Collection) -> pa.Table:
         """Image rows of one collection as they are stored, sorted by image_id: `path` is as its source has it."""
@@ -188,16 +195,6 @@ class Snapshot:
             partitioning=ds.DirectoryPartitioning(pa.schema([pa.field("segment", pa.string())])),
             partition_base_dir=str(self.root / "vectors"),
         )
-
-    def _full_paths(self, rows: pa.Table) -> pa.Array:
-        roots = {one.name: one.folder or one.source for one in self.manifest.collections}
-        names = pc.dictionary_encode(rows["collection"]).combine_chunks()
-        sources = pa.array([roots[name] for name in names.dictionary.to_pylist()], pa.string())
-        path = rows["path"].combine_chunks()
-        full = pc.binary_join_element_wise(sources.take(names.indices), path, "/")
-        # A table may name files by absolute paths.
-        absolute = pc.starts_with(path, "/")
-        return pc.if_else(absolute, path, full) if pc.any(absolute).as_py() else full
 
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
         """JPEGs of pictures by the hash of their content, as far as there are any."""

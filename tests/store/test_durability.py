@@ -12,6 +12,7 @@ from samples import draw
 import fpve
 from fpve.config import Job
 from fpve.store import manifest as manifests
+from fpve.store.copies import names_of
 
 
 def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,8 @@ def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, mon
     def give_name(temporary: Path, target: Path) -> None:
         manifest = manifests.loads(temporary.read_bytes(), int(target.stem))
         assert temporary.stat().st_ino in synced
-        for name in [file.path for file in manifest.files]:
+        copies = [name for one in manifest.collections for page in one.pages for name in names_of(page)]
+        for name in [*(file.path for file in manifest.files), *copies]:
             path = job.store / name
             assert path.stat().st_ino in synced, name
             assert not {(job.store / folder).stat().st_ino for folder in Path(name).parents} & unsure, name
