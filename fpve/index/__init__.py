@@ -13,11 +13,12 @@ from fpve.index.building import (
 from fpve.index.exact import Allowed
 from fpve.index.files import EXACT_FILE
 from fpve.index.recall import fetched
-from fpve.index.segment import SegmentIndex
+from fpve.index.segment import Found, SegmentIndex
 
 __all__ = [
     "EXACT_FILE",
     "Allowed",
+    "Found",
     "SegmentIndex",
     "build_exact",
     "check_index",

@@ -23,11 +23,21 @@ _SPARE = 1.3
 
 
 class Found(NamedTuple):
-    """What a search found in a segment, and how."""
+    """What a search found in a segment, and how.
+
+    Attributes:
+        nearest: the rows.
+        way: how most of the queries were answered.
+        note: what else is to be said of it, the same for all segments of which it holds.
+        width: how wide the search of a graph was.
+        otherwise: how many queries had to be answered exactly, as the graph found too little of what is allowed.
+    """
 
     nearest: Nearest
     way: Way
     note: str
+    width: int | None = None
+    otherwise: int = 0
 
 
 class _Walk(NamedTuple):
@@ -108,22 +118,23 @@ class SegmentIndex:
         """
         found = ann.graphs[walk.plan.graph].search(queries, walk.taken, walk.plan.width)
         built_at = ann.ref.graphs[walk.plan.graph].image_weight
-        note = f"HNSW, efSearch {walk.plan.width}, edges chosen at image weight {built_at:g}"
+        note, width = f"edges chosen at image weight {built_at:g}", walk.plan.width
         if allowed is None:
-            return Found(found, "graph", note)
+            return Found(found, "graph", note, width)
         kept = allowed.mask[found.rows] & (found.rows >= 0)
         scores, rows = np.where(kept, found.scores, -np.inf), np.where(kept, found.rows, -1)
         enough = kept.sum(axis=1) >= min(fetched(k), allowed.count)
         best = merged([Nearest(scores, rows), Nearest(scores[:, :0], rows[:, :0])], min(fetch, walk.taken))
-        note += f", {walk.taken} rows taken of which {allowed.count / len(self):.0%} may be found"
+        note += ", less what may not be found"
         if enough.all():
-            return Found(best, "graph", note)
-        rest = self._by_codes(ann, queries[~enough], best.rows.shape[1], allowed, "")
+            return Found(best, "graph", note, width)
+        rest = self._by_codes(ann, queries[~enough], best.rows.shape[1], allowed, "what may be found is far away")
+        if not enough.any():
+            return rest
         best.scores[~enough], best.rows[~enough] = -np.inf, -1
-        width = rest.nearest.rows.shape[1]
-        best.scores[~enough, :width], best.rows[~enough, :width] = rest.nearest
-        note += f"; {len(queries) - int(enough.sum()):,} of {len(queries):,} queries by {rest.way}"
-        return Found(best, "graph" if enough.any() else rest.way, note)
+        count = rest.nearest.rows.shape[1]
+        best.scores[~enough, :count], best.rows[~enough, :count] = rest.nearest
+        return Found(best, "graph", note, width, len(queries) - int(enough.sum()))
 
     def _by_codes(self, ann: AnnIndex, queries: Floats, fetch: int, allowed: Allowed | None, why: str) -> Found:
         """The best rows exactly: few queries by their codes first, many as a product of matrices."""
@@ -131,7 +142,7 @@ class SegmentIndex:
         if count <= _FEW or len(queries) >= MATRIX_QUERIES:
             return Found(self.search(queries, min(fetch, count), allowed), "exact", why)
         found = ann.codes.search(self._exact, queries, min(fetch, count), allowed)
-        return Found(found, "codes", f"a byte a number, the best scored again{why and '; ' + why}")
+        return Found(found, "codes", f"a byte a number, the best scored again; {why}")
 
     def vectors(self, rows: Rows) -> Floats:
         """The stored vectors (n, dim) of row numbers (n,)."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fpve.fusion import Blocks, Floats, Fusion, Scores, unit
-from fpve.index import SegmentIndex
+from fpve.index import Found, SegmentIndex
 from fpve.neighbours import Mask, Rows
 from fpve.records import Step, Way
 from fpve.search.reach import Reach
@@ -69,17 +69,15 @@ class Vectors:
             steps: takes what was done.
         """
         found = []
-        done: dict[tuple[Way, str], list[int]] = {}
+        done: list[tuple[Found, int]] = []
         for number, index in enumerate(self._indexes):
             if not (count := reach.counts[number]):
                 continue
-            nearest, way, note = index.approximate(
-                queries, k, min(fetch, count), weight=weight, allowed=reach.allowed[number]
-            )
-            found.append((nearest.scores, self._positions(nearest.rows, number)))
-            done.setdefault((way, note), []).append(count)
+            mine = index.approximate(queries, k, min(fetch, count), weight=weight, allowed=reach.allowed[number])
+            found.append((mine.nearest.scores, self._positions(mine.nearest.rows, number)))
+            done.append((mine, count))
         if steps is not None:
-            steps += [Step(way, len(counts), sum(counts), note) for (way, note), counts in done.items()]
+            steps += _steps(done)
         return _joined(found, len(queries), fetch)
 
     def scores(self, fusion: Fusion, blocks: Blocks, weights: Floats, positions: Rows) -> Scores:
@@ -151,6 +149,22 @@ class Vectors:
 
     def _positions(self, rows: Rows, number: int) -> Rows:
         return np.where(rows < 0, -1, rows + self.offsets[number])
+
+
+def _steps(done: list[tuple[Found, int]]) -> list[Step]:
+    """What was done in segments with so many vectors, in one step where it is the same."""
+    alike: dict[tuple[Way, str], list[tuple[Found, int]]] = {}
+    for found, count in done:
+        alike.setdefault((found.way, found.note), []).append((found, count))
+    steps = []
+    for (way, note), parts in alike.items():
+        widths = sorted({found.width for found, _ in parts if found.width is not None})
+        if widths:
+            note = f"HNSW, efSearch {' to '.join(map(str, dict.fromkeys((widths[0], widths[-1]))))}, {note}"
+        if otherwise := sum(found.otherwise for found, _ in parts):
+            note = f"{note}; {otherwise:,} times that was too little, and all codes were scored"
+        steps.append(Step(way, len(parts), sum(count for _, count in parts), note))
+    return steps
 
 
 def _joined(found: list[tuple[Floats, Rows]], queries: int, fetch: int) -> Rows:
