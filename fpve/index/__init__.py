@@ -10,7 +10,7 @@ from fpve.index.building import (
     rebuild,
     reindexed,
 )
-from fpve.index.exact import Allowed
+from fpve.index.exact import Allowed, Nearest
 from fpve.index.files import EXACT_FILE
 from fpve.index.recall import fetched
 from fpve.index.segment import Found, SegmentIndex
@@ -19,6 +19,7 @@ __all__ = [
     "EXACT_FILE",
     "Allowed",
     "Found",
+    "Nearest",
     "SegmentIndex",
     "build_exact",
     "check_index",

@@ -16,8 +16,8 @@ from fpve.store.ann import AnnRef, Plan
 
 # A step of a walk reads a row and its neighbours' codes from all over memory: in that time so many codes are passed.
 _CODES_PER_STEP = 100
-# So few allowed rows are copied and scored in a moment.
-_FEW = 500
+# So few allowed rows are copied and scored in less time than it takes to tell FAISS of them.
+_FEW = 1_000
 # Where a condition leaves a share of the rows, so much more is taken from a graph than would leave enough on average.
 _SPARE = 1.3
 
@@ -94,7 +94,7 @@ class SegmentIndex:
         walk = None if weight is None else self._walk(ann.ref, k, weight, allowed)
         if walk is None:
             why = _WHY_NOT[weight is None, allowed is None]
-            return self._by_codes(ann, queries, fetch, allowed, why)
+            return self._by_codes(ann, queries, min(fetch, fetched(k)), allowed, why)
         return self._by_graph(ann, walk, queries, k, fetch, allowed)
 
     def _walk(self, ref: AnnRef, k: int, weight: float, allowed: Allowed | None) -> _Walk | None:

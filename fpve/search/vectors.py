@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fpve.fusion import Blocks, Floats, Fusion, Scores, unit
-from fpve.index import Found, SegmentIndex
+from fpve.index import Allowed, Found, Nearest, SegmentIndex
 from fpve.neighbours import Mask, Rows
 from fpve.records import Step, Way
 from fpve.search.reach import Reach
@@ -33,6 +33,7 @@ class Vectors:
         self.fusion = fusion
         self.offsets: Rows = np.cumsum([0, *map(len, indexes)])
         self._indexes = indexes
+        self._firsts: list[int] = self.offsets[:-1].tolist()
         self._present = present
 
     def at(self, positions: Rows) -> Floats:
@@ -49,10 +50,8 @@ class Vectors:
     def best(self, queries: Floats, fetch: int, reach: Reach) -> Rows:
         """Positions (m, fetch) of the best vectors for queries (m, dim), every one scored; -1 where there are fewer."""
         found = []
-        for number, index in enumerate(self._indexes):
-            if count := reach.counts[number]:
-                nearest = index.search(queries, min(fetch, count), reach.allowed[number])
-                found.append((nearest.scores, self._positions(nearest.rows, number)))
+        for index, first, count, allowed in self._parts(reach):
+            found.append((first, index.search(queries, min(fetch, count), allowed)))
         return _joined(found, len(queries), fetch)
 
     def about_best(
@@ -70,15 +69,19 @@ class Vectors:
         """
         found = []
         done: list[tuple[Found, int]] = []
-        for number, index in enumerate(self._indexes):
-            if not (count := reach.counts[number]):
-                continue
-            mine = index.approximate(queries, k, min(fetch, count), weight=weight, allowed=reach.allowed[number])
-            found.append((mine.nearest.scores, self._positions(mine.nearest.rows, number)))
+        for index, first, count, allowed in self._parts(reach):
+            mine = index.approximate(queries, k, min(fetch, count), weight=weight, allowed=allowed)
+            found.append((first, mine.nearest))
             done.append((mine, count))
         if steps is not None:
             steps += _steps(done)
         return _joined(found, len(queries), fetch)
+
+    def _parts(self, reach: Reach) -> Iterator[tuple[SegmentIndex, int, int, Allowed | None]]:
+        """Each segment that has anything to find: its index, where it begins, how many may be found, and which."""
+        for part in zip(self._indexes, self._firsts, reach.counts, reach.allowed, strict=True):
+            if part[2]:
+                yield part
 
     def scores(self, fusion: Fusion, blocks: Blocks, weights: Floats, positions: Rows) -> Scores:
         """Score m queries' raw blocks against the vectors at positions (m, n), as `Fusion.scores` does; -1 is none.
@@ -147,9 +150,6 @@ class Vectors:
     def _segment_of(self, positions: Rows) -> Rows:
         return np.searchsorted(self.offsets, positions, side="right") - 1
 
-    def _positions(self, rows: Rows, number: int) -> Rows:
-        return np.where(rows < 0, -1, rows + self.offsets[number])
-
 
 def _steps(done: list[tuple[Found, int]]) -> list[Step]:
     """What was done in segments with so many vectors, in one step where it is the same."""
@@ -167,15 +167,15 @@ def _steps(done: list[tuple[Found, int]]) -> list[Step]:
     return steps
 
 
-def _joined(found: list[tuple[Floats, Rows]], queries: int, fetch: int) -> Rows:
-    """The positions (m, at most fetch) of the best of several findings."""
+def _joined(found: list[tuple[int, Nearest]], queries: int, fetch: int) -> Rows:
+    """Positions (m, at most fetch) of the best that was found in several segments, each with where it begins."""
     if not found:
         return np.full((queries, 1), -1, np.int64)
-    if len(found) == 1:
-        return found[0][1]
-    scores = np.hstack([np.where(positions < 0, -np.inf, score) for score, positions in found])
-    positions = np.hstack([positions for _, positions in found])
-    if scores.shape[1] <= fetch:
+    rows = np.concatenate([nearest.rows for _, nearest in found], axis=1)
+    firsts = np.repeat([first for first, _ in found], [nearest.rows.shape[1] for _, nearest in found])
+    positions: Rows = np.where(rows < 0, -1, rows + firsts)
+    if len(found) == 1 or positions.shape[1] <= fetch:
         return positions
-    best = np.argpartition(-scores, fetch - 1, axis=1)[:, :fetch]
+    scores = np.concatenate([nearest.scores for _, nearest in found], axis=1)
+    best = np.argpartition(np.where(rows < 0, np.inf, -scores), fetch - 1, axis=1)[:, :fetch]
     return np.take_along_axis(positions, best, axis=1)
