@@ -221,12 +221,16 @@ class Fusion:
             prefix: raw prefix blocks (n, prefix_dim).
             image_weight: the weight A, one or (n,).
         """
+        if self.mode == "balanced":
+            return weighted(self.directions(image, prefix), image_weight)
         blocks = self.centred(self.blocks(image, prefix))
         weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
-        if self.mode == "balanced":
-            joined = np.hstack([unit(blocks.image) * weight, unit(blocks.prefix) * (1 - weight)])
-            return (joined * np.float32(math.sqrt(2))).astype(np.float32)
         return unit(np.hstack([blocks.image * weight, blocks.prefix * (1 - weight)]))
+
+    def directions(self, image: Floats | None, prefix: Floats | None) -> Blocks:
+        """The unit blocks f^ (n, image_dim) and p^ (n, prefix_dim) of raw ones, centred where there is a centre."""
+        blocks = self.centred(self.blocks(image, prefix))
+        return Blocks(unit(blocks.image), unit(blocks.prefix))
 
     def scores(self, image: Floats, prefix: Floats, image_weight: float | Floats, vectors: Floats) -> Scores:
         """Score m queries' raw blocks (m, image_dim), (m, prefix_dim) against n searched vectors each, (m, n, dim).
@@ -262,6 +266,13 @@ class Fusion:
             if not np.isfinite(block).all():
                 raise ValueError(f"expected finite {name} blocks, found NaN or infinity")
         return found
+
+
+def weighted(directions: Blocks, image_weight: float | Floats) -> Floats:
+    """The balanced queries q = sqrt(2) [A f^ ; (1-A) p^] (n, dim) of unit blocks, with a weight A, one or (n,)."""
+    weight = np.asarray(image_weight, np.float32).reshape(-1, 1)
+    joined = np.hstack([directions.image * weight, directions.prefix * (1 - weight)])
+    return (joined * np.float32(math.sqrt(2))).astype(np.float32)
 
 
 def unit(block: Floats) -> Floats:

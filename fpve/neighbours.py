@@ -44,8 +44,8 @@ class Neighbours(NamedTuple):
 
 def ranks(groups: Rows) -> Rows:
     """Place (n,) of each row in its group, from 0, where rows of one group (n,) stand together."""
-    if not len(groups):
-        return np.zeros(0, np.int64)
+    if not len(groups) or groups[0] == groups[-1]:
+        return np.arange(len(groups))
     starts = np.concatenate([[0], np.flatnonzero(groups[1:] != groups[:-1]) + 1])
     lengths = np.diff(starts, append=len(groups))
     within: Rows = np.arange(len(groups)) - np.repeat(starts, lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from fpve.index.ann import AnnIndex
 from fpve.index.exact import MATRIX_QUERIES, Allowed, ExactVectors, Nearest, Rows, merged
 from fpve.index.recall import fetched
 from fpve.records import Way
-from fpve.store.ann import AnnRef, Plan
+from fpve.store.ann import Plan
 
 # A step of a walk reads a row and its neighbours' codes from all over memory: in that time so many codes are passed.
 _CODES_PER_STEP = 100
@@ -20,6 +21,10 @@ _CODES_PER_STEP = 100
 _FEW = 1_000
 # Where a condition leaves a share of the rows, so much more is taken from a graph than would leave enough on average.
 _SPARE = 1.3
+
+
+# Plans that are remembered.
+_PLANS = 256
 
 
 class Found(NamedTuple):
@@ -62,6 +67,8 @@ class SegmentIndex:
     def __init__(self, exact: ExactVectors, ann: AnnIndex | None = None) -> None:
         self._exact = exact
         self._ann = ann
+        # Most queries ask for as many, with one of a few weights.
+        self._plan = lru_cache(_PLANS)(ann.ref.plan) if ann is not None else None
 
     def __len__(self) -> int:
         """Number of vector rows."""
@@ -91,19 +98,19 @@ class SegmentIndex:
         ann = self._ann
         if ann is None:
             return Found(self.search(queries, fetch, allowed), "exact", "too few vectors for an ANN index")
-        walk = None if weight is None else self._walk(ann.ref, k, weight, allowed)
+        walk = None if weight is None else self._walk(k, weight, allowed)
         if walk is None:
             why = _WHY_NOT[weight is None, allowed is None]
             return self._by_codes(ann, queries, min(fetch, fetched(k)), allowed, why)
         return self._by_graph(ann, walk, queries, k, fetch, allowed)
 
-    def _walk(self, ref: AnnRef, k: int, weight: float, allowed: Allowed | None) -> _Walk | None:
+    def _walk(self, k: int, weight: float, allowed: Allowed | None) -> _Walk | None:
         """Which graph is walked, and for how many rows; None where codes are as fast, or none reaches the target."""
         count = len(self) if allowed is None else allowed.count
         taken = fetched(k)
         if allowed is not None:
             taken += math.ceil(_SPARE * taken * (len(self) - count) / max(1, count))
-        plan = ref.plan(taken, weight) if allowed is not None else ref.plan(k, weight)
+        plan = None if self._plan is None else self._plan(k if allowed is None else taken, weight)
         if plan is None or plan.width * _CODES_PER_STEP > count or count <= _FEW:
             return None
         return _Walk(plan, min(taken, len(self)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpve.fusion import Blocks, Floats, Fusion
+from fpve.fusion import Blocks, Floats, Fusion, weighted
 from fpve.neighbours import Mask, Neighbours, Rows, ranks
 from fpve.records import Step
 from fpve.search.prefixes import PrefixGroups
@@ -32,6 +32,7 @@ class Asked(NamedTuple):
     Attributes:
         fusion: how their blocks are made into queries.
         blocks: raw ones (m, image_dim) and (m, prefix_dim); a zero row is a missing block.
+        directions: the same of length 1, centred if the fusion is.
         weights: (m,) of the image block.
         exclude: (m,) an image row that each may not find, or None.
         across: whether the image blocks are embeddings of texts.
@@ -39,6 +40,7 @@ class Asked(NamedTuple):
 
     fusion: Fusion
     blocks: Blocks
+    directions: Blocks
     weights: Floats
     exclude: Rows | None
     across: bool
@@ -47,12 +49,14 @@ class Asked(NamedTuple):
         """Those of the queries that have these numbers."""
         if len(mine) == len(self.weights):
             return self
-        blocks = Blocks(self.blocks.image[mine], self.blocks.prefix[mine])
+        blocks, directions = (Blocks(two.image[mine], two.prefix[mine]) for two in (self.blocks, self.directions))
         exclude = None if self.exclude is None else self.exclude[mine]
-        return self._replace(blocks=blocks, weights=self.weights[mine], exclude=exclude)
+        return self._replace(blocks=blocks, directions=directions, weights=self.weights[mine], exclude=exclude)
 
     def vectors(self) -> Floats:
         """The queries as vectors (m, dim), whose products with stored ones are scores."""
+        if self.fusion.mode == "balanced":
+            return weighted(self.directions, self.weights)
         return self.fusion.query(*self.blocks, self.weights)
 
     def without_excluded(self, found: Neighbours) -> Neighbours:
@@ -107,8 +111,7 @@ class Ranking(NamedTuple):
             note = f"{len(groups.blocks):,} prefixes scored"
             steps.append(Step("prefixes", len(self.reach.counts), self.reach.vectors, note))
         some = asked.some(mine)
-        own = some.fusion.centred(some.blocks).prefix
-        query, row, score = groups.best(own, k + (some.exclude is not None))
+        query, row, score = groups.best(some.directions.prefix, k + (some.exclude is not None))
         nothing = np.zeros(len(row), np.float32)
         found = _sorted(some.without_excluded(Neighbours(query, row, score, nothing, nothing))).first(k)
         # The cosines of both blocks, as any other search has them. The score stays that of the prefix, which is one for
@@ -116,7 +119,7 @@ class Ranking(NamedTuple):
         places = np.full((len(mine), k), -1, np.int64)
         rank = ranks(found.query)
         places[found.query, rank] = self.position[found.row]
-        scores = self.vectors.scores(some.fusion, some.blocks, some.weights, places)
+        scores = self.vectors.scores(some.fusion, some.blocks, some.directions, some.weights, places)
         image, prefix = scores.image[found.query, rank], scores.prefix[found.query, rank]
         return _numbered(found._replace(image_score=image, prefix_score=prefix), mine)
 
@@ -156,7 +159,7 @@ class Ranking(NamedTuple):
 
     def _ranked(self, asked: Asked, positions: Rows, k: int) -> Neighbours:
         """The images of candidates (m, n), best first; of one vector's images k + 1 at most."""
-        scores = self.vectors.scores(asked.fusion, asked.blocks, asked.weights, positions)
+        scores = self.vectors.scores(asked.fusion, asked.blocks, asked.directions, asked.weights, positions)
         real = positions >= 0
         # One row for each image of each vector. They are in the order of their ids, so the first k, and one in place of
         # what is excluded, are those that count.
@@ -196,10 +199,10 @@ def _sorted(found: Neighbours) -> Neighbours:
 
 def _is_complete(part: Neighbours, queries: int, k: int) -> Mask:
     """Which of the queries surely have their k best: the k-th is clearly better than the worst that was fetched."""
-    worst = np.full(queries, np.inf)
-    np.minimum.at(worst, part.query, part.score)
-    kth = np.full(queries, -np.inf)
-    last = part.where(ranks(part.query) == k - 1)
-    kth[last.query] = last.score
-    complete: Mask = kth > worst + _TIE_WIDTH
+    bounds = np.searchsorted(part.query, np.arange(queries + 1))
+    last = bounds[:-1] + k - 1
+    enough = last < bounds[1:]
+    kth, worst = part.score[last[enough]], part.score[bounds[1:][enough] - 1]
+    complete = np.zeros(queries, bool)
+    complete[enough] = kth > worst + _TIE_WIDTH
     return complete

@@ -216,7 +216,9 @@ class Searcher:
         if not exact and not across and np.any(weights == 0) and self._has_groups:
             groups = self._groups if allowed is None else self._groups.filtered(allowed)
         ranking = Ranking(self._vectors, self._reach(allowed), self._position, groups)
-        return ranking.nearest(Asked(fusion, blocks, weights, exclude, across), k, exact=exact, steps=steps)
+        return ranking.nearest(
+            Asked(fusion, blocks, fusion.directions(*blocks), weights, exclude, across), k, exact=exact, steps=steps
+        )
 
     def hits(self, found: Neighbours, *, across: bool = False) -> pa.Table:
         """The image rows of t neighbours with their scores: image_id, collection, path, scores, prefix, metadata.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fpve.fusion import Blocks, Floats, Fusion, Scores, unit
+from fpve.fusion import Blocks, Floats, Fusion, Scores
 from fpve.index import Allowed, Found, Nearest, SegmentIndex
 from fpve.neighbours import Mask, Rows
 from fpve.records import Step, Way
@@ -83,19 +83,20 @@ class Vectors:
             if part[2]:
                 yield part
 
-    def scores(self, fusion: Fusion, blocks: Blocks, weights: Floats, positions: Rows) -> Scores:
+    def scores(self, fusion: Fusion, blocks: Blocks, directions: Blocks, weights: Floats, positions: Rows) -> Scores:
         """Score m queries' raw blocks against the vectors at positions (m, n), as `Fusion.scores` does; -1 is none.
 
         Args:
             fusion: of the queries: that of the vectors, or its `across`.
             blocks: raw ones (m, image_dim) and (m, prefix_dim).
+            directions: the same of length 1, centred if the fusion is.
             weights: (m,) of the image block.
             positions: of n vectors for each; the score of -1 means nothing.
         """
         queries, count = positions.shape
         # Where blocks have one length if they are there at all, their cosines are products of what is stored.
         if fusion.mode == "balanced" and fusion.centre is None and self._present is not None:
-            return self._plain_scores(fusion, blocks, weights, positions, *self._present)
+            return self._plain_scores(directions, weights, positions, *self._present)
         step = max(1, _AT_ONCE // max(1, self.fusion.dim * count))
         parts = []
         for start in range(0, queries, step):
@@ -105,28 +106,28 @@ class Vectors:
         return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _plain_scores(
-        self, fusion: Fusion, blocks: Blocks, weights: Floats, positions: Rows, has_image: Mask, has_prefix: Mask
+        self, directions: Blocks, weights: Floats, positions: Rows, has_image: Mask, has_prefix: Mask
     ) -> Scores:
         places = np.maximum(positions, 0)
         total = np.zeros(positions.shape, np.float32)
         cosines = []
         sides = (
-            (blocks.image, slice(0, fusion.image_dim), has_image, weights),
-            (blocks.prefix, slice(fusion.image_dim, None), has_prefix, 1 - weights),
+            (directions.image, slice(0, self.fusion.image_dim), has_image, weights),
+            (directions.prefix, slice(self.fusion.image_dim, None), has_prefix, 1 - weights),
         )
-        copied = self.at(places.ravel()) if places.size * fusion.dim <= _COPIED_FLOATS else None
+        copied = self.at(places.ravel()) if places.size * self.fusion.dim <= _COPIED_FLOATS else None
         for block, side, present, weight in sides:
             asked = np.any(block, axis=1)
             if not asked.any():
                 cosines.append(np.full(positions.shape, np.nan, np.float32))
                 continue
             # Stored blocks have the length 1/sqrt(2).
-            query = unit(block) * np.float32(math.sqrt(2))
+            query = block * np.float32(math.sqrt(2))
             if copied is not None:
                 vectors = copied[:, side].reshape(*positions.shape, -1)
                 products = np.matmul(vectors, query[:, :, None])[:, :, 0]
             else:
-                padded = np.zeros((len(block), fusion.dim), np.float32)
+                padded = np.zeros((len(block), self.fusion.dim), np.float32)
                 padded[:, side] = query
                 products = self._products(padded, places)
             known = present[places] & asked[:, None]

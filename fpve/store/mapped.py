@@ -66,6 +66,7 @@ class MappedRows:
         self._starts: Numbers = np.cumsum([0, *(page.rows for page in self._pages)], dtype=np.int64)
         self._parts: list[_Part | None] = [None] * len(self._pages)
         self._columns: dict[str, pa.ChunkedArray] = {}
+        self._selections: dict[tuple[int, tuple[str, ...]], tuple[_Part, pa.RecordBatch]] = {}
 
     def __len__(self) -> int:
         """Number of images."""
@@ -86,13 +87,21 @@ class MappedRows:
             raise IndexError(f"expected numbers of rows from 0 to {len(self) - 1}, found others")
         pages = np.searchsorted(self._starts, wanted, side="right") - 1
         places = wanted - self._starts[pages]
-        batch = self._each(pages, places) if len(wanted) <= _FEW else self._by_page(pages, places, names)
-        if columns is not None:
-            batch = batch.select(names)
+        take = self._each if len(wanted) <= _FEW else self._by_page
+        batch = take(pages, places, tuple(names))
         if "path" in names:
-            at, folders = names.index("path"), self._folders.take(pa.array(pages))
-            batch = batch.set_column(at, batch.schema.field(at), _full_paths(folders, batch.column(at)))
+            at = names.index("path")
+            batch = batch.set_column(at, batch.schema.field(at), self._full_paths_of(pages, batch.column(at)))
         return pa.Table.from_batches([batch])
+
+    def _full_paths_of(self, pages: Numbers, paths: pa.Array) -> pa.Array:
+        """The full paths of rows of pages."""
+        if len(paths) > _FEW:
+            return _full_paths(self._folders.take(pa.array(pages)), paths)
+        # Of few it takes Arrow longer to begin than Python to finish.
+        folders = [self._folders[page].as_py() for page in pages.tolist()]
+        pairs = zip(folders, paths.to_pylist(), strict=True)
+        return pa.array([path if path.startswith("/") else f"{folder}/{path}" for folder, path in pairs], pa.string())
 
     def row_of(self, image_id: str) -> int | None:
         """Number of the row of an image; None if there is none."""
@@ -171,21 +180,29 @@ class MappedRows:
         found: str = self._ask(page, lambda part: _text(part, "image_id", at))
         return found
 
-    def _each(self, pages: Numbers, places: Numbers) -> pa.RecordBatch:
+    def _each(self, pages: Numbers, places: Numbers, names: tuple[str, ...]) -> pa.RecordBatch:
         """Rows of a few places in pages, one by one: nothing else of the pages is read."""
         return pa.concat_batches(
-            [self._row(page, at) for page, at in zip(pages.tolist(), places.tolist(), strict=True)]
+            [self._row(page, at, names) for page, at in zip(pages.tolist(), places.tolist(), strict=True)]
         )
 
-    def _row(self, page: int, at: int) -> pa.RecordBatch:
-        return self._ask(page, lambda part: _row(part, at, self._lists))
+    def _row(self, page: int, at: int, names: tuple[str, ...]) -> pa.RecordBatch:
+        return self._ask(page, lambda part: _row(self._selected(page, part, names), part.is_valid, at, self._lists))
 
-    def _by_page(self, pages: Numbers, places: Numbers, names: list[str]) -> pa.RecordBatch:
+    def _selected(self, page: int, part: _Part, names: tuple[str, ...]) -> pa.RecordBatch:
+        """Some columns of a page, which are put together once: of hits they are always the same."""
+        known = self._selections.get((page, names))
+        if known is None or known[0] is not part:
+            # Two threads may both put them together.
+            known = self._selections[page, names] = (part, part.rows.select(list(names)))
+        return known[1]
+
+    def _by_page(self, pages: Numbers, places: Numbers, names: tuple[str, ...]) -> pa.RecordBatch:
         """Rows of many places in pages, in their order."""
         order = np.argsort(pages, kind="stable")
         found, starts = np.unique(pages[order], return_index=True)
         chosen = zip(found.tolist(), np.split(places[order], starts[1:]), strict=True)
-        taken = [self._whole(page).select(names).take(pa.array(at)) for page, at in chosen]
+        taken = [self._whole(page).select(list(names)).take(pa.array(at)) for page, at in chosen]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return pa.concat_batches(taken).take(pa.array(back))
@@ -226,13 +243,14 @@ class MappedRows:
         return part
 
 
-def _row(part: _Part, at: int, lists: list[str]) -> pa.RecordBatch:
-    """One row of a page, of which some columns are lists."""
-    row = part.rows.slice(at, 1)
-    if part.is_valid:
+def _row(rows: pa.RecordBatch, is_valid: bool, at: int, lists: list[str]) -> pa.RecordBatch:
+    """One row of a page, of which some columns can be lists."""
+    row = rows.slice(at, 1)
+    if is_valid:
         return row
-    (row.drop_columns(lists) if lists else row).validate(full=True)
-    for name in lists:
+    found = [name for name in lists if name in row.schema.names] if lists else []
+    (row.drop_columns(found) if found else row).validate(full=True)
+    for name in found:
         # To validate a list fully would be to look at those of all other rows as well.
         row[name].validate()
         row[name].flatten().validate(full=True)
