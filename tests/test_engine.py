@@ -244,13 +244,12 @@ def test_shards_are_finished_while_pictures_are_still_encoded(
 
     def interrupted(encoder: Any, batch: np.ndarray) -> np.ndarray:
         calls.append(len(batch))
-        if len(calls) == 9:
-            # What was encoded before is written meanwhile, in a thread of its own.
-            for _ in range(3000):
-                if finished_shards(job.store, {}):
-                    break
-                time.sleep(0.01)
-            raise KeyboardInterrupt
+        # What was encoded before is written meanwhile, in a thread of its own, and in order: where this batch is the
+        # first one that is not encoded yet, the writer waits for it.
+        for _ in range(100 if len(calls) >= 9 else 0):
+            if finished_shards(job.store, {}):
+                raise KeyboardInterrupt
+            time.sleep(0.01)
         return encode(encoder, batch)
 
     with monkeypatch.context() as patch:
