@@ -154,13 +154,19 @@ class Batch:
 
         weight = self._search.wanted.image_weight
         asking = prepare(self._source, numbers, vectors, self._opened, image_weight=weight, advance=advance)
-        answers = [(mine, self._search.answer(queries)) for mine, queries in asking.groups]
+        answers, failed = [], dict(asking.failed)
+        for mine, queries in asking.groups:
+            try:
+                answers.append((mine, self._search.answer(queries)))
+            except QueryError as error:
+                # What these ask for, the store does not have: texts where nothing can be compared with them.
+                failed |= dict.fromkeys(mine.tolist(), str(error))
         stage.advance(len(numbers) - before)
         names = self._source.names
         return BatchPart(
             hits=self._hits(answers),
-            queries=len(numbers) - len(asking.failed),
-            failed=tuple(FailedQuery(names[one].as_py(), reason) for one, reason in sorted(asking.failed.items())),
+            queries=len(numbers) - len(failed),
+            failed=tuple(FailedQuery(names[one].as_py(), reason) for one, reason in sorted(failed.items())),
             explanation=_together(one.explanation for _, one in answers),
         )
 
@@ -235,5 +241,6 @@ def _together(explanations: Iterable[Explanation]) -> Explanation | None:
         queries=sum(one.queries for one in every),
         weights=(min(one.weights[0] for one in every), max(one.weights[1] for one in every)),
         ranked=max(one.ranked for one in every),
+        target_recall=next((one.target_recall for one in every if one.target_recall is not None), None),
         steps=tuple(dict.fromkeys(step for one in every for step in one.steps)),
     )

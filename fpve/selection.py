@@ -124,9 +124,11 @@ class Selector:
             found, _ = _enough(rank(waiting, selection.end, None), selection)
             return Selected(_page(found, selection), selection.end)
         codes = None if selection.group_by is None else self._codes_of(selection.group_by)
-        end = min(selection.end, self._searcher.rows if codes is None else _groups(codes, allowed))
-        depth = ranked = _FIRST * selection.end
-        while len(waiting) and depth <= max(_DEEP, _FIRST * selection.end):
+        rows = max(1, self._searcher.rows)
+        end = min(selection.end, rows if codes is None else _groups(codes, allowed))
+        first = min(_FIRST * selection.end, rows)
+        depth = ranked = first
+        while len(waiting) and depth <= max(_DEEP, first):
             left, ranked = [_NO_ROWS], depth
             for mine in _in_parts(waiting, self._at_once(depth, selection)):
                 sieve = _Sieve(self._searcher, selection.dedup, codes, len(mine), end)

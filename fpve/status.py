@@ -45,9 +45,10 @@ class Status:
         alignment: of a store that predicts prefixes, `predicted`, `rows`, `prefixes`, `recall_10` and `ridge_10`; else
             empty.
         index: how it is searched: `target_recall`; `approximate_vectors`, how many are in segments with an ANN index;
-            where there are any, the lowest recall that was measured in them for ten hits, `recall_image` for queries by
-            the picture alone (A = 1), `recall_both` (A = 0.5), `recall_prefix` (A = 0) and, of all tested weights,
-            `recall_lowest`, 1 where the search is exact; and `bytes` of all indexes, which searches map, not load.
+            where there are any, the lowest recall that was measured in them for ten hits: `recall_image` for queries by
+            the picture alone (A = 1), where there are prefixes `recall_both` (A = 0.5) and `recall_prefix` (A = 0), and
+            of all tested weights `recall_lowest`; 1 where the search is exact; and `bytes` of all indexes, which are
+            mapped, not loaded.
         bytes: size of the files that the snapshot names.
         columns: metadata columns and their types.
     """
@@ -131,8 +132,10 @@ def _index(snapshot: Snapshot) -> dict[str, float]:
     }
     if approximate:
         said["recall_lowest"] = min(min(ref.recall(DEFAULT_K)) for ref in approximate)
-    for name, weight in (("recall_image", 1.0), ("recall_both", 0.5), ("recall_prefix", 0.0)) if approximate else ():
-        said[name] = min(ref.recall(DEFAULT_K)[ref.weights.index(weight)] for ref in approximate)
+        said["recall_image"] = min(ref.recall(DEFAULT_K)[-1] for ref in approximate)
+    if approximate and snapshot.has_prefixes:
+        said["recall_both"] = min(ref.recall(DEFAULT_K)[ref.weights.index(0.5)] for ref in approximate)
+        said["recall_prefix"] = min(ref.recall(DEFAULT_K)[0] for ref in approximate)
     files = (snapshot.segment_folder(segment) / name for segment in segments for name in segment.derived)
     return said | {"bytes": sum(file.stat().st_size for file in files if file.exists())}
 

@@ -20,6 +20,7 @@ from fpve.index import ann as anns
 from fpve.index import segment as segments
 from fpve.records import Step
 from fpve.search import Searcher
+from fpve.store import manifest as manifests
 from fpve.store.snapshot import Snapshot
 
 COUNT = 600
@@ -157,6 +158,30 @@ def test_another_target_builds_other_indexes(job: Job) -> None:
     assert report.snapshot == manifest.snapshot
     fpve.run(lower)
     assert Snapshot.open(job.store).manifest.snapshot == manifest.snapshot
+
+
+def test_a_store_without_them_gets_its_indexes_by_the_next_run_that_publishes(job: Job) -> None:
+    """A manifest from before there were any says nothing of them."""
+    snapshot = Snapshot.open(job.store)
+    (segment,) = snapshot.manifest.segments
+    old = replace(snapshot.manifest, segments=(replace(segment, derived=segment.derived[:2], ann=None),))
+    snapshot.close()
+    path = manifests.path_of(job.store, old.snapshot)
+    path.write_bytes(manifests.dumps(old))
+    assert [step.way for step in steps(job.store, 0.5)] == ["exact"]
+    collection(job.collections[0].source, range(COUNT, COUNT + 5))
+    fpve.run(job)
+    assert [one.ann is not None for one in Snapshot.open(job.store).manifest.segments].count(True) == 1
+
+
+def test_more_than_there_is_can_be_asked_for(made: Job) -> None:
+    """A k, or a page, beyond all images takes no more memory than these do."""
+    store = fpve.open(made.store)
+    for options in ({}, {"exact": True}, {"group_by": "kind"}, {"dedup": 0.99}):
+        for query in ({"text": "cat of 3"}, {"id": "pets/0003.png"}):
+            found = store.search(**query, k=10**9, **options)
+            assert 3 <= len(found) <= COUNT
+            assert len(store.search(**query, k=10, offset=10**9, **options)) == 0
 
 
 @pytest.mark.parametrize("target", [0.2, 1.01, -1])

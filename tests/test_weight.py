@@ -117,6 +117,6 @@ def test_a_store_of_several_jobs_keeps_its_settings_and_says_so(job: Job) -> Non
     fpve.run(job)
     second = replace(job, name="second", collections=(replace(job.collections[0], name="others"),))
     report = fpve.run(replace(second, fusion=FusionConfig(image_weight=0.3)))
-    assert "its own image_weight, label and centre stand" in report.warnings[0]
+    assert "its own image_weight, label, centre and target_recall stand" in report.warnings[0]
     assert fpve.open(job.store).status().fusion["image_weight"] == 0.5
     assert fpve.run(second).warnings == ()

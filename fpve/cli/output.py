@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,15 @@ def print_rows(table: pa.Table, kind: str | None, output: Path | None = None, *,
     """
     if kind is None:
         kind = (kind_of(output) if output else None) or "table"
-    try:
+    with one_line_errors(kind):
         _print_rows(table, kind, output, hide)
+
+
+@contextmanager
+def one_line_errors(kind: str) -> Iterator[None]:
+    """Say in one line why rows can't be written in a format."""
+    try:
+        yield
     except FpveError:
         raise
     except (OverflowError, NotImplementedError, ValueError) as error:

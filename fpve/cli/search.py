@@ -94,7 +94,8 @@ def search(
     if queries is not None:
         batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted))
         if output_file is not None and output.is_data(kind, output_file):
-            report = batch.write(output_file, kind=kind)
+            with output.one_line_errors(kind or output_file.suffix.removeprefix(".")):
+                report = batch.write(output_file, kind=kind)
         else:
             rows, report = batch.collect()
             output.print_rows(rows, kind, output_file, hide=_hidden(rows))

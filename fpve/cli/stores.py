@@ -62,6 +62,7 @@ def _index_text(found: Status) -> str:
     recalls = [
         f"{index[f'recall_{name}']:.3f} {words}"
         for name, words in (("image", "by picture"), ("both", "by both"), ("prefix", "by text"))
+        if f"recall_{name}" in index
     ]
     return (
         f"ANN for {index['approximate_vectors']:,} vectors, target recall {index['target_recall']:g}, measured "

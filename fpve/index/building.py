@@ -60,16 +60,16 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment
     Args:
         snapshot: its means, predictions and segments.
         like: the manifest that it follows, if there is one: with the same means and predictions, its segments are known
-            to be as they should, and are not looked at.
+            to have the right vectors, and their files are not looked at.
 
     Raises:
         StoreCorrupt: the means, the predictions or a segment's rows are missing or damaged.
         OSError: an index can't be written.
     """
     manifest = snapshot.manifest
-    alike = like is not None and searched_alike(like, manifest) and like.target_recall == manifest.target_recall
-    known = set(like.segments) if like is not None and alike else set()
-    return tuple(one if one in known else indexed(snapshot, one) for one in manifest.segments)
+    known = set(like.segments) if like is not None and searched_alike(like, manifest) else set()
+    settled = {one for one in known if _has_target(snapshot, one)}
+    return tuple(one if one in settled else indexed(snapshot, one) for one in manifest.segments)
 
 
 def indexed(snapshot: Snapshot, segment: Segment) -> Segment:
@@ -85,7 +85,7 @@ def indexed(snapshot: Snapshot, segment: Segment) -> Segment:
     exact, folder = _write_exact(snapshot, segment, digest), snapshot.segment_folder(segment)
     names, ann = [exact_name(digest)], None
     target, fusion = snapshot.manifest.target_recall, snapshot.fusion
-    if is_wanted(segment.rows, fusion.dim, target):
+    if _is_wanted(snapshot, segment):
         ann, more = build_ann(exact, folder, digest, image_dim=fusion.image_dim, target=target)
         names += more
     return replace(segment, derived=with_checksums(names), ann=ann)
@@ -119,10 +119,16 @@ def rebuild(snapshot: Snapshot, segment: Segment) -> None:
 
 def _has_target(snapshot: Snapshot, segment: Segment) -> bool:
     """Whether a segment has an ANN index if it should, of the snapshot's target recall."""
-    target = snapshot.manifest.target_recall
-    if not is_wanted(segment.rows, snapshot.fusion.dim, target):
+    if not _is_wanted(snapshot, segment):
         return segment.ann is None
-    return segment.ann is not None and segment.ann.target == target
+    return segment.ann is not None and segment.ann.target == snapshot.manifest.target_recall
+
+
+def _is_wanted(snapshot: Snapshot, segment: Segment) -> bool:
+    """Whether a segment is to have an ANN index; where vectors are joined without a balance, no weight is tested."""
+    fusion = snapshot.fusion
+    large = is_wanted(segment.rows, fusion.dim, snapshot.manifest.target_recall)
+    return large and fusion.mode == "balanced"
 
 
 def _write_exact(snapshot: Snapshot, segment: Segment, digest: str) -> ExactVectors:

@@ -108,7 +108,7 @@ class Codes:
         rows = self.order.rows_of(places)
         scores = exact.products(queries, rows)
         sure = _is_sure(estimates, scores, k)
-        found = merged([Nearest(scores, rows), Nearest(scores[:, :0], rows[:, :0])], k)
+        found = merged([Nearest(scores, rows)], k)
         if not sure.all():
             rest = exact.search(queries[~sure], k, allowed)
             found.scores[~sure], found.rows[~sure] = rest

@@ -132,9 +132,7 @@ class _View:
 
 
 def merged(parts: list[Nearest], k: int) -> Nearest:
-    """The k best of several findings for the same queries; at least one."""
-    if len(parts) == 1:
-        return parts[0]
+    """The k best of one or several findings for the same queries, sorted."""
     scores, rows = np.hstack([part.scores for part in parts]), np.hstack([part.rows for part in parts])
     if scores.shape[1] > k:
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k]

@@ -28,6 +28,8 @@ class Graph:
         # It is walked by the codes, which it does not own: they have to live as long.
         index.own_fields = False
         index.storage = codes.index
+        # Python's wrapper takes it that the index owns its storage now, and would never close it.
+        codes.index.this.own(True)
         self.index = index
         self._codes = codes
 

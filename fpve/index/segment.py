@@ -97,7 +97,7 @@ class SegmentIndex:
         """
         ann = self._ann
         if ann is None:
-            return Found(self.search(queries, fetch, allowed), "exact", "too few vectors for an ANN index")
+            return Found(self.search(queries, fetch, allowed), "exact", "there is no ANN index")
         walk = None if weight is None else self._walk(k, weight, allowed)
         if walk is None:
             why = _WHY_NOT[weight is None, allowed is None]
@@ -131,7 +131,7 @@ class SegmentIndex:
         kept = allowed.mask[found.rows] & (found.rows >= 0)
         scores, rows = np.where(kept, found.scores, -np.inf), np.where(kept, found.rows, -1)
         enough = kept.sum(axis=1) >= min(fetched(k), allowed.count)
-        best = merged([Nearest(scores, rows), Nearest(scores[:, :0], rows[:, :0])], min(fetch, walk.taken))
+        best = merged([Nearest(scores, rows)], min(max(fetch, fetched(k)), walk.taken))
         note += ", less what may not be found"
         if enough.all():
             return Found(best, "graph", note, width)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import DEFAULT_TARGET_RECALL
 from fpve.engines.work import Models
 from fpve.index.ann import is_wanted
 from fpve.pipeline.generate import questions, rules_of
@@ -56,13 +55,14 @@ class Forecast:
     language_model_requests: int
 
 
-def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Forecast:
+def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int], target_recall: float) -> Forecast:
     """Say what a run of the plan would cost.
 
     Args:
         plan: the plan.
         vectors: what is there already; None where everything would be encoded.
         dims: lengths of the image block and of the prefix block.
+        target_recall: of the ANN indexes.
     """
     encoded = fused = read = 0
     missing = []
@@ -85,7 +85,7 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int]) -> Fore
         fused = len(rows_to_fuse.group_by(rows_to_fuse.column_names).aggregate([]))
     rate, basis = _rate(plan.base if vectors is not None and vectors.keeps_features else None)
     write = (encoded + fused) * sum(dims) * _FLOAT_BYTES * _COPIES
-    if is_wanted(encoded + fused, sum(dims), DEFAULT_TARGET_RECALL):
+    if is_wanted(encoded + fused, sum(dims), target_recall):
         write += int((encoded + fused) * sum(dims) * _FLOAT_BYTES * _ANN_COPIES)
     write += encoded * _thumbnail_bytes(plan.base)
     return Forecast(encoded, fused, read, write, round(encoded / rate / 60, 1), basis, _requests(plan))

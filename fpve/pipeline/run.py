@@ -174,11 +174,13 @@ class _Runner:
         missing = downloads(self.models)
         plan = self.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined, downloads=missing)
         if missing:
-            found = forecast(plan, None, ASSUMED_DIMS)
+            found = forecast(plan, None, ASSUMED_DIMS, self.job.index.target_recall)
         else:
             _, target = header_for(self.job, self.models, plan.base)
             vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
-            found = forecast(plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim))
+            found = forecast(
+                plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim), self.job.index.target_recall
+            )
         warnings = tuple(warnings_of(self.job, plan.collections, plan.base))
         return replace(self.finished(), dry_run=True, downloads=missing, warnings=warnings, **asdict(found))
 

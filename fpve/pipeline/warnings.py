@@ -19,10 +19,11 @@ def warnings_of(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None
         theirs = base.manifest.fusion
         label = theirs.auto.label if theirs.auto is not None else None
         weight = theirs.image_weight if label is None else AUTO
-        if (weight, label, theirs.centre) != (job.fusion.image_weight, job.fusion.label, job.fusion.centre):
+        stands = (weight, label, theirs.centre, base.manifest.target_recall)
+        if stands != (job.fusion.image_weight, job.fusion.label, job.fusion.centre, job.index.target_recall):
             yield (
-                f"{job.store} has collections of other jobs: its own image_weight, label and centre stand, whatever "
-                "this job says of them"
+                f"{job.store} has collections of other jobs: its own image_weight, label, centre and target_recall "
+                "stand, whatever this job says of them"
             )
     for plan in plans:
         prefix = plan.own.prefix

@@ -97,7 +97,8 @@ class Ranking(NamedTuple):
             found += parts
         if len(waiting):
             if steps is not None:
-                why = "asked for" if exact else f"{len(waiting):,} queries whose last hits are tied"
+                tied = f"{len(waiting):,} queries whose last hits are tied, or that found too few"
+                why = "asked for" if exact else tied
                 steps.append(Step("exact", len(self.reach.counts), self.reach.vectors, why))
             found += self._by_all(asked, waiting, k)
         joined = Neighbours._make(np.concatenate(columns) for columns in zip(*found, strict=True))

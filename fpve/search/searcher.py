@@ -31,8 +31,6 @@ DEFAULT_K = 10
 # 50,000 of 384 numbers are 77 MB.
 _VECTORS_PER_PREFIX = 4
 _MOST_PREFIXES = 50_000
-# Candidates that are ranked at once: some arrays of 16 MB.
-_CANDIDATES = 2_000_000
 # Conditions whose matching images are remembered: whoever pages, or asks again, asks with the same one.
 _REMEMBERED = 4
 
@@ -125,9 +123,10 @@ class Searcher:
 
     @cached_property
     def _norms(self) -> tuple[Floats, Floats]:
+        nothing = np.zeros(0, np.float32)
         norms = [self.snapshot.segment_norms(segment) for segment in self.snapshot.manifest.segments]
-        image, prefix = (np.concatenate([np.zeros(0, np.float32), *column]) for column in zip(*norms, strict=True))
-        return image, prefix
+        image, prefix = zip((nothing, nothing), *norms, strict=True)
+        return np.concatenate(image), np.concatenate(prefix)
 
     def split(self, vectors: Floats) -> Blocks:
         """The blocks of given query vectors, raw: fused ones (m, dim), or image blocks (m, image_dim).
@@ -210,6 +209,8 @@ class Searcher:
             exact: whether every vector is to be scored, whatever index there is.
             steps: takes what was done.
         """
+        # Nobody finds more than there are, and room is made for k.
+        k = min(k, max(1, self.rows))
         fusion = self.fusion.across if across else self.fusion
         weights = np.broadcast_to(np.asarray(image_weight, np.float32), len(blocks.image))
         groups = None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pydantic import ConfigDict
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+# More than FAISS could be asked for.
+_WIDEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,17 @@ class Measured:
     width: tuple[int | None, ...]
     recall: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse what no search could go by.
+
+        Raises:
+            ValueError: saying what.
+        """
+        if self.k < 1 or any(width is not None and not 0 < width <= _WIDEST for width in self.width):
+            raise ValueError(f"expected a k from 1 on and widths up to {_WIDEST:,}")
+        if len(self.recall) != len(self.width):
+            raise ValueError("expected a recall for each width")
+
 
 @dataclass(frozen=True, slots=True)
 class GraphRef:
@@ -40,6 +54,15 @@ class GraphRef:
 
     image_weight: float
     measured: tuple[Measured, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a weight that is none.
+
+        Raises:
+            ValueError: saying what.
+        """
+        if not 0 <= self.image_weight <= 1 or not self.measured:
+            raise ValueError("expected a weight from 0 to 1, and something measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +94,29 @@ class AnnRef:
     weights: tuple[float, ...]
     graphs: tuple[GraphRef, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse what no search could go by.
+
+        Raises:
+            ValueError: saying what.
+        """
+        if (
+            self.held_out < 0
+            or len(self.weights) < 2
+            or (self.weights[0], self.weights[-1]) != (0, 1)
+            or 0.5 not in self.weights
+        ):
+            raise ValueError("expected rows that were held out, and weights from 0 by 0.5 to 1")
+        if any(not low < high for low, high in pairwise(self.weights)):
+            raise ValueError("expected weights in ascending order")
+        if any(len(one.width) != len(self.weights) for graph in self.graphs for one in graph.measured):
+            raise ValueError("expected a width for each weight")
+
     def plan(self, k: int, weight: float) -> Plan | None:
         """How the k best for a query of a weight are found with the target recall; None if only by other means.
 
-        A weight between two tested ones needs what both need. For a k that was not tested a larger one's width serves,
-        and beyond the largest a width in proportion to k.
+        A weight between two tested ones needs what both need. A k between two tested ones needs a width in between, and
+        one beyond the largest a width in proportion to k.
         """
         plans = [
             Plan(number, width)
@@ -97,9 +138,21 @@ class AnnRef:
         measured = self._measured(graph, k)
         if measured is None:
             return None
+        width = self._width_at(measured, weight)
+        if width is None or k >= measured.k:
+            return None if width is None else math.ceil(width * k / measured.k)
+        less = max((one for one in graph.measured if one.k <= k), key=lambda one: one.k, default=None)
+        narrower = None if less is None else self._width_at(less, weight)
+        if less is None or narrower is None:
+            return width
+        share = (k - less.k) / (measured.k - less.k)
+        return math.ceil(narrower + max(0, width - narrower) * share)
+
+    def _width_at(self, measured: Measured, weight: float) -> int | None:
+        """The width that a weight needs."""
         around = [measured.width[at] for at in self._around(weight)]
         found = [width for width in around if width is not None]
-        return math.ceil(max(found) * max(1.0, k / measured.k)) if len(found) == len(around) else None
+        return max(found) if len(found) == len(around) else None
 
     def _around(self, weight: float) -> list[int]:
         """The tested weights that a weight is at, or between."""

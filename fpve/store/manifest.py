@@ -95,6 +95,15 @@ class Segment:
     derived: tuple[str, ...]
     ann: AnnRef | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse an index that can't be of these rows.
+
+        Raises:
+            ValueError: saying what.
+        """
+        if self.ann is not None and 2 * self.ann.held_out > self.rows:
+            raise ValueError(f"expected at most half of {self.rows} rows held out, found {self.ann.held_out}")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import faiss
@@ -281,10 +282,74 @@ def test_a_plan_is_of_the_narrowest_graph_that_serves_the_weight() -> None:
     assert ref.plan(10, np.float32(0.5)) == Plan(0, 20)
     assert ref.plan(10, 0.7) == Plan(1, 90)
     assert ref.plan(10, 1.0) == Plan(1, 30)
-    assert ref.plan(11, 0.5) == Plan(0, 120)
+    assert ref.plan(55, 0.5) == Plan(0, 70)
+    assert ref.plan(100, 0.5) == Plan(0, 120)
+    assert ref.plan(3, 0.5) == Plan(0, 20)
     assert ref.plan(1_000, 0.5) == Plan(0, 1_200)
     assert ref.recall(10) == (0.98, 0.99, 0.99)
-    assert AnnRef(0.98, 10, (0.0, 1.0), ()).plan(10, 0.5) is None
+    assert AnnRef(0.98, 10, (0.0, 0.5, 1.0), ()).plan(10, 0.5) is None
+
+
+def test_rows_without_a_block_are_no_queries_by_it(tmp_path: Path) -> None:
+    """A tenth of the rows has a prefix: they alone say how well a text finds them, and the target holds for them."""
+    image, prefix = blocks(ROWS, 7, None)
+    prefix[np.arange(ROWS) % 10 > 0] = 0
+    exact = ExactVectors.in_memory([fused(image, prefix)])
+    ref, names = build_ann(exact, tmp_path, "", image_dim=IMAGE, target=0.95)
+    segment = SegmentIndex(exact, open_ann(tmp_path, names, ref, ROWS, IMAGE + PREFIX))
+    _, asking = blocks(300, 8, None)
+    queries = asked(np.zeros((300, IMAGE), np.float32), asking, 0.0)
+    found = segment.approximate(queries, K, K, weight=0.0)
+    assert recall(queries @ exact.vectors.T, found.nearest.rows) >= 0.94
+
+
+def test_without_prefixes_nothing_is_known_of_texts(tmp_path: Path) -> None:
+    """All vectors are pictures only: no graph is for texts, and one serves all queries with a picture."""
+    image, prefix = blocks(ROWS, 7, None)
+    exact = ExactVectors.in_memory([fused(image, np.zeros_like(prefix))])
+    ref, _ = build_ann(exact, tmp_path, "", image_dim=IMAGE, target=0.98)
+    assert ref.plan(K, 0.0) is None
+    assert all(ref.plan(K, weight) is not None for weight in WEIGHTS[1:])
+    assert [graph.image_weight for graph in ref.graphs] == [0.5]
+
+
+def test_what_is_closed_is_no_longer_mapped(tmp_path: Path) -> None:
+    """A reader that moves on from snapshot to snapshot keeps nothing of the old ones."""
+    exact = ExactVectors.in_memory([fused(*blocks(ROWS, 7, None))])
+    ref, names = build_ann(exact, tmp_path, "", image_dim=IMAGE, target=0.98)
+    for _ in range(3):
+        opened = open_ann(tmp_path, names, ref, ROWS, IMAGE + PREFIX)
+        assert opened is not None
+        assert str(tmp_path) in Path("/proc/self/maps").read_text(encoding="utf-8")
+        del opened
+        gc.collect()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"held_out": -1},
+        {"weights": ()},
+        {"weights": (0.0, 1.0)},
+        {"weights": (0.0, 0.5, 0.4, 1.0)},
+        {"weights": (0.0, 0.5, 0.7, 1.0)},
+        {"graphs": (GraphRef(0.5, (Measured(10, (18, 18), (1.0, 1.0)),)),)},
+    ],
+)
+def test_what_no_search_could_go_by_is_refused(wrong: dict[str, object]) -> None:
+    """A manifest that says so is none."""
+    graph = GraphRef(0.5, (Measured(10, (18, 18, None), (1.0, 1.0, 0.1)),))
+    known: dict[str, object] = {"target": 0.98, "held_out": 10, "weights": (0.0, 0.5, 1.0), "graphs": (graph,)}
+    AnnRef(**known)
+    with pytest.raises(ValueError, match="expected"):
+        AnnRef(**{**known, **wrong})
+    for options in ((0, (18,), (1.0,)), (10, (0,), (1.0,)), (10, (1 << 40,), (1.0,)), (10, (18, 18), (1.0,))):
+        with pytest.raises(ValueError, match="expected"):
+            Measured(*options)
+    for weight in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="expected a weight"):
+            GraphRef(weight, graph.measured)
 
 
 def test_small_segments_and_a_target_of_one_have_no_ann_index(monkeypatch: pytest.MonkeyPatch) -> None:
