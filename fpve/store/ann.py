@@ -100,12 +100,8 @@ class AnnRef:
         Raises:
             ValueError: saying what.
         """
-        if (
-            self.held_out < 0
-            or len(self.weights) < 2
-            or (self.weights[0], self.weights[-1]) != (0, 1)
-            or 0.5 not in self.weights
-        ):
+        ends = self.weights[:1] + self.weights[-1:]
+        if self.held_out < 0 or ends != (0, 1) or 0.5 not in self.weights:
             raise ValueError("expected rows that were held out, and weights from 0 by 0.5 to 1")
         if any(not low < high for low, high in pairwise(self.weights)):
             raise ValueError("expected weights in ascending order")
