@@ -17,8 +17,8 @@ from fpve.index.exact import ExactVectors, Nearest
 
 # Edges of a row, twice as many at the lowest level, as FAISS has it.
 _EDGES = 32
-# The width of the search for a row's edges. At 40 a graph is built in half the time, and has to be searched three times as
-# wide, when it is measured as ever after; at 200 it takes twice the time, and searches hardly gain.
+# The width of the search for a row's edges. At 40 a graph is built in half the time, and has to be searched three times
+# as wide, when it is measured and ever after; at 200 it takes twice the time, and searches hardly gain.
 _BUILT_WITH = 100
 
 

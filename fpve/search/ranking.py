@@ -88,7 +88,8 @@ class Ranking(NamedTuple):
             exact: whether every vector is to be scored, whatever index there is.
             steps: takes what was done.
         """
-        waiting, found = np.arange(len(asked.weights)), [_nothing()]
+        waiting = np.arange(len(asked.weights))
+        found: list[Neighbours] = []
         if not exact:
             by_prefix = (asked.weights == 0) & (self.groups is not None)
             if self.groups is not None and by_prefix.any():
@@ -101,7 +102,10 @@ class Ranking(NamedTuple):
                 why = "asked for" if exact else tied
                 steps.append(Step("exact", len(self.reach.counts), self.reach.vectors, why))
             found += self._by_all(asked, waiting, k)
-        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*found, strict=True))
+        parts = [part for part in found if len(part.row)]
+        if len(parts) < 2:
+            return parts[0] if parts else _nothing()
+        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
         return joined.taken(np.argsort(joined.query, kind="stable"))
 
     def _by_prefix(
@@ -138,7 +142,8 @@ class Ranking(NamedTuple):
             )
             part = self._ranked(some, positions, k)
             settled = _is_complete(part, len(mine), k) | (fetch >= min(self.reach.vectors, _MAX_TIES + k))
-            found.append(_numbered(part.where(settled[part.query]).first(k), mine))
+            kept = part if settled.all() else part.where(settled[part.query])
+            found.append(_numbered(kept.first(k), mine))
             tied.append(mine[~settled])
         return found, np.concatenate(tied)
 
