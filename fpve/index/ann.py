@@ -10,7 +10,7 @@ from fpve.index.codes import Codes, Order, encode
 from fpve.index.exact import ExactVectors
 from fpve.index.files import codes_name, graph_name, read_mapped, write_index
 from fpve.index.graph import Graph, GraphBuilder
-from fpve.index.recall import HELD_OUT, WEIGHTS, held_out_queries, measure, misses
+from fpve.index.recall import HELD_OUT, WEIGHTS, Queries, held_out_queries, measure, misses
 from fpve.memory import give_back
 from fpve.store.ann import AnnRef, GraphRef, Measured
 
@@ -64,14 +64,14 @@ def build_ann(
         tried.append(weight)
         builder = GraphBuilder(exact, codes, image_dim, weight)
         found = GraphRef(weight, measure(exact, builder.measured(), queries, target))
-        if _missed([*graphs, found]) != _missed(graphs):
+        if _missed([*graphs, found], queries) != _missed(graphs, queries):
             graphs.append(found)
             names.append(graph_name(weight, digest))
             _write_graph(builder, folder / names[-1])
         del builder
         give_back()
         # Of one block, no weight makes another metric.
-        weight = _next(_missed(graphs), tried) if 0 < image_dim < dim else None
+        weight = _next(_missed(graphs, queries), tried) if 0 < image_dim < dim else None
     return AnnRef(target, order.held_out, WEIGHTS, tuple(graphs)), names
 
 
@@ -117,9 +117,9 @@ def _write_graph(builder: GraphBuilder, path: Path) -> None:
     write_index(builder.finished(), path, api.IO_FLAG_SKIP_STORAGE)
 
 
-def _missed(graphs: Sequence[GraphRef]) -> list[float]:
+def _missed(graphs: Sequence[GraphRef], queries: Queries) -> list[float]:
     measured: list[tuple[Measured, ...]] = [one.measured for one in graphs]
-    return misses(measured)
+    return misses(measured, queries)
 
 
 def _next(missed: Sequence[float], tried: Sequence[float]) -> float | None:

@@ -114,12 +114,13 @@ def measure(exact: ExactVectors, graph: Graph, queries: Queries, target: float) 
     return tuple(measured)
 
 
-def misses(measured: Sequence[Sequence[Measured]]) -> list[float]:
-    """The weights at which no graph reaches the target for some k."""
+def misses(measured: Sequence[Sequence[Measured]], queries: Queries) -> list[float]:
+    """The weights at which no graph reaches the target for some k, of those that could be tested."""
     return [
         weight
         for at, weight in enumerate(WEIGHTS)
-        if any(all(graph[number].width[at] is None for graph in measured) for number in range(len(KS)))
+        if queries.asking(weight).sum() >= _LEAST
+        and any(all(graph[number].width[at] is None for graph in measured) for number in range(len(KS)))
     ]
 
 

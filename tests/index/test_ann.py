@@ -17,6 +17,7 @@ from fpve.index.ann import build_ann, files_of, is_wanted, open_ann, rebuild_ann
 from fpve.index.codes import Codes, Order, encode
 from fpve.index.exact import Allowed, ExactVectors
 from fpve.index.files import is_unchanged, read_mapped, with_checksums, write_vectors
+from fpve.index.graph import GraphBuilder
 from fpve.index.recall import WEIGHTS, fetched
 from fpve.index.segment import SegmentIndex
 from fpve.store.ann import AnnRef, GraphRef, Measured, Plan
@@ -303,14 +304,22 @@ def test_rows_without_a_block_are_no_queries_by_it(tmp_path: Path) -> None:
     assert recall(queries @ exact.vectors.T, found.nearest.rows) >= 0.94
 
 
-def test_without_prefixes_nothing_is_known_of_texts(tmp_path: Path) -> None:
-    """All vectors are pictures only: no graph is for texts, and one serves all queries with a picture."""
+def test_without_prefixes_nothing_is_known_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All vectors are pictures only: one graph serves all queries with a picture, and none is tried for texts."""
+    tried: list[float] = []
+
+    class Spied(GraphBuilder):
+        def __init__(self, exact: ExactVectors, codes: Codes, image_dim: int, image_weight: float) -> None:
+            tried.append(image_weight)
+            super().__init__(exact, codes, image_dim, image_weight)
+
+    monkeypatch.setattr(anns, "GraphBuilder", Spied)
     image, prefix = blocks(ROWS, 7, None)
     exact = ExactVectors.in_memory([fused(image, np.zeros_like(prefix))])
     ref, _ = build_ann(exact, tmp_path, "", image_dim=IMAGE, target=0.98)
     assert ref.plan(K, 0.0) is None
     assert all(ref.plan(K, weight) is not None for weight in WEIGHTS[1:])
-    assert [graph.image_weight for graph in ref.graphs] == [0.5]
+    assert [graph.image_weight for graph in ref.graphs] == tried == [0.5]
 
 
 def test_what_is_closed_is_no_longer_mapped(tmp_path: Path) -> None:
