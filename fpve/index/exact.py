@@ -19,6 +19,8 @@ MATRIX_QUERIES = 20
 _COPIED_SHARE = 1 / 8
 # Floats of allowed rows that are copied at once: 64 MB.
 _COPIED_FLOATS = 16_000_000
+# So few products are left to NumPy: FAISS starts its threads for any number, and on a busy machine waits for them.
+_SMALL = 20_000_000
 # Numbers that are multiplied without the help of more threads: starting them takes longer than 2 million products.
 _ALONE = 2_000_000
 
@@ -94,6 +96,9 @@ class ExactVectors:
         if len(queries) < MATRIX_QUERIES and allowed.count > _COPIED_SHARE * len(self):
             return Nearest(*self._index.search(queries, k, params=api.SearchParameters(sel=allowed.selector())))
         rows = np.flatnonzero(allowed.mask)
+        if len(queries) * len(rows) * self.vectors.shape[1] <= _SMALL:
+            scores = queries @ self.vectors[rows].T
+            return merged([Nearest(scores, np.broadcast_to(rows, scores.shape))], k)
         step = max(1, _COPIED_FLOATS // max(1, self.vectors.shape[1]))
         parts = []
         for start in range(0, len(rows), step):
