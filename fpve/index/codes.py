@@ -104,13 +104,7 @@ class Codes:
         api: Any = faiss
         selector = self.selector(allowed)
         parameters = None if selector is None else api.SearchParameters(sel=selector)
-        # FAISS would start threads that have nothing to do, and wait for them. This is said of the calling thread only.
-        threads = api.omp_get_max_threads()
-        api.omp_set_num_threads(min(threads, len(queries)))
-        try:
-            estimates, places = self.index.search(queries, fetch, params=parameters)
-        finally:
-            api.omp_set_num_threads(threads)
+        estimates, places = self.index.search(queries, fetch, params=parameters)
         rows = self.order.rows_of(places)
         scores = exact.products(queries, rows)
         sure = _is_sure(estimates, scores, k)
