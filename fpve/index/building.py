@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,8 @@ def build_exact(
         rows, vectors = len(vectors), [vectors]
     parts = iter(vectors)
     first = next(parts)
-    write_vectors(_chained(first, parts), len(first) if rows is None else rows, first.shape[1], folder / name)
+    write_vectors(chain([first], parts), len(first) if rows is None else rows, first.shape[1], folder / name)
     return with_checksums([name])
-
-
-def _chained(first: Floats, rest: Iterable[Floats]) -> Iterable[Floats]:
-    yield first
-    yield from rest
 
 
 def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fpve.fusion import Floats, unit
 from fpve.neighbours import Mask, Rows
+from fpve.search.grouped import Grouped
 
 # Scores (queries by prefixes) that are held at once: 64 MB.
 _SCORES_AT_ONCE = 16_000_000
@@ -21,25 +22,20 @@ class PrefixGroups:
 
     Attributes:
         blocks: (groups, prefix_dim) searched prefix blocks, of length 1 or 0.
-        images: rows of all images, by group, then in the order of their ids.
-        starts: (groups + 1,) where each group's images begin.
+        images: all of them, by their prefix.
     """
 
     blocks: Floats
-    images: Rows
-    starts: Rows
+    images: Grouped
 
     @classmethod
     def of(cls, blocks: Floats, groups: Rows) -> PrefixGroups:
         """Of the groups' blocks (groups, prefix_dim), and the group (rows,) of each image."""
-        starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=len(blocks)))])
-        return cls(unit(blocks), np.argsort(groups, kind="stable"), starts)
+        return cls(unit(blocks), Grouped.of(groups, len(blocks)))
 
     def filtered(self, allowed: Mask) -> PrefixGroups:
         """Those of the images that are allowed (rows,)."""
-        kept = allowed[self.images]
-        starts = np.concatenate([[0], np.cumsum(kept)])[self.starts]
-        return PrefixGroups(self.blocks, self.images[kept], starts)
+        return PrefixGroups(self.blocks, self.images.filtered(allowed))
 
     def best(self, queries: Floats, k: int) -> tuple[Rows, Rows, Floats]:
         """Images whose prefixes score best against queries (m, prefix_dim), in no order.
@@ -56,7 +52,7 @@ class PrefixGroups:
 
     def _best(self, queries: Floats, first: int, k: int) -> tuple[Rows, Rows, Floats]:
         # Of a group's images, which all score the same, only the first k can count.
-        sizes = np.minimum(np.diff(self.starts), k)
+        sizes = np.minimum(self.images.sizes, k)
         scores = unit(queries) @ self.blocks.T
         scores[:, sizes == 0] = -np.inf
         # No more groups than hits can be needed, but for ties with the last of them.
@@ -67,7 +63,5 @@ class PrefixGroups:
         last = np.minimum((upto < k).sum(axis=1), fetch - 1)
         floor = np.take_along_axis(scores, np.take_along_axis(groups, last[:, None], axis=1), axis=1)
         query, group = np.nonzero((scores >= floor - _TIE_WIDTH) & (sizes > 0))
-        counts = sizes[group]
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self.images[np.repeat(self.starts[group], counts) + within]
-        return np.repeat(query + first, counts), rows, np.repeat(scores[query, group], counts)
+        rows, of = self.images.expanded(group, k)
+        return query[of] + first, rows, scores[query, group][of]

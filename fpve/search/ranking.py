@@ -11,7 +11,7 @@ from fpve.fusion import Blocks, Floats, Fusion, weighted
 from fpve.neighbours import Mask, Neighbours, Rows, ranks
 from fpve.records import Step
 from fpve.search.prefixes import PrefixGroups
-from fpve.search.reach import Reach, expanded
+from fpve.search.reach import Reach
 from fpve.search.vectors import Vectors
 
 # Scores that agree to this many decimals are ties, to be broken by image_id: float32 rounding differs between
@@ -169,7 +169,7 @@ class Ranking(NamedTuple):
         real = positions >= 0
         # One row for each image of each vector. They are in the order of their ids, so the first k, and one in place of
         # what is excluded, are those that count.
-        rows, of = expanded(self.reach, positions[real], k + 1)
+        rows, of = self.reach.images.expanded(positions[real], k + 1)
         found = Neighbours(np.nonzero(real)[0][of], rows, *(column[real][of] for column in scores))
         return _sorted(asked.without_excluded(found))
 

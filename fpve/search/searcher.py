@@ -17,9 +17,10 @@ from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
 from fpve.neighbours import Mask, Neighbours, Rows
 from fpve.records import Step
+from fpve.search.grouped import Grouped
 from fpve.search.prefixes import PrefixGroups
 from fpve.search.ranking import Asked, Ranking
-from fpve.search.reach import Reach, everything
+from fpve.search.reach import Reach
 from fpve.search.vectors import Vectors
 from fpve.store import means, tables
 from fpve.store.manifest import Segment
@@ -273,7 +274,7 @@ class Searcher:
 
     @cached_property
     def _everything(self) -> Reach:
-        return everything(self._position, self._offsets)
+        return Reach.of(Grouped.of(self._position, int(self._offsets[-1])), self._offsets)
 
     @cached_property
     def _has_groups(self) -> bool:
