@@ -15,8 +15,8 @@ from fpve.index.recall import fetched
 from fpve.records import Way
 from fpve.store.ann import Plan
 
-# A step of a walk takes as long as to pass over some codes: 5 to 40 of them as measured, by how much is in the caches. This
-# is on the safe side: what codes find is sure.
+# A step of a walk takes as long as to pass over 5 to 40 codes, as measured, by how much is in the caches. More is on
+# the safe side: what codes find is sure.
 _CODES_PER_STEP = 100
 # So few allowed rows are copied and scored in less time than it takes to tell FAISS of them.
 _FEW = 1_000
