@@ -19,7 +19,6 @@ from tiny_models import TIMM_MODEL, write_timm
 
 import fpve
 from fpve.alignment import fit_alignment
-from fpve.alignment.splits import folds
 from fpve.cli import cli
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job
 from fpve.encoders import open_image_encoder
@@ -30,6 +29,7 @@ from fpve.experiment.guided import guided, tie
 from fpve.experiment.maps import MapFile
 from fpve.fusion import Floats
 from fpve.progress import SilentProgress
+from fpve.splits import folds
 
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "naive_accuracy", "balanced_accuracy", "macro_f1", "rows")
 LITE0 = EncoderConfig("efficientnet-lite0", device="cpu")

@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from samples import KINDS, draw, make_job
 
 import fpve
-from fpve.alignment.splits import NEAR_DUPLICATE
 from fpve.classify import DEFAULT_TEMPERATURE, read_labels, vote
 from fpve.cli import cli
 from fpve.errors import QueryError
-from fpve.evaluate import Comparison, Labelled, behind, evaluate, evaluate_blocks, fit_weight, grouped
+from fpve.evaluate import Comparison, Labelled, behind, evaluate, evaluate_blocks, fit_weight
 from fpve.evaluate.bootstrap import RESAMPLES, intervals, resamples
-from fpve.evaluate.groups import Groups
 from fpve.evaluate.pairs import nearest_columns
 from fpve.evaluate.weights import GRID, best_weight
 from fpve.fusion import Blocks, Floats, Mode
+from fpve.groups import Groups, grouped
 from fpve.search import Searcher
+from fpve.splits import NEAR_DUPLICATE
 from fpve.store.snapshot import Snapshot
 
 

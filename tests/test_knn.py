@@ -13,8 +13,8 @@ from samples import KINDS, draw, make_job
 import fpve
 from fpve.config import Job
 from fpve.errors import QueryError
-from fpve.evaluate import NEAR_DUPLICATE
 from fpve.fusion import Mode
+from fpve.splits import NEAR_DUPLICATE
 from fpve.store.snapshot import Snapshot
 
 

@@ -3,7 +3,6 @@
 from fpve.alignment.fit import MIN_PREFIXES, Fitted, fit_alignment
 from fpve.alignment.model import MAX_LANDMARKS, Alignment, Settings, plain_ridge
 from fpve.alignment.recall import RECALL_AT, Question
-from fpve.alignment.splits import components, half, near_duplicates
 
 __all__ = [
     "Alignment",
@@ -12,9 +11,6 @@ __all__ = [
     "Settings",
     "Question",
     "plain_ridge",
-    "components",
-    "near_duplicates",
-    "half",
     "MAX_LANDMARKS",
     "MIN_PREFIXES",
     "RECALL_AT",

@@ -24,9 +24,9 @@ from fpve.alignment.model import (
     solve,
 )
 from fpve.alignment.recall import Question, distinct
-from fpve.alignment.splits import Numbers, components, folds, half, near_duplicates, spread
 from fpve.errors import AlignmentError
 from fpve.fusion import Floats, unit
+from fpve.splits import Numbers, components, folds, half, near_duplicates, spread
 
 # With fewer, half of them and a fifth of that half are too few to choose or measure anything by.
 MIN_PREFIXES = 20

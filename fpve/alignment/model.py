@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.alignment.splits import Numbers, spread
 from fpve.fusion import Floats, unit
+from fpve.splits import Numbers, spread
 
 # 4,096 features of 1,280 numbers are 21 MB; solving for as many takes 0.5 GB and seconds, for twice as many 2 GB.
 MAX_LANDMARKS = 4_096
@@ -34,6 +34,7 @@ _BLOCK_FLOATS = 8_000_000
 _JITTER = 1e-12
 
 Doubles = NDArray[np.float64]
+Values = TypeVar("Values", Floats, Doubles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,10 @@ def fit_with(rows: Rows, settings: Settings, random: np.random.Generator, max_la
     chosen = rows.taken(spread(rows.groups, max_landmarks, random))
     landmarks = unit(chosen.image - image_mean)
     targets = chosen.prefix - prefix_mean
-    matrix = kernel(landmarks @ landmarks.T, settings.gamma).astype(np.float64)
+    # In double precision, because equations square what tells landmarks that are alike apart, and because products in
+    # single precision may tell copies apart: some CPUs round by where in a matrix a row stands.
+    exact = landmarks.astype(np.float64)
+    matrix = kernel(exact @ exact.T, settings.gamma)
     if len(landmarks) == len(rows.image):
         coefficients = solve(matrix, targets, settings.ridge)
     else:
@@ -131,9 +135,7 @@ def fit_with(rows: Rows, settings: Settings, random: np.random.Generator, max_la
         matrix *= settings.ridge
         right = np.zeros(targets.shape)
         for block in blocks(len(rows.image), len(landmarks)):
-            cosines = unit(unit(rows.image[block]) - image_mean) @ landmarks.T
-            # In double precision, because equations square what tells landmarks that are alike apart.
-            part = kernel(cosines, settings.gamma).astype(np.float64)
+            part = kernel(unit(unit(rows.image[block]) - image_mean).astype(np.float64) @ exact.T, settings.gamma)
             matrix += part.T @ part
             right += part.T @ (unit(rows.prefix[block]) - prefix_mean)
         coefficients = solve(matrix, right, _JITTER * float(np.trace(matrix)))
@@ -149,9 +151,9 @@ def plain_ridge(image: Floats, prefix: Floats, penalty: float) -> Callable[[Floa
     return lambda new: unit((new - image_mean) @ weights + prefix_mean)
 
 
-def kernel(cosines: Floats, gamma: float) -> Floats:
-    """The Gaussian kernel exp(gamma (c - 1)) of unit vectors' cosines."""
-    found: Floats = np.exp(np.float32(gamma) * (cosines - 1))
+def kernel(cosines: Values, gamma: float) -> Values:
+    """The Gaussian kernel exp(gamma (c - 1)) of unit vectors' cosines, in their precision."""
+    found: Values = np.exp(np.float32(gamma) * (cosines - 1))
     return found
 
 

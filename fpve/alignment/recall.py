@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fpve.alignment.model import Doubles, blocks
-from fpve.alignment.splits import Mask, Numbers
 from fpve.fusion import Floats, unit
+from fpve.splits import Mask, Numbers
 
 # The places at which recall is told.
 RECALL_AT = (1, 5, 10)

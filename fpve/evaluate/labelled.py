@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpve.errors import QueryError
-from fpve.evaluate.groups import Groups
+from fpve.groups import Groups
 from fpve.neighbours import Mask, Rows
 
 

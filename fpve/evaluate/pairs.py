@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.alignment.splits import NEAR_DUPLICATE
 from fpve.classify import vote
-from fpve.evaluate.groups import Groups
 from fpve.fusion import Blocks, Centre, Floats, Fusion, Mode
+from fpve.groups import Groups
 from fpve.neighbours import Mask, Neighbours, Rows
+from fpve.splits import NEAR_DUPLICATE
 
 # Floats of one matrix of scores: 64 MB, of which about eight are held.
 _CHUNK_FLOATS = 16_000_000

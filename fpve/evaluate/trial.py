@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from fpve.classify import check_votes, read_labels
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import SEED
-from fpve.evaluate.groups import groups_of
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Ballot, Comparison, Pairs
 from fpve.fusion import Blocks, Centre
+from fpve.groups import groups_of
 from fpve.search import Searcher
 
 # So many rows tell an accuracy to about a point; of 100,000 all would take hours.

@@ -15,14 +15,16 @@ import pyarrow as pa
 from fpve.config import AUTO, EncoderConfig, Encoders, Job, load_job, resolve_paths
 from fpve.encoders import TextEncoder, open_image_encoder, open_text_encoder
 from fpve.errors import JobError, QueryError
-from fpve.evaluate import Comparison, Labelled, Outcome, behind, codes_of, evaluate_blocks, grouped
+from fpve.evaluate import Comparison, Labelled, Outcome, behind, evaluate_blocks
 from fpve.experiment.features import OWN, Encoded, Model, encode
 from fpve.experiment.pictures import Pictures, read_pictures
 from fpve.experiment.ways import COPIES, Pooling, Subject, Wanted, Way, ways
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats
+from fpve.groups import grouped
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
 from fpve.records import Records
+from fpve.selection import codes_of
 
 IMAGE_ONLY, BALANCED = "image only", "balanced"
 # What the prefix of a picture that is predicted is good for: whether it pools, and whether it is fused.

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fpve.alignment import Alignment, components, fit_alignment, near_duplicates
-from fpve.alignment.splits import Numbers, folds
+from fpve.alignment import Alignment, fit_alignment
 from fpve.config import Pooling
 from fpve.experiment.maps import MapFile
 from fpve.fusion import Floats, unit
 from fpve.neighbours import Rows
 from fpve.progress import Progress
+from fpve.splits import Numbers, components, folds, near_duplicates
 
 _FOLDS = 5
 # Any; the same one gives the same figures each time.

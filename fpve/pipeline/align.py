@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.alignment import Alignment, Fitted, Settings, components, fit_alignment
+from fpve.alignment import Alignment, Fitted, Settings, fit_alignment
 from fpve.errors import AlignmentError
-from fpve.evaluate import codes_of
 from fpve.fusion import Blocks
 from fpve.index import reindexed
 from fpve.progress import Progress, SilentProgress
+from fpve.selection import codes_of
+from fpve.splits import components
 from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
 from fpve.store.encoding import AlignmentRef

@@ -35,13 +35,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from fpve.alignment import RECALL_AT, Question, components, fit_alignment, half, near_duplicates, plain_ridge
+from fpve.alignment import RECALL_AT, Question, fit_alignment, plain_ridge
 from fpve.alignment.fit import choose_penalty
 from fpve.alignment.model import Rows
 from fpve.alignment.recall import distinct
-from fpve.alignment.splits import spread
 from fpve.errors import FpveError
 from fpve.search import Searcher
+from fpve.splits import components, half, near_duplicates, spread
 from fpve.store.snapshot import Snapshot
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

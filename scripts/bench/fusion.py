@@ -35,15 +35,16 @@ from numpy.typing import NDArray
 import fpve
 from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, read_labels, vote
 from fpve.config import load_job
-from fpve.evaluate import NEAR_DUPLICATE, ablation, evaluate
+from fpve.evaluate import ablation, evaluate
 from fpve.evaluate.bootstrap import PERCENTILES, resamples
-from fpve.evaluate.groups import groups_of
 from fpve.evaluate.pairs import Comparison, nearest_columns
 from fpve.evaluate.trial import SAMPLE, Trial
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Mode
+from fpve.groups import groups_of
 from fpve.neighbours import Rows
 from fpve.records import Evaluation
 from fpve.search import Searcher
+from fpve.splits import NEAR_DUPLICATE
 from fpve.store.snapshot import Snapshot
 
 SPLITS = 40

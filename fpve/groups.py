@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from fpve.alignment import components
 from fpve.config import PrefixRule, as_rules
 from fpve.neighbours import Mask, Rows
 from fpve.prefixes import rule_fields
 from fpve.search import Searcher
 from fpve.selection import codes_of
+from fpve.splits import components
 
 
 class Groups(NamedTuple):

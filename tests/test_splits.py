@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fpve.alignment import components, half, near_duplicates
-from fpve.alignment.splits import folds, spread
+from fpve.splits import components, folds, half, near_duplicates, spread
 
 
 def union_find(count: int, pairs: list[tuple[int, int]]) -> list[int]:
