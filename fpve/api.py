@@ -12,22 +12,24 @@ import pyarrow as pa
 from fpve.analytics import list_prefixes, run_sql
 from fpve.batch import Batch
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
-from fpve.classify import DEFAULT_TEMPERATURE
-from fpve.classify import classify as classify_blocks
+from fpve.classify import DEFAULT_TEMPERATURE, DEFAULT_WEIGHTS, Abstention, Weights
 from fpve.config import Job
 from fpve.errors import QueryError
-from fpve.evaluate import Query
+from fpve.evaluate import SAMPLE, Query, voting_of
 from fpve.evaluate import ablation as ablation_of
 from fpve.evaluate import evaluate as evaluate_rows
 from fpve.evaluate import fit_weight as fit_image_weight
 from fpve.fusion import Floats, Mode
+from fpve.opened import Opened
 from fpve.pipeline.journal import load_journaled
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.run import run as run_job
+from fpve.prediction import Classification
+from fpve.prediction import Wanted as ClassificationWanted
 from fpve.progress import Progress
-from fpve.queries import Picture, Queries, QueryEncoders, ask, encode_texts
+from fpve.queries import Picture, Queries, QueryEncoders, encode_texts
 from fpve.records import Evaluation, FittedWeight, Hits, Predictions
-from fpve.retrieval import Opened, Search, Wanted
+from fpve.retrieval import Search, Wanted
 from fpve.search import DEFAULT_K, Searcher
 from fpve.selection import Selection
 from fpve.status import Status, status_of
@@ -215,39 +217,58 @@ class Store:
 
     def classify(
         self,
-        images: Sequence[Picture],
+        images: Sequence[Picture] | None = None,
         *,
         label: str,
-        text: str | None = None,
+        text: str | Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        vectors: Floats | None = None,
         image_weight: float | None = None,
         k: int = DEFAULT_VOTERS,
-        temperature: float = DEFAULT_TEMPERATURE,
+        weights: Weights = DEFAULT_WEIGHTS,
+        temperature: float | None = None,
         where: str | None = None,
+        abstain_below: float | None = None,
+        abstain_novel: float | None = None,
     ) -> Predictions:
         """Predict a label for each picture by the votes of its k nearest labelled images.
 
-        A neighbour's vote weighs exp(score / temperature). With `text` the queries are fused as the store's rows are.
+        Probabilities are calibrated: the temperature of the votes, and how much the classes' own shares count beside
+        them, are fitted to images of the store that are classified by the others.
+
+        Args:
+            images: files, their bytes, or Pillow images.
+            label: the metadata column of classes; it can hold lists.
+            text: what the pictures would be captioned, one for all or one each: queries are then fused as rows are.
+            ids: images of the store instead, which have no vote for themselves.
+            vectors: fused vectors (m, dim), or image blocks (m, image_dim), instead.
+            image_weight: the weight A in [0, 1] of the picture; by default what fits each query.
+            k: how many neighbours vote.
+            weights: what a vote weighs: `softmax`, `distance` or `uniform`; only the first is calibrated.
+            temperature: of softmax votes, exp(score / temperature), which are then not calibrated.
+            where: an SQL condition on the images that vote.
+            abstain_below: predict nothing where the confidence is lower.
+            abstain_novel: predict nothing where the novelty is higher.
 
         Raises:
-            QueryError: there is no such column, or no image has a value in it.
+            QueryError: there is no such column, no image has a value in it, or an option is wrong.
+            ImageNotFound: no image has one of the ids.
             ImageError: a picture can't be decoded.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise QueryError(f"images: expected a list of pictures, found {images!r}")
-        opened = self._open
-        texts = None if text is None else [text] * len(images)
-        asked = ask(Queries(images, texts), opened.searcher, opened.encoders)
-        return Predictions(
-            classify_blocks(
-                opened.searcher,
-                asked.blocks,
-                label=label,
-                image_weight=image_weight,
-                k=k,
-                temperature=temperature,
-                where=where,
-            )
+        texts = [text] * len(images) if isinstance(text, str) and images is not None else text
+        voting, calibrate = voting_of(k, weights, temperature)
+        wanted = ClassificationWanted(
+            label=label,
+            voting=voting,
+            calibrate=calibrate,
+            image_weight=image_weight,
+            where=where,
+            abstention=Abstention(abstain_below, abstain_novel),
         )
+        queries = Queries(images, None if texts is None else list(texts), ids, vectors)
+        return Predictions(Classification(self._open, wanted).answer(queries))
 
     def evaluate(
         self,
@@ -258,15 +279,35 @@ class Store:
         centred: bool | None = None,
         query: Query = "with",
         k: int = DEFAULT_VOTERS,
-        temperature: float = DEFAULT_TEMPERATURE,
+        weights: Weights = DEFAULT_WEIGHTS,
+        temperature: float | None = None,
         where: str | None = None,
+        split: str | None = None,
+        folds: int | None = None,
+        sample: int | None = SAMPLE,
     ) -> Evaluation:
-        """Leave-one-out accuracy of k-NN on a label column; duplicates and shared captions don't vote.
+        """Accuracy of k-NN on a label column, and how far its confidence can be trusted.
 
-        With `query="without"` each image is predicted as if it came without its prefix.
+        Each image is predicted by all others, or as `split` or `folds` say; duplicates, near-duplicates and images with
+        the same prefix don't vote for one another. With `query="without"` each is predicted as if it came without its
+        prefix.
+
+        Args:
+            label: the column of classes.
+            image_weight: the weight A of all queries; by default the store's, or 1 where no image has a prefix.
+            mode: another fusion mode than the store's.
+            centred: whether blocks are centred; by default as the store does.
+            query: whether queries come with or without their prefix.
+            k: how many neighbours vote.
+            weights: what their votes weigh.
+            temperature: of softmax votes; None fits it, and the prior, for each image to those of other clusters.
+            where: an SQL condition on all images that take part.
+            split: a column that says which images are predicted (`test`), and by which (`train`).
+            folds: into how many parts images are divided, each of which is predicted by the others.
+            sample: evaluate so many images at most, drawn with a fixed seed; all vote. None evaluates all.
 
         Raises:
-            QueryError: there is no such column, or too little is labelled.
+            QueryError: there is no such column, too little is labelled, or an option is wrong.
         """
         return evaluate_rows(
             self._open.searcher,
@@ -276,8 +317,12 @@ class Store:
             centred=centred,
             query=query,
             k=k,
+            weights=weights,
             temperature=temperature,
             where=where,
+            split=split,
+            folds=folds,
+            sample=sample,
         )
 
     def ablation(
@@ -285,18 +330,32 @@ class Store:
         *,
         label: str,
         k: int = DEFAULT_VOTERS,
-        temperature: float = DEFAULT_TEMPERATURE,
+        weights: Weights = DEFAULT_WEIGHTS,
+        temperature: float | None = None,
         where: str | None = None,
+        split: str | None = None,
+        folds: int | None = None,
+        sample: int | None = SAMPLE,
     ) -> dict[str, Evaluation]:
         """Evaluate what the blocks and their fusion are worth: picture only, text only, concat and balanced.
 
         Each is centred as well, where the store has enough to centre by; text only, and what needs it, is left out
-        where no image has a prefix. Of more than 5,000 labelled images so many are evaluated.
+        where no image has a prefix. The options are those of `evaluate`.
 
         Raises:
-            QueryError: there is no such column, or too little is labelled.
+            QueryError: there is no such column, too little is labelled, or an option is wrong.
         """
-        return ablation_of(self._open.searcher, label=label, k=k, temperature=temperature, where=where)
+        return ablation_of(
+            self._open.searcher,
+            label=label,
+            k=k,
+            weights=weights,
+            temperature=temperature,
+            where=where,
+            split=split,
+            folds=folds,
+            sample=sample,
+        )
 
     def fit_weight(
         self,
@@ -309,6 +368,8 @@ class Store:
         where: str | None = None,
     ) -> FittedWeight:
         """The image weight of the best leave-one-out accuracy on a label column, how sure it is, and the whole curve.
+
+        Votes have one temperature at all weights, so that it is these that are compared.
 
         Raises:
             QueryError: no image has a prefix, there is no such column, or too little is labelled.

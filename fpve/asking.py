@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from fpve.errors import ImageError, QueryError
 from fpve.fusion import Floats
 from fpve.neighbours import Rows
+from fpve.opened import Opened
 from fpve.queries import Queries, check_weight, find_rows
-from fpve.retrieval import Opened
 from fpve.sources.queries import QuerySource
 
 _NOTHING = "it names nothing to search by"

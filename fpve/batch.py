@@ -14,10 +14,11 @@ from fpve.asking import prepare
 from fpve.errors import QueryError
 from fpve.images import without_warnings
 from fpve.neighbours import Rows, ranks
+from fpve.opened import Opened
 from fpve.progress import Progress, SilentProgress, Stage
 from fpve.queries import Queries
 from fpve.records import Explanation
-from fpve.retrieval import Answers, Opened, Search, Wanted
+from fpve.retrieval import Answers, Search, Wanted
 from fpve.rowfiles import write_rows
 from fpve.sources.queries import QuerySource, read_queries
 

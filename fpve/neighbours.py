@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fpve.fusion import Floats
 
 Rows = NDArray[np.int64]
+Exact = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
@@ -42,6 +43,37 @@ class Neighbours(NamedTuple):
         if len(self.query) and self.query[0] == self.query[-1]:
             return Neighbours._make(column[:k] for column in self)
         return self.where(ranks(self.query) < k)
+
+    def panel(self, queries: int, k: int) -> Panel:
+        """The same as a panel, of at most k images for each query."""
+        row, score = np.full((queries, k), -1), np.full((queries, k), -np.inf)
+        starts = np.searchsorted(self.query, np.arange(queries))
+        place = np.arange(len(self.query)) - starts[self.query]
+        row[self.query, place], score[self.query, place] = self.row, self.score
+        return Panel(row, score)
+
+
+class Panel(NamedTuple):
+    """The k nearest images of q queries, best first, a line each; where there are fewer, -1 of score -inf.
+
+    Attributes:
+        row: (q, k) number of the image.
+        score: (q, k) float64.
+    """
+
+    row: Rows
+    score: Exact
+
+    def at(self, queries: Rows | slice) -> Panel:
+        """The lines of some queries."""
+        return Panel(self.row[queries], self.score[queries])
+
+    def flat(self) -> Neighbours:
+        """The same as neighbours, whose blocks' cosines are not known."""
+        query, place = np.nonzero(self.row >= 0)
+        unknown = np.full(len(query), np.nan, np.float32)
+        score = self.score[query, place].astype(np.float32)
+        return Neighbours(query, self.row[query, place], score, unknown, unknown)
 
 
 def ranks(groups: Rows) -> Rows:

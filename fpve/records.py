@@ -154,11 +154,22 @@ class Hits(Records):
 
 
 class Predictions(Records):
-    """One row for each query: `prediction`, `confidence`, `probabilities`, `neighbours`.
+    """One row for each query: `prediction`, `confidence`, `novelty`, `probabilities`, `neighbours`.
 
-    `confidence` is the prediction's share of the votes; `probabilities` a list of `{label, probability}`, largest
-    first; `neighbours` a list of `{image_id, label, score}`, nearest first.
+    `prediction` is null where it abstains. `confidence` is the probability that it is right, and `probabilities` a list
+    of `{label, probability}`, largest first: of k-NN those of the neighbours' classes, what is left of 1 is the prior's
+    share of the others. `neighbours` is a list of `{image_id, label, score}`, nearest first: those that voted.
+    `novelty` is the share of the store's labelled images that are nearer to their k-th neighbour than the query is:
+    0.99 says that it is like few things in the store. It is null where that is not known, as `neighbours` is of a head.
+
+    Of a column of lists `prediction` and the neighbours' labels are lists, and each label has a probability of its own;
+    `confidence` is that of the least certain one.
     """
+
+    @property
+    def answered(self) -> float:
+        """Share of the queries that have a prediction, in [0, 1]."""
+        return 1 - int(self._table["prediction"].null_count) / max(1, len(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,37 +184,84 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskPoint:
+    """What is left when only the most confident predictions are given.
+
+    Attributes:
+        coverage: share of the rows that are answered.
+        accuracy: of these.
+        confidence: the lowest among them: `abstain_below` for this coverage.
+    """
+
+    coverage: float
+    accuracy: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A row that was predicted wrong.
+
+    Attributes:
+        image_id: the image.
+        truth, prediction: its class, and what it was taken for.
+        confidence: the probability that the prediction had.
+        neighbours: image_id, class and score of those that voted, nearest first; of a head none.
+    """
+
+    image_id: str
+    truth: str
+    prediction: str
+    confidence: float
+    neighbours: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Leave-one-out evaluation of a k-NN classifier.
+    """Evaluation of a classifier on a label column.
 
     Intervals hold 95 % of bootstrap resamples of clusters: images that share their content or their prefix rise and
     fall together.
 
     Attributes:
         label: the column of true classes.
-        accuracy: share of rows predicted right, in [0, 1]; neighbours of the row's own group are left out.
+        head: the classifier: `knn`, `logistic` or `mlp`.
+        protocol: who is predicted by whom: `leave-one-out`, `split` by a column, or `folds`.
+        accuracy: share of rows predicted right, in [0, 1]; nothing of a row's own group takes part in predicting it.
         accuracy_low, accuracy_high: its interval.
         accuracy_without_prefix: accuracy when the predicted rows come without their prefix, as a new picture often
-            does, and the others keep theirs; None where that was not evaluated. Such a query has weight 1, so in
-            `balanced` it is the accuracy of pictures alone, whatever `image_weight` is.
+            does, and the others keep theirs; None where that was not evaluated. With k-NN such a query has weight 1, so
+            in `balanced` it is the accuracy of pictures alone, whatever `image_weight` is.
         balanced_accuracy: mean recall of the classes.
         balanced_accuracy_low, balanced_accuracy_high: its interval.
         macro_f1: mean F1 of the classes.
         naive_accuracy: accuracy when only the row itself is left out, so that duplicates and shared captions vote.
+        naive_accuracy_without_prefix: the same of queries without their prefix.
+        calibration_error: expected calibration error, in [0, 1]: by how much confidence and accuracy differ.
+        votes_calibration_error: that of bare shares of votes, or of a head's probabilities before their temperature.
+        log_loss: mean of -log of the true classes' probabilities; None if one is 0.
+        without_votes: share of rows whose true class has no vote at all.
+        risk_coverage: accuracy of the most confident predictions.
         rows: how many rows were evaluated.
-        voters: how many images could vote; more than `rows` where only a sample was evaluated.
+        voters: how many images could vote, or be learnt from.
         clusters: how many clusters the rows are of.
         rows_without_neighbours: how many of them had no neighbour outside their group; they count as wrong.
-        k, temperature: neighbours that voted, and tau of their weights exp(score / tau).
+        k, weights: neighbours that voted, and what their votes weigh.
+        temperature: tau of softmax weights exp(score / tau). If it was fitted, rows were predicted with those that fit
+            the rows of other clusters, and this one fits all.
+        prior_score: at which score the prior votes like one more neighbour, fitted likewise; None where it does not.
         image_weight: the weight A of the image block in all queries.
         mode: fusion mode that was evaluated.
         centred: whether blocks were centred.
         classes: per-class scores, by label.
         confusion: rows of true class by columns of predicted class, in the order of `classes`.
+        mistakes: the most confident ones, at most 24.
         warnings: what a reader of the figures should know, such as a prefix that gives the label away.
     """
 
     label: str
+    head: str
+    protocol: str
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -213,17 +271,26 @@ class Evaluation:
     balanced_accuracy_high: float
     macro_f1: float
     naive_accuracy: float
+    naive_accuracy_without_prefix: float | None
+    calibration_error: float
+    votes_calibration_error: float
+    log_loss: float | None
+    without_votes: float
+    risk_coverage: tuple[RiskPoint, ...]
     rows: int
     voters: int
     clusters: int
     rows_without_neighbours: int
-    k: int
-    temperature: float
+    k: int | None
+    weights: str | None
+    temperature: float | None
+    prior_score: float | None
     image_weight: float
     mode: str
     centred: bool
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...]
     warnings: tuple[str, ...]
 
 

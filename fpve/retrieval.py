@@ -12,28 +12,13 @@ import pyarrow as pa
 
 from fpve.fusion import Blocks
 from fpve.neighbours import Mask, Neighbours, Rows
-from fpve.queries import Queries, QueryEncoders, ask, check_weight
+from fpve.opened import Opened
+from fpve.queries import Queries, ask, check_weight
 from fpve.records import Explanation, Hits, Step, Way
-from fpve.search import Searcher
-from fpve.selection import Selection, Selector
+from fpve.selection import Selection
 
 # What may miss a hit.
 _APPROXIMATE: frozenset[Way] = frozenset({"codes", "graph"})
-
-
-class Opened:
-    """What a store has open at one snapshot.
-
-    Attributes:
-        searcher: searches its images.
-        encoders: its own encoders.
-        selector: selects hits.
-    """
-
-    def __init__(self, searcher: Searcher, encoders: QueryEncoders) -> None:
-        self.searcher = searcher
-        self.encoders = encoders
-        self.selector = Selector(searcher)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from samples import KINDS, draw, make_job
 
 import fpve
-from fpve.classify import DEFAULT_TEMPERATURE, read_labels, vote
+from fpve.classify import DEFAULT_TEMPERATURE, LabelSets, Voting, read_labels, vote
 from fpve.cli import cli
 from fpve.errors import QueryError
 from fpve.evaluate import Comparison, Labelled, behind, evaluate, evaluate_blocks, fit_weight
@@ -55,9 +56,9 @@ def test_what_is_evaluated_is_what_a_search_finds(searcher: Searcher, mode: Mode
     labels = read_labels(searcher, "kind")
     rows = np.arange(searcher.rows)
     found = variant.nearest(variant.blocks_of(rows), image_weight=weight, k=7, exclude=rows)
-    shares = vote(found, labels.codes, len(rows), 3, DEFAULT_TEMPERATURE)
+    shares = vote(found, LabelSets.of(labels), len(rows), Voting(7))
     expected = np.mean(shares.argmax(axis=1) == labels.codes)
-    result = evaluate(searcher, label="kind", mode=mode, centred=centred, image_weight=weight, k=7)
+    result = evaluate(searcher, label="kind", mode=mode, centred=centred, image_weight=weight, k=7, temperature=0.07)
     assert (result.naive_accuracy, result.centred) == (expected, centred)
 
 
@@ -140,7 +141,9 @@ def test_the_curve_is_what_evaluations_give(searcher: Searcher, mode: Mode) -> N
     fitted = fit_weight(searcher, label="kind", mode=mode, k=5, where=where)
     assert tuple(weight for weight, _ in fitted.curve) == GRID
     for weight, accuracy in fitted.curve[::4]:
-        one = evaluate(searcher, label="kind", mode=mode, image_weight=weight, k=5, where=where)
+        one = evaluate(
+            searcher, label="kind", mode=mode, image_weight=weight, k=5, temperature=DEFAULT_TEMPERATURE, where=where
+        )
         assert accuracy == one.accuracy, weight
     best = max(accuracy for _, accuracy in fitted.curve)
     assert dict(fitted.curve)[fitted.image_weight] == best
@@ -172,7 +175,7 @@ def test_blocks_in_memory_are_evaluated_as_those_of_a_store(searcher: Searcher) 
     found = evaluate_blocks(images, blocks, comparisons, k=5)
     for name, one in comparisons.items():
         expected = evaluate(searcher, label="kind", image_weight=one.image_weight, centred=False, k=5)
-        assert found[name].evaluation == expected
+        assert found[name].evaluation == replace(expected, mistakes=())
         assert np.mean(found[name].predicted == images.codes) == expected.accuracy
 
 
@@ -183,7 +186,7 @@ def test_queries_can_have_other_blocks_than_voters(searcher: Searcher) -> None:
     asked = Blocks(blocks.image[:, ::-1] + random.standard_normal(blocks.image.shape).astype(np.float32), blocks.prefix)
     pictures = random.standard_normal((searcher.rows, 2)).astype(np.float32)
     one = Comparison("balanced", 0.7, centred=False)
-    found = evaluate_blocks(images, blocks, {"": one}, asked=asked, pictures=pictures, k=5)[""]
+    found = evaluate_blocks(images, blocks, {"": one}, asked=asked, pictures=pictures, k=5, temperature=0.07)[""]
 
     def unit(rows: Floats) -> Floats:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -1,7 +1,16 @@
-"""Honest evaluation of k-NN by leave-one-out, and the image weight that it speaks for."""
+"""Honest evaluation of classifiers, and the image weight that a label column speaks for.
+
+trial         the labelled images, those that are predicted, and what ties them together
+sides         protocols: who is predicted by whom
+pairs         who votes for whom, under many comparisons at once
+verdicts      from votes to predictions, with a fitted temperature and prior
+figures       how often they are right, and whether they know when
+evaluation    all of it
+weights       the image weight of the best accuracy
+"""
 
 from fpve.evaluate.bootstrap import behind
-from fpve.evaluate.evaluation import Outcome, Query, ablation, evaluate, evaluate_blocks
+from fpve.evaluate.evaluation import Outcome, Query, ablation, evaluate, evaluate_blocks, voting_of
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Comparison
 from fpve.evaluate.trial import SAMPLE
@@ -18,4 +27,5 @@ __all__ = [
     "evaluate",
     "evaluate_blocks",
     "fit_weight",
+    "voting_of",
 ]

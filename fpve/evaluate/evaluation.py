@@ -1,22 +1,27 @@
-"""Honest evaluation of k-NN: every labelled image is predicted from the others that are not of its own group."""
+"""Honest evaluation: labelled images are predicted from others that are not of their own group."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, check_votes
+from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Labels, Voting, Weights
+from fpve.classify.voting import DEFAULT_WEIGHTS
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import intervals
+from fpve.evaluate.figures import calibration_error, figures_of, log_loss, risk_coverage
 from fpve.evaluate.labelled import Labelled
-from fpve.evaluate.pairs import Ballot, Comparison, Pairs
-from fpve.evaluate.trial import SAMPLE, Trial
+from fpve.evaluate.mistakes import mistakes_of
+from fpve.evaluate.pairs import Comparison, Pairs
+from fpve.evaluate.trial import SAMPLE, Judgement, Trial
+from fpve.evaluate.verdicts import Judged, Verdict, judge
 from fpve.evaluate.weights import GRID, best_weight
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats, Mode
-from fpve.neighbours import Rows
-from fpve.records import ClassScore, Evaluation
+from fpve.neighbours import Panel, Rows
+from fpve.records import Evaluation
 from fpve.search import Searcher
 
 Query = Literal["with", "without"]
@@ -31,10 +36,14 @@ def evaluate(
     centred: bool | None = None,
     query: Query = "with",
     k: int = DEFAULT_K,
-    temperature: float = DEFAULT_TEMPERATURE,
+    weights: Weights = DEFAULT_WEIGHTS,
+    temperature: float | None = None,
     where: str | None = None,
+    split: str | None = None,
+    folds: int | None = None,
+    sample: int | None = SAMPLE,
 ) -> Evaluation:
-    """Leave-one-out k-NN accuracy on a label column, grouped and naive.
+    """Accuracy of k-NN on a label column, grouped and naive, and how far its confidence can be trusted.
 
     No encoder runs: another mode is a rescaling of the stored blocks, and so is centring.
 
@@ -48,14 +57,21 @@ def evaluate(
         query: `without` leaves the query's prefix out, as if a new picture came without one; the others keep theirs.
             A query without a prefix has weight 1, as it has in a search.
         k: how many neighbours vote.
-        temperature: tau of their weights exp(score / tau).
+        weights: what their votes weigh.
+        temperature: tau of softmax weights exp(score / tau), without a prior; None fits both, as `classify` does, for
+            each image to those of other clusters.
         where: an SQL condition on all images that take part.
+        split: a column that says which images are predicted (`test`), and by which (`train`).
+        folds: into how many parts images are divided, each of which is predicted by the others; neither: each image is
+            predicted by all others.
+        sample: evaluate so many images at most, drawn with a fixed seed; all vote. None evaluates all.
 
     Raises:
-        QueryError: no such label column, fewer than two labelled rows or classes, or a wrong k, temperature or weight.
+        QueryError: no such column, fewer than two labelled rows or classes, or a wrong option.
     """
+    voting, calibrate = voting_of(k, weights, temperature)
     searcher = searcher.variant(mode=mode, centred=centred, predicted=False)
-    trial = Trial(searcher, label=label, k=k, temperature=temperature, where=where)
+    trial = Trial(searcher, label=label, where=where, split=split, folds=folds, sample=sample)
     if query == "without":
         if image_weight not in (None, 1):
             raise QueryError(f"image weight: a query without its prefix has 1, found {image_weight}; leave it out")
@@ -65,8 +81,21 @@ def evaluate(
     comparisons = {"": Comparison(searcher.fusion.mode, weight, centred)}
     if weight < 1:
         comparisons["without"] = Comparison(searcher.fusion.mode, 1.0, centred)
-    found = _evaluations(trial, comparisons, k, temperature)
-    return found[""]
+    judged = trial.judge(list(comparisons.values()), voting, calibrate=calibrate)
+    setting = Setting(trial.images, trial.queries, trial.protocol, trial.voters)
+    found = evaluations(setting, comparisons, judged)[""]
+    return mistakes_of(found, trial, judged[0])
+
+
+def voting_of(k: int, weights: Weights, temperature: float | None) -> tuple[Voting, bool]:
+    """How neighbours vote, and whether that is to be calibrated: where no temperature is given, and softmax has one.
+
+    Raises:
+        QueryError: an option is wrong.
+    """
+    if temperature is not None and weights != "softmax":
+        raise QueryError(f"temperature: softmax weights have one, found {temperature} with {weights} weights")
+    return Voting(k, weights, DEFAULT_TEMPERATURE if temperature is None else temperature), temperature is None
 
 
 def ablation(
@@ -74,8 +103,11 @@ def ablation(
     *,
     label: str,
     k: int = DEFAULT_K,
-    temperature: float = DEFAULT_TEMPERATURE,
+    weights: Weights = DEFAULT_WEIGHTS,
+    temperature: float | None = None,
     where: str | None = None,
+    split: str | None = None,
+    folds: int | None = None,
     sample: int | None = SAMPLE,
 ) -> dict[str, Evaluation]:
     """Evaluate what the blocks and their fusion are worth, of all on the same rows.
@@ -89,15 +121,19 @@ def ablation(
         searcher: over the images.
         label: the column of classes.
         k: how many neighbours vote.
-        temperature: tau of their weights exp(score / tau).
+        weights: what their votes weigh.
+        temperature: tau of softmax weights; None fits it to each comparison.
         where: an SQL condition on all images that take part.
+        split: a column that says which images are predicted, and by which.
+        folds: into how many parts images are divided.
         sample: evaluate so many images at most, drawn with a fixed seed; all vote. None evaluates all.
 
     Raises:
         QueryError: as `evaluate`.
     """
+    voting, calibrate = voting_of(k, weights, temperature)
     searcher = searcher.variant(mode="balanced", predicted=False)
-    trial = Trial(searcher, label=label, k=k, temperature=temperature, where=where, sample=sample)
+    trial = Trial(searcher, label=label, where=where, split=split, folds=folds, sample=sample)
     half = DEFAULT_IMAGE_WEIGHT
     # A block of which there are too few has no mean, though the other may have one.
     image, prefix = trial.centre.means if trial.centre is not None else (None, None)
@@ -117,7 +153,8 @@ def ablation(
         named["concat, query without prefix"] = Comparison("concat", 1.0, centred=False)
         named |= {f"balanced{suffix}": Comparison("balanced", half, centred) for suffix, centred in ways.items()}
         curves = [Comparison("balanced", weight, centred) for centred in ways.values() for weight in GRID]
-        right = (trial.predict(curves, naive=False).grouped == trial.truth)[:, trial.prefixed]
+        guesses = trial.judge(curves, voting, naive=False, calibrate=False)
+        right = np.stack([one.grouped.bare.right(trial.truth) for one in guesses])[:, trial.prefixed]
         for number, (suffix, centred) in enumerate(ways.items()):
             curve = right[number * len(GRID) : (number + 1) * len(GRID)]
             best = best_weight(curve, trial.clusters[trial.prefixed])
@@ -127,7 +164,9 @@ def ablation(
                 f"{name}: image weight {best.weight:.2f} was chosen on these rows ({best.low:.2f} to {best.high:.2f} "
                 f"in 95 % of resamples); on rows that it was not chosen on, accuracy is {best.out_of_bag:.4f}"
             )
-    return _evaluations(trial, named, k, temperature, notes)
+    judged = trial.judge(list(named.values()), voting, calibrate=calibrate)
+    setting = Setting(trial.images, trial.queries, trial.protocol, trial.voters, notes)
+    return evaluations(setting, named, judged)
 
 
 class Outcome(NamedTuple):
@@ -150,7 +189,7 @@ def evaluate_blocks(
     asked: Blocks | None = None,
     pictures: Floats | None = None,
     k: int = DEFAULT_K,
-    temperature: float = DEFAULT_TEMPERATURE,
+    temperature: float | None = None,
 ) -> dict[str, Outcome]:
     """Evaluate blocks that are in memory, as `evaluate` does those of a store; all images are predicted.
 
@@ -161,53 +200,73 @@ def evaluate_blocks(
         asked: raw blocks of the images when they are predicted, where these are others than those by which they vote.
         pictures: (n, d) features by which near-duplicates are told; by default the image blocks.
         k: how many neighbours vote.
-        temperature: tau of their weights exp(score / tau).
+        temperature: tau of their weights exp(score / tau); None fits it to each comparison.
 
     Raises:
         QueryError: a wrong k or temperature.
     """
-    check_votes(k, temperature)
+    voting, calibrate = voting_of(k, DEFAULT_WEIGHTS, temperature)
     queries = np.arange(len(images.codes))
     pairs = Pairs(blocks, queries, images.groups, asked=asked, pictures=pictures)
-    ballot = pairs.predict(list(comparisons.values()), images.codes, k=k, temperature=temperature)
-    found = _evaluated(images, queries, comparisons, ballot, k, temperature)
-    return {name: Outcome(one, ballot.grouped[at]) for at, (name, one) in enumerate(found.items())}
+    labels, every = Labels(images.names, images.codes), np.ones(len(queries), bool)
+    clusters = images.groups.clusters()
+
+    def judged(panel: Panel) -> Judged:
+        return judge(panel, labels, every, images.codes, clusters, voting, calibrate=calibrate)
+
+    found = []
+    for panels in pairs.panels(list(comparisons.values()), k):
+        plain = None if panels.naive is None else judged(panels.naive)
+        found.append(Judgement(judged(panels.grouped), plain, panels.grouped))
+    told = evaluations(Setting(images, queries, "leave-one-out", len(queries)), comparisons, found)
+    return {
+        name: Outcome(told[name], one.grouped.calibrated.predicted)
+        for name, one in zip(comparisons, found, strict=True)
+    }
 
 
-def _evaluations(
-    trial: Trial,
-    comparisons: Mapping[str, Comparison],
-    k: int,
-    temperature: float,
-    notes: Mapping[str, str] | None = None,
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What evaluations have in common.
+
+    Attributes:
+        images: all that take part.
+        queries: (q,) which of them are predicted.
+        protocol: who is predicted by whom.
+        voters: how many images vote.
+        notes: by the names of comparisons, what else is to be said of one.
+    """
+
+    images: Labelled
+    queries: Rows
+    protocol: str
+    voters: int
+    notes: Mapping[str, str] | None = None
+
+
+def evaluations(
+    setting: Setting, comparisons: Mapping[str, Comparison], judged: list[Judgement]
 ) -> dict[str, Evaluation]:
-    ballot = trial.predict(list(comparisons.values()))
-    return _evaluated(trial.images, trial.queries, comparisons, ballot, k, temperature, notes)
-
-
-def _evaluated(
-    images: Labelled,
-    queries: Rows,
-    comparisons: Mapping[str, Comparison],
-    ballot: Ballot,
-    k: int,
-    temperature: float,
-    notes: Mapping[str, str] | None = None,
-) -> dict[str, Evaluation]:
-    """Figures of what was predicted for some of the images."""
-    if ballot.naive is None:
-        raise ValueError("expected naive predictions")
-    chosen = list(comparisons.values())
+    """Figures of k-NN by the names of comparisons."""
+    images, queries = setting.images, setting.queries
     truth, clusters = images.codes[queries], images.groups.at(queries).clusters()
-    spreads = intervals(truth, ballot.grouped, clusters)
-    accuracy = {one: float(np.mean(right == truth)) for one, right in zip(chosen, ballot.grouped, strict=True)}
+    verdicts = [one.grouped.calibrated for one in judged]
+    spreads = intervals(truth, np.stack([one.predicted for one in verdicts]), clusters)
+    chosen = list(comparisons.values())
+    accuracy = {one: float(verdict.right(truth).mean()) for one, verdict in zip(chosen, verdicts, strict=True)}
+    naive = {one: _naive(each, truth) for one, each in zip(chosen, judged, strict=True)}
     found = {}
     for number, (name, one) in enumerate(comparisons.items()):
-        predicted, spread = ballot.grouped[number], spreads[number]
-        figures = _figures(images.names, truth, predicted)
+        each, verdict, spread = judged[number].grouped, verdicts[number], spreads[number]
+        figures = figures_of(images.names, truth, verdict.predicted)
+        right = verdict.right(truth)
         alone = Comparison(one.mode, 1.0, one.centred)
+        notes = setting.notes or {}
+        is_softmax = each.voting.weights == "softmax"
         found[name] = Evaluation(
             label=images.label,
+            head="knn",
+            protocol=setting.protocol,
             accuracy=figures.accuracy,
             accuracy_low=spread.accuracy.low,
             accuracy_high=spread.accuracy.high,
@@ -216,53 +275,37 @@ def _evaluated(
             balanced_accuracy_low=spread.balanced_accuracy.low,
             balanced_accuracy_high=spread.balanced_accuracy.high,
             macro_f1=figures.macro_f1,
-            naive_accuracy=float(np.mean(ballot.naive[number] == truth)),
-            rows=len(predicted),
-            voters=len(images.codes),
+            naive_accuracy=naive[one],
+            naive_accuracy_without_prefix=naive.get(alone),
+            calibration_error=calibration_error(verdict.confidence, right),
+            votes_calibration_error=_bare_error(each.bare, truth),
+            log_loss=log_loss(verdict.probability),
+            without_votes=float(np.mean(each.bare.probability == 0)),
+            risk_coverage=risk_coverage(verdict.confidence, right),
+            rows=len(truth),
+            voters=setting.voters,
             clusters=int(clusters.max()) + 1,
-            rows_without_neighbours=int(np.sum(predicted < 0)),
-            k=k,
-            temperature=temperature,
+            rows_without_neighbours=int(np.sum(verdict.predicted < 0)),
+            k=each.voting.k,
+            weights=each.voting.weights,
+            temperature=each.voting.temperature if is_softmax else None,
+            prior_score=each.voting.prior_score,
             image_weight=one.image_weight,
             mode=one.mode,
             centred=one.centred,
             classes=figures.classes,
             confusion=figures.confusion,
-            warnings=(*images.warnings, *([notes[name]] if notes and name in notes else [])),
+            mistakes=(),
+            warnings=(*images.warnings, *([notes[name]] if name in notes else [])),
         )
     return found
 
 
-class _Figures(NamedTuple):
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
-    classes: tuple[ClassScore, ...]
-    confusion: tuple[tuple[int, ...], ...]
+def _naive(judged: Judgement, truth: Rows) -> float:
+    if judged.naive is None:
+        raise ValueError("expected naive predictions")
+    return float(judged.naive.calibrated.right(truth).mean())
 
 
-def _figures(names: tuple[str, ...], truth: Rows, predicted: Rows) -> _Figures:
-    present = np.unique(np.r_[truth, predicted[predicted >= 0]])
-    at = np.searchsorted(present, truth)
-    answered = predicted >= 0
-    # A prediction of -1 counts against its class's recall, and is in no column.
-    confusion = np.zeros((len(present), len(present)), np.int64)
-    np.add.at(confusion, (at[answered], np.searchsorted(present, predicted[answered])), 1)
-    rows = np.bincount(at, minlength=len(present))
-    right = np.diag(confusion)
-    recall = np.divide(right, rows, out=np.zeros(len(present)), where=rows > 0)
-    columns = confusion.sum(axis=0)
-    precision = np.divide(right, columns, out=np.zeros(len(present)), where=columns > 0)
-    both = precision + recall
-    f1 = np.divide(2 * precision * recall, both, out=np.zeros(len(present)), where=both > 0)
-    true_classes = rows > 0
-    return _Figures(
-        accuracy=float(right.sum() / rows.sum()),
-        balanced_accuracy=float(recall[true_classes].mean()),
-        macro_f1=float(f1[true_classes].mean()),
-        classes=tuple(
-            ClassScore(names[code], float(precision[row]), float(recall[row]), float(f1[row]), int(rows[row]))
-            for row, code in enumerate(present)
-        ),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
-    )
+def _bare_error(verdict: Verdict, truth: Rows) -> float:
+    return calibration_error(verdict.confidence, verdict.right(truth))

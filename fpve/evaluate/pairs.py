@@ -1,4 +1,4 @@
-"""Leave-one-out votes under many comparisons at once: each pair of images is multiplied once, whatever the weights."""
+"""Who votes for whom, under many comparisons at once: each pair of images is multiplied once, whatever the weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.classify import vote
+from fpve.evaluate.sides import Sides
 from fpve.fusion import Blocks, Centre, Floats, Fusion, Mode
 from fpve.groups import Groups
-from fpve.neighbours import Mask, Neighbours, Rows
+from fpve.neighbours import Mask, Panel, Rows
 from fpve.splits import NEAR_DUPLICATE
 
 # Floats of one matrix of scores: 64 MB, of which about eight are held.
@@ -41,16 +41,16 @@ class Comparison:
     centred: bool
 
 
-class Ballot(NamedTuple):
-    """Predicted class numbers (comparisons, q) of q images; -1 where an image has no neighbour that may vote.
+class Panels(NamedTuple):
+    """Who votes for each of q images under one comparison.
 
     Attributes:
-        grouped: by neighbours outside the image's own group.
-        naive: by all neighbours but the image itself; None where nobody asked.
+        grouped: images outside the image's own group.
+        naive: all but the image itself; None where nobody asked.
     """
 
-    grouped: Rows
-    naive: Rows | None
+    grouped: Panel
+    naive: Panel | None
 
 
 class _Space(NamedTuple):
@@ -81,6 +81,7 @@ class Pairs:
         centre: Centre | None = None,
         asked: Blocks | None = None,
         pictures: Floats | None = None,
+        sides: Sides | None = None,
     ) -> None:
         """Take up blocks.
 
@@ -91,27 +92,28 @@ class Pairs:
             centre: the means of centred comparisons, where there are any.
             asked: raw blocks of the q queries, where they are others than those by which these images vote.
             pictures: (n, d) features by which near-duplicates are told; by default the image blocks.
+            sides: on which the n images are; None lets all vote for each.
         """
         self._queries = queries
+        self._sides = sides
         self._groups = groups
         self._voters = _spaces(blocks, centre)
         self._asked = None if asked is None else _spaces(asked, centre)
         own = asked is None and pictures is None
         self._pictures = None if own else _units(blocks.image if pictures is None else pictures)[0]
 
-    def predict(
-        self,
-        comparisons: Sequence[Comparison],
-        codes: Rows,
-        *,
-        k: int,
-        temperature: float,
-        naive: bool = True,
-    ) -> Ballot:
-        """Predict the queries by the votes of their k nearest voters, whose class numbers are `codes` (n,)."""
-        grouped: list[list[Rows]] = [[] for _ in comparisons]
-        guessed: list[list[Rows]] = [[] for _ in comparisons]
-        step = max(1, _CHUNK_FLOATS // max(1, len(codes)))
+    def panels(self, comparisons: Sequence[Comparison], k: int, *, naive: bool = True) -> list[Panels]:
+        """The k nearest voters of each query, under each comparison.
+
+        Args:
+            comparisons: how images are compared.
+            k: how many vote.
+            naive: whether those are wanted as well that would vote if groups were let alone.
+        """
+        grouped: list[list[Panel]] = [[] for _ in comparisons]
+        plain: list[list[Panel]] = [[] for _ in comparisons]
+        count = len(self._groups.content)
+        step = max(1, _CHUNK_FLOATS // max(1, count))
         for start in range(0, len(self._queries), step):
             mine = self._queries[start : start + step]
             asking = {
@@ -123,15 +125,17 @@ class Pairs:
                 for centred, space in self._voters.items()
             }
             near = cosines[False][0] if self._pictures is None else self._pictures[mine] @ self._pictures.T
-            tied = self._groups.tied(mine, np.arange(len(codes))) | (near >= NEAR_DUPLICATE)
+            tied = self._groups.tied(mine, np.arange(count)) | (near >= NEAR_DUPLICATE)
             for number, one in enumerate(comparisons):
                 scores = _scores(one, asking[one.centred], self._voters[one.centred], *cosines[one.centred])
                 scores[np.arange(len(mine)), mine] = -np.inf
                 if naive:
-                    guessed[number].append(_predict(scores, codes, k, temperature))
+                    plain[number].append(_panel(_silenced(scores, self._sides and self._sides.naive, mine), k))
                 scores[tied] = -np.inf
-                grouped[number].append(_predict(scores, codes, k, temperature))
-        return Ballot(_joined(grouped), _joined(guessed) if naive else None)
+                grouped[number].append(_panel(_silenced(scores, self._sides and self._sides.grouped, mine), k))
+        return [
+            Panels(_joined(one), _joined(other) if naive else None) for one, other in zip(grouped, plain, strict=True)
+        ]
 
 
 def _scores(one: Comparison, asking: _Space, voters: _Space, image: Floats, prefix: Floats) -> Floats:
@@ -174,19 +178,22 @@ def _units(block: Floats) -> tuple[Floats, Floats]:
     return np.divide(block, column, out=np.zeros(block.shape, np.float32), where=column > 0), norm
 
 
-def _joined(parts: list[list[Rows]]) -> Rows:
-    return np.stack([np.concatenate(one) for one in parts])
+def _silenced(scores: Floats, side: Rows | None, mine: Rows) -> Floats:
+    """Scores (m, n) without those of images that are on the side of the image (m,) that is predicted."""
+    return scores if side is None else np.where(side[mine][:, None] == side, np.float32(-np.inf), scores)
 
 
-def _predict(scores: Floats, codes: Rows, k: int, temperature: float) -> Rows:
-    """Class numbers (m,) by the votes of the k best columns of scores (m, n); -1 where all are -inf."""
+def _joined(parts: list[Panel]) -> Panel:
+    return Panel(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _panel(scores: Floats, k: int) -> Panel:
+    """The k best columns of scores (m, n), without those that are -inf."""
     found = nearest_columns(scores, min(k, scores.shape[1]))
-    score = np.take_along_axis(scores, found, axis=1)
-    query, place = np.nonzero(np.isfinite(score))
-    unknown = np.full(len(query), np.nan, np.float32)
-    voters = Neighbours(query, found[query, place], score[query, place], unknown, unknown)
-    shares = vote(voters, codes, len(scores), int(codes.max()) + 1, temperature)
-    return np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
+    score = np.take_along_axis(scores, found, axis=1).astype(np.float64)
+    missing = ((0, 0), (0, max(0, k - found.shape[1])))
+    row = np.pad(np.where(np.isfinite(score), found, -1), missing, constant_values=-1)
+    return Panel(row, np.pad(score, missing, constant_values=-np.inf))
 
 
 def nearest_columns(scores: NDArray[np.float32], k: int) -> Rows:

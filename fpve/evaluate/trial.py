@@ -4,35 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
-from fpve.classify import check_votes, read_labels
+from fpve.classify import Labels, Voting, read_labels
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import SEED
 from fpve.evaluate.labelled import Labelled
-from fpve.evaluate.pairs import Ballot, Comparison, Pairs
+from fpve.evaluate.pairs import Comparison, Pairs
+from fpve.evaluate.sides import Sides, clusters_of, folds_of, split_by
+from fpve.evaluate.verdicts import Judged, judge
 from fpve.fusion import Blocks, Centre
 from fpve.groups import groups_of
+from fpve.neighbours import Panel, Rows
 from fpve.search import Searcher
 
 # So many rows tell an accuracy to about a point; of 100,000 all would take hours.
 SAMPLE = 5000
 
+Protocol = Literal["leave-one-out", "split", "folds"]
+
+
+class Judgement(NamedTuple):
+    """What became of the queries under one comparison.
+
+    Attributes:
+        grouped: by images of other groups.
+        naive: by all but the image itself; None where nobody asked.
+        voters: who voted in `grouped`.
+    """
+
+    grouped: Judged
+    naive: Judged | None
+    voters: Panel
+
 
 class Trial:
-    """Labelled images of a snapshot, of which each that is predicted is left out of its own vote.
+    """Labelled images of a snapshot, some or all of which are predicted by others.
 
     Attributes:
         images: all that may vote.
         label: the column of classes.
-        codes: (n,) class numbers of the images.
+        codes: (n,) class numbers.
+        rows: (n,) their image rows.
         queries: (q,) which of them are predicted.
         truth: (q,) their class numbers.
         prefixed: (q,) which of them have a prefix.
         has_prefixes: whether any that may vote has one.
         clusters: (q,) what is resampled together.
+        protocol: who is predicted by whom.
+        sides: on which sides the n images are; None: each is predicted by all others.
+        voters: how many images vote.
         warnings: what a reader of the figures should know.
     """
 
@@ -41,41 +65,63 @@ class Trial:
         searcher: Searcher,
         *,
         label: str,
-        k: int,
-        temperature: float,
-        where: str | None,
+        where: str | None = None,
         sample: int | None = None,
         prefixed: bool = False,
+        split: str | None = None,
+        folds: int | None = None,
     ) -> None:
         """Read labels and groups.
 
         Args:
             searcher: over the images.
             label: the column of classes.
-            k: how many neighbours vote.
-            temperature: tau of their weights exp(score / tau).
             where: an SQL condition on all images that take part.
             sample: predict so many, drawn at random with a fixed seed, if there are more; all may vote.
             prefixed: predict images with a prefix only.
+            split: a column that says of each image whether it is predicted, or predicts.
+            folds: into how many parts images are divided, each of which is predicted by the others.
 
         Raises:
-            QueryError: no such label column, fewer than two labelled rows or classes, or a wrong k or temperature.
+            QueryError: no such label column, fewer than two labelled rows or classes, both a split and folds, or one
+                that leaves nothing to predict, or a sample of none.
         """
-        check_votes(k, temperature)
-        self._searcher, self._k, self._temperature = searcher, k, temperature
+        if split is not None and folds is not None:
+            raise QueryError("expected a split column or a number of folds, found both")
+        if sample is not None and sample < 1:
+            raise QueryError(f"sample: expected at least 1 image, found {sample}")
+        self._searcher = searcher
         labels = read_labels(searcher, label)
         allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
-        self._rows = np.flatnonzero(allowed)
-        groups, warnings = groups_of(searcher, label, labels.codes, self._rows)
-        has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[self._rows]
-        codes = labels.codes[self._rows]
-        self.images = Labelled(label, labels.names, codes, has_prefix, groups.at(self._rows), warnings)
+        self.rows = np.flatnonzero(allowed)
+        self.protocol: Protocol = "leave-one-out"
+        sides, tested = None, np.ones(len(self.rows), bool)
+        if split is not None:
+            self.protocol = "split"
+            side, tested, taught = split_by(searcher, split, self.rows)
+            part = tested | taught
+            self.rows, tested, side = self.rows[part], tested[part], side[part]
+            sides = Sides(side, side)
+        groups, warnings = groups_of(searcher, label, labels.codes, self.rows)
+        mine = groups.at(self.rows)
+        has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[self.rows]
+        codes = labels.codes[self.rows]
+        if folds is not None:
+            self.protocol = "folds"
+            clusters, notes = clusters_of(mine, searcher.blocks_of(self.rows).image)
+            warnings += notes
+            sides = folds_of(codes, clusters, folds)
+        self.sides: Sides | None = sides
+        self.images = Labelled(label, labels.names, codes, has_prefix, mine, warnings)
         self.label, self.codes, self.warnings = label, codes, warnings
         self.has_prefixes = bool(has_prefix.any())
-        queries = np.flatnonzero(has_prefix) if prefixed else np.arange(len(self._rows))
+        queries = np.flatnonzero(tested & has_prefix if prefixed else tested)
         if sample is not None and len(queries) > sample:
             queries = np.sort(np.random.default_rng(SEED).choice(queries, sample, replace=False))
         self.queries = queries
+        # Of a split those that are predicted don't vote.
+        self._votes = ~tested if split is not None else np.ones(len(tested), bool)
+        self.voters = int(np.count_nonzero(self._votes))
         self.prefixed = has_prefix[queries]
         self.truth = codes[queries]
         self.clusters = self.images.groups.at(queries).clusters()
@@ -98,16 +144,36 @@ class Trial:
         one = np.ones((1, 1), np.float32)
         return float(self._searcher.weights(Blocks(one, one), image_weight)[0])
 
-    def predict(self, comparisons: Sequence[Comparison], *, naive: bool = True) -> Ballot:
-        """Predict the queries under several comparisons."""
+    def judge(
+        self, comparisons: Sequence[Comparison], voting: Voting, *, naive: bool = True, calibrate: bool = True
+    ) -> list[Judgement]:
+        """Predict the queries under each comparison."""
         pairs = self._centred if any(one.centred for one in comparisons) else self._raw
-        return pairs.predict(comparisons, self.codes, k=self._k, temperature=self._temperature, naive=naive)
+        found = []
+        for panels in pairs.panels(comparisons, voting.k, naive=naive):
+            grouped = self._judged(panels.grouped, voting, calibrate=calibrate)
+            plain = None if panels.naive is None else self._judged(panels.naive, voting, calibrate=calibrate)
+            found.append(Judgement(grouped, plain, panels.grouped))
+        return found
+
+    def _judged(self, panel: Panel, voting: Voting, *, calibrate: bool) -> Judged:
+        labels = Labels(self.images.names, self.codes)
+        return judge(panel, labels, self._votes, self.truth, self.clusters, voting, calibrate=calibrate)
 
     @cached_property
     def _raw(self) -> Pairs:
-        return Pairs(self._searcher.blocks_of(self._rows), self.queries, self.images.groups)
+        return Pairs(self.blocks, self.queries, self.images.groups, sides=self.sides)
 
     @cached_property
     def _centred(self) -> Pairs:
-        blocks = self._searcher.blocks_of(self._rows)
-        return Pairs(blocks, self.queries, self.images.groups, centre=self.centre)
+        return Pairs(self.blocks, self.queries, self.images.groups, centre=self.centre, sides=self.sides)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Raw blocks of the n images."""
+        return self._searcher.blocks_of(self.rows)
+
+    def image_ids(self, rows: Rows) -> list[str]:
+        """Names of images by their numbers (m,) among the n."""
+        ids: list[str] = self._searcher.snapshot.rows.take(self.rows[rows], ["image_id"])["image_id"].to_pylist()
+        return ids

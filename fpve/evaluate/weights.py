@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE
+from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Voting
 from fpve.errors import QueryError
 from fpve.evaluate.bootstrap import PERCENTILES, Interval, resamples
 from fpve.evaluate.pairs import Comparison
@@ -72,7 +72,8 @@ def fit_weight(
             or temperature.
     """
     searcher = searcher.variant(mode=mode, centred=centred, predicted=False)
-    trial = Trial(searcher, label=label, k=k, temperature=temperature, where=where, sample=sample, prefixed=True)
+    voting = Voting(k, temperature=temperature)
+    trial = Trial(searcher, label=label, where=where, sample=sample, prefixed=True)
     if not trial.has_prefixes:
         raise QueryError(
             f"{searcher.snapshot.root}: no image with a value of {label!r} has a prefix, so there is no weight to "
@@ -80,7 +81,8 @@ def fit_weight(
         )
     fusion = searcher.fusion
     comparisons = [Comparison(fusion.mode, weight, fusion.centre is not None) for weight in GRID]
-    right = trial.predict(comparisons, naive=False).grouped == trial.truth
+    judged = trial.judge(comparisons, voting, naive=False, calibrate=False)
+    right = np.stack([one.grouped.bare.right(trial.truth) for one in judged])
     best = best_weight(right, trial.clusters)
     accuracies = right.mean(axis=1)
     optimism = float(accuracies[GRID.index(best.weight)]) - best.out_of_bag

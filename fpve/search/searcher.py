@@ -118,9 +118,13 @@ class Searcher:
 
     def _searched_rows(self, rows: Rows) -> FusedRows:
         """Searched vectors of image rows (n,), with the norms of their raw blocks."""
+        return FusedRows(self._vectors.at(self._position[rows]), *self.norms_of(rows))
+
+    def norms_of(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Norms (n,) of the raw image blocks and prefix blocks of image rows (n,); 0 where one is missing."""
+        image, prefix = self._norms
         positions = self._position[rows]
-        image_norm, prefix_norm = self._norms
-        return FusedRows(self._vectors.at(positions), image_norm[positions], prefix_norm[positions])
+        return image[positions], prefix[positions]
 
     @cached_property
     def _norms(self) -> tuple[Floats, Floats]:

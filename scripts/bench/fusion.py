@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fpve
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, read_labels, vote
+from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, LabelSets, Voting, read_labels, vote
 from fpve.config import load_job
 from fpve.evaluate import ablation, evaluate
 from fpve.evaluate.bootstrap import PERCENTILES, resamples
@@ -105,9 +105,7 @@ def main() -> None:
     with store_of(options.job, options.store) as path:
         searcher = Searcher(Snapshot.open(path))
         for label in options.label:
-            trial = Trial(
-                searcher, label=label, k=DEFAULT_K, temperature=DEFAULT_TEMPERATURE, where=None, sample=SAMPLE
-            )
+            trial = Trial(searcher, label=label, sample=SAMPLE)
             classes = len(np.unique(trial.codes))
             print(f"\n{label}: {len(trial.truth)} of {len(trial.codes)} images, {classes} classes, k = {DEFAULT_K}")
             found = evaluations(searcher, label)
@@ -138,11 +136,18 @@ def store_of(job: Path, store: Path | None) -> Iterator[Path]:
 def evaluations(searcher: Searcher, label: str) -> dict[str, Evaluation]:
     """The ablation, with rows of their own for queries without their prefix in `balanced`, each beside its centred."""
     found: dict[str, Evaluation] = {}
-    for name, one in ablation(searcher, label=label).items():
+    for name, one in ablation(searcher, label=label, temperature=DEFAULT_TEMPERATURE).items():
         found[name] = one
         base = name.removesuffix(CENTRED)
         if base == "balanced":
-            without = evaluate(searcher, label=label, mode="balanced", centred=one.centred, query="without")
+            without = evaluate(
+                searcher,
+                label=label,
+                mode="balanced",
+                centred=one.centred,
+                query="without",
+                temperature=DEFAULT_TEMPERATURE,
+            )
             found[f"{base}{WITHOUT}{name.removeprefix(base)}"] = without
     order = list(dict.fromkeys(name.removesuffix(CENTRED) for name in found))
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0].removesuffix(CENTRED)), item[1].centred)))
@@ -151,7 +156,8 @@ def evaluations(searcher: Searcher, label: str) -> dict[str, Evaluation]:
 def leave_one_out(searcher: Searcher, trial: Trial, found: Mapping[str, Evaluation]) -> list[Line]:
     """The lines of evaluations of a trial's images."""
     comparisons = [Comparison(mode_of(one), one.image_weight, one.centred) for one in found.values()]
-    right = trial.predict(comparisons, naive=False).grouped == trial.truth
+    judged = trial.judge(comparisons, Voting(), naive=False, calibrate=False)
+    right = np.stack([one.grouped.bare.right(trial.truth) for one in judged])
     precision = precisions(searcher, trial, comparisons)
     return [
         Line(
@@ -200,7 +206,7 @@ def precisions(searcher: Searcher, trial: Trial, comparisons: list[Comparison]) 
 
 def halves(searcher: Searcher, label: str) -> list[Line]:
     """The lines of queries that the store does not hold."""
-    trial = Trial(searcher, label=label, k=DEFAULT_K, temperature=DEFAULT_TEMPERATURE, where=None)
+    trial = Trial(searcher, label=label)
     labels = read_labels(searcher, label)
     labelled = np.flatnonzero(labels.labelled)
     # A picture that comes without a caption is a query of weight 1: see `Searcher.weights`.
@@ -216,7 +222,7 @@ def halves(searcher: Searcher, label: str) -> list[Line]:
                 allowed = np.zeros(searcher.rows, bool)
                 allowed[labelled[side == 0]] = True
                 found = variant.nearest(variant.blocks_of(queries), image_weight=weight, k=DEFAULT_K, allowed=allowed)
-                shares = vote(found, labels.codes, len(queries), len(labels.names), DEFAULT_TEMPERATURE)
+                shares = vote(found, LabelSets.of(labels), len(queries), Voting())
                 accuracies[seed] = np.mean(shares.argmax(axis=1) == labels.codes[queries])
             low, high = np.percentile(accuracies, PERCENTILES)
             lines.append(Line(name + suffix, weight, float(accuracies.mean()), float(low), float(high), accuracies))

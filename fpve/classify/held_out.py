@@ -1,0 +1,83 @@
+"""Images of a store classified by the others: what calibration is fitted to, found through the index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpve.fusion import Blocks, unit
+from fpve.groups import Groups
+from fpve.neighbours import Mask, Neighbours, Panel, Rows
+from fpve.search import Searcher
+from fpve.splits import NEAR_DUPLICATE
+
+# Images that are classified to fit two numbers: their errors are then a third of what these images' own sampling is.
+SAMPLE = 1_000
+# Fetched beyond k at first: most images have few copies. Where what is tied to an image fills its list, many times
+# more, and in the end as many as a search can still rank at once.
+_SPARE = 16
+_DEEPER = 4
+_DEEPEST = 2_048
+# Vectors of neighbours that are held at once: 200 MB of 896 numbers.
+_HELD = 50_000
+
+
+def neighbours_of_others(
+    searcher: Searcher,
+    rows: Rows,
+    blocks: Blocks,
+    *,
+    groups: Groups,
+    image_weight: float,
+    k: int,
+    allowed: Mask | None,
+) -> Panel:
+    """The k nearest images of each of n images of a store that are not of its own group.
+
+    Of one group are copies, near-duplicates, and images with the same prefix.
+
+    Args:
+        searcher: over the images.
+        rows: (n,) the images.
+        blocks: raw blocks of their queries, maybe without one that the images have.
+        groups: what ties all images of the store together.
+        image_weight: the weight A of the queries.
+        k: how many.
+        allowed: (all,) which images may be found; None means all.
+    """
+    panel = Panel(np.full((len(rows), k), -1), np.full((len(rows), k), -np.inf))
+    waiting, depth = np.arange(len(rows)), k + _SPARE
+    while len(waiting):
+        step = max(1, _HELD // depth)
+        short = []
+        for start in range(0, len(waiting), step):
+            mine = waiting[start : start + step]
+            found = searcher.nearest(
+                Blocks(blocks.image[mine], blocks.prefix[mine]),
+                image_weight=image_weight,
+                k=depth,
+                allowed=allowed,
+                exclude=rows[mine],
+            )
+            free = found.where(~_tied(searcher, rows[mine], found, groups)).first(k)
+            panel.row[mine], panel.score[mine] = free.panel(len(mine), k)
+            # Who got fewer images than were asked for has seen all.
+            more = np.bincount(found.query, minlength=len(mine)) >= depth
+            short.append(mine[more & (panel.row[mine, -1] < 0)])
+        waiting = np.concatenate(short)
+        if depth >= _DEEPEST:
+            break
+        depth = min(depth * _DEEPER, _DEEPEST)
+    return panel
+
+
+def _tied(searcher: Searcher, rows: Rows, found: Neighbours, groups: Groups) -> Mask:
+    """Which neighbours (t,) are of the group of the image (m,) that they are neighbours of."""
+    own = rows[found.query]
+    prefix = groups.prefix[own]
+    tied = (groups.content[own] == groups.content[found.row]) | (prefix >= 0) & (prefix == groups.prefix[found.row])
+    names, place = np.unique(np.concatenate([own, found.row]), return_inverse=True)
+    image = unit(searcher.blocks_of(names).image)
+    one, other = np.split(place, 2)
+    cosines = np.einsum("td,td->t", image[one], image[other])
+    same: Mask = tied | (cosines >= NEAR_DUPLICATE)
+    return same

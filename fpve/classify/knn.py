@@ -1,0 +1,201 @@
+"""Classification by the votes of the nearest labelled images (k-NN)."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+
+from fpve.classify.calibration import MIN_ROWS, Calibration, HeldOut, fit
+from fpve.classify.held_out import SAMPLE, neighbours_of_others
+from fpve.classify.labels import LabelSets, read_label_sets
+from fpve.classify.voting import Voting, distances, vote
+from fpve.errors import QueryError
+from fpve.fusion import Blocks, Floats
+from fpve.groups import groups_of
+from fpve.neighbours import Exact, Mask, Neighbours, Panel, Rows
+from fpve.search import Searcher
+
+# Any; the same one draws the same images each time.
+_SEED = 0
+# Cells of images and classes that a calibration by lists of classes is fitted to, of k scores each.
+_CELLS = 200_000
+
+
+class Kind(NamedTuple):
+    """What queries have that are calibrated together: scores mean something else without a block.
+
+    Attributes:
+        image, prefix: whether they have the block.
+        weight: the weight A of their image block.
+    """
+
+    image: bool
+    prefix: bool
+    weight: float
+
+
+class Classified(NamedTuple):
+    """What m queries are classified as.
+
+    Attributes:
+        probabilities: (m, classes).
+        novelty: (m,) share of the store's labelled images that are nearer to their k-th neighbour; NaN where that is
+            not known.
+        neighbours: the images that voted.
+    """
+
+    probabilities: Exact
+    novelty: Exact
+    neighbours: Neighbours
+
+
+class KnnClassifier:
+    """Classifies by the labelled images of a snapshot. Safe to use from many threads.
+
+    Attributes:
+        labels: the classes.
+        voting: how neighbours vote, before it is calibrated.
+        allowed: (rows,) which images may vote.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        *,
+        label: str,
+        voting: Voting | None = None,
+        calibrate: bool = True,
+        image_weight: float | None = None,
+        where: str | None = None,
+    ) -> None:
+        """Read labels.
+
+        Args:
+            searcher: over the images.
+            label: the metadata column of classes.
+            voting: how neighbours vote.
+            calibrate: whether temperature and prior are fitted to held-out images; only of `softmax` votes.
+            image_weight: the weight A of all queries; by default what fits each.
+            where: an SQL condition on the images that vote.
+
+        Raises:
+            QueryError: no such label column, no labelled image, or a wrong weight or condition.
+        """
+        self.voting = voting or Voting()
+        self._searcher = searcher.variant(predicted=False)
+        self._label = label
+        self._calibrate = calibrate and self.voting.weights == "softmax"
+        self._image_weight = image_weight
+        self.labels: LabelSets = read_label_sets(searcher, label)
+        allowed = self.labels.labelled if where is None else self.labels.labelled & searcher.matching(where)
+        if not allowed.any():
+            raise QueryError(f"no image with a value of {label!r} meets the condition {where!r}")
+        # What can't be written to is remembered by the searcher, with what may be found by it.
+        self.allowed = allowed.copy()
+        self.allowed.flags.writeable = False
+        self._reach = None if self.allowed.all() else self.allowed
+        self.prior = self.labels.prior(self.allowed)
+        self._lock = Lock()
+        self._calibrations: dict[Kind, Calibration | None] = {}
+
+    def classify(self, blocks: Blocks, *, exclude: Rows | None = None) -> Classified:
+        """Classify m queries.
+
+        Args:
+            blocks: raw blocks (m, image_dim) and (m, prefix_dim); a zero row is a missing block.
+            exclude: (m,) an image row that must not vote for a query, such as itself.
+
+        Raises:
+            QueryError: a weight that is none.
+        """
+        weights = self._searcher.weights(blocks, self._image_weight)
+        found = self._searcher.nearest(
+            blocks, image_weight=weights, k=self.voting.k, allowed=self._reach, exclude=exclude
+        )
+        count = len(weights)
+        probabilities, novelty = np.zeros((count, len(self.labels.names))), np.full(count, np.nan)
+        last = np.full(count, np.inf)
+        np.minimum.at(last, found.query, found.score)
+        for kind, mine in _kinds(blocks, weights):
+            calibration = self.calibration(kind)
+            if calibration is None:
+                voting, prior = self.voting, None
+            else:
+                voting, prior = calibration.applied(self.voting), self.prior
+                novelty[mine] = calibration.novelty(distances(last[mine]))
+            chosen = np.zeros(count, bool)
+            chosen[mine] = True
+            place = np.cumsum(chosen) - 1
+            part = found if len(mine) == count else found.where(chosen[found.query])
+            probabilities[mine] = vote(part._replace(query=place[part.query]), self.labels, len(mine), voting, prior)
+        return Classified(probabilities, novelty, found)
+
+    def calibration(self, kind: Kind) -> Calibration | None:
+        """What was fitted for queries of a kind; None where nothing is, or too few images are labelled."""
+        if not self._calibrate:
+            return None
+        with self._lock:
+            if kind not in self._calibrations:
+                self._calibrations[kind] = self._fitted(kind)
+            return self._calibrations[kind]
+
+    def _fitted(self, kind: Kind) -> Calibration | None:
+        searcher, labels = self._searcher, self.labels
+        rows = np.flatnonzero(self.allowed)
+        image_norm, prefix_norm = searcher.norms_of(rows)
+        if kind.image:
+            rows, prefix_norm = rows[image_norm > 0], prefix_norm[image_norm > 0]
+        if kind.prefix:
+            rows = rows[prefix_norm > 0]
+        most = SAMPLE
+        if labels.is_multiple:
+            most = min(most, max(MIN_ROWS, _CELLS // (len(labels.names) * self.voting.k)))
+        if len(rows) < MIN_ROWS:
+            return None
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(_SEED).choice(rows, most, replace=False))
+        raw = searcher.blocks_of(rows)
+        blocks = Blocks(raw.image * kind.image, raw.prefix * kind.prefix)
+        groups, _ = groups_of(searcher, self._label, labels.codes, np.flatnonzero(self.allowed))
+        panel = neighbours_of_others(
+            searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self.voting.k, allowed=self._reach
+        )
+        temperature, prior_score, loss = fit(self._held_out(rows, panel))
+        known = panel.row >= 0
+        last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
+        return Calibration(temperature, prior_score, len(rows), loss, np.sort(distances(last)))
+
+    def _held_out(self, rows: Rows, panel: Panel) -> HeldOut:
+        """Which of the neighbours of images (n,) speak for the truth."""
+        labels = self.labels
+        if not labels.is_multiple:
+            return HeldOut.of(panel, labels.codes, labels.members[labels.starts[rows]], self.prior)
+        found, scores = panel
+        has, theirs = self._has(rows), self._has(np.maximum(found, 0).reshape(-1)).reshape(*found.shape, -1)
+        # Each image with each class: whether neighbours agree with it on that.
+        agree = (theirs == has[:, None, :]) & (found >= 0)[:, :, None]
+        prior = np.where(has, self.prior, 1 - self.prior)
+        classes = has.shape[1]
+        return HeldOut(
+            np.repeat(scores, classes, axis=0), agree.transpose(0, 2, 1).reshape(-1, found.shape[1]), prior.reshape(-1)
+        )
+
+    def _has(self, rows: Rows) -> Mask:
+        """Which images (n,) have which class (n, classes)."""
+        has = np.zeros((len(rows), len(self.labels.names)), bool)
+        has[self.labels.pairs(rows)] = True
+        return has
+
+
+def _kinds(blocks: Blocks, weights: Floats) -> list[tuple[Kind, Rows]]:
+    """The kinds of queries, and the numbers of those of each."""
+    image, prefix = np.any(blocks.image, axis=1), np.any(blocks.prefix, axis=1)
+    keys = np.stack([image, prefix, weights.astype(np.float64)])
+    names, place = np.unique(keys, axis=1, return_inverse=True)
+    place = place.reshape(-1)
+    return [
+        (Kind(bool(has_image), bool(has_prefix), float(weight)), np.flatnonzero(place == number))
+        for number, (has_image, has_prefix, weight) in enumerate(names.T)
+    ]

@@ -1,0 +1,128 @@
+"""How neighbours vote for classes.
+
+With the scores s of a query's k nearest labelled images, the classes c that each has, and the weights w,
+
+    uniform     w = 1
+    distance    w = 1 / d,  d = sqrt(2 (1 - s))
+    softmax     w = exp(s / temperature)
+
+and a class gets the share of its neighbours' weights, as in scikit-learn's `KNeighborsClassifier`. In `balanced`
+d^2 = A ||f^ - f'^||^2 + (1 - A) ||p^ - p'^||^2: d is the Euclidean distance of the weighted blocks, and at A = 0.5 that
+of the fused vectors. `softmax` is the weighting of Wu et al. 2018 (Unsupervised Feature Learning via Non-Parametric
+Instance Discrimination).
+
+With a `prior_score` s0 each class votes as well, by its share among the labelled images: all of them together like one
+neighbour of score s0,
+
+    P(c) = (sum of w over neighbours of class c + exp(s0 / temperature) prior(c)) / (sum of w + exp(s0 / temperature))
+
+so that no class has probability 0, and a query whose neighbours are far is told little by them: it is the posterior of
+a kernel estimate with a background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpve.classify.labels import LabelSets
+from fpve.errors import QueryError, nearest
+from fpve.neighbours import Exact, Neighbours
+
+Weights = Literal["uniform", "distance", "softmax"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+
+# The protocol of Wu et al. 2018 with the k that suits collections of thousands of images rather than a million.
+DEFAULT_K = 20
+DEFAULT_WEIGHTS: Weights = "softmax"
+DEFAULT_TEMPERATURE = 0.07
+# A nearer neighbour is a copy, whose distance is what rounding of float32 has left: only copies vote then.
+_COPY = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """How neighbours vote.
+
+    Attributes:
+        k: how many of them, at least 1; all where there are fewer.
+        weights: what a vote weighs: `uniform`, `distance` or `softmax`.
+        temperature: of `softmax`, above 0, in units of the score.
+        prior_score: at which score the classes' own shares vote like one more neighbour, with `softmax`; None: they
+            don't.
+
+    Raises:
+        QueryError: one of them is wrong.
+    """
+
+    k: int = DEFAULT_K
+    weights: Weights = DEFAULT_WEIGHTS
+    temperature: float = DEFAULT_TEMPERATURE
+    prior_score: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check what is given."""
+        if self.k < 1:
+            raise QueryError(f"k: expected at least 1, found {self.k}")
+        if self.weights not in WEIGHTS:
+            raise QueryError(
+                f"weights: expected {', '.join(WEIGHTS)}, found {self.weights!r}{nearest(str(self.weights), WEIGHTS)}"
+            )
+        if not 0 < self.temperature < np.inf:
+            raise QueryError(f"temperature: expected more than 0, found {self.temperature}")
+        if self.prior_score is not None and self.weights != "softmax":
+            raise QueryError(f"a prior votes with softmax weights only, found {self.weights}")
+
+
+def vote(found: Neighbours, labels: LabelSets, queries: int, voting: Voting, prior: Exact | None = None) -> Exact:
+    """Class probabilities (queries, classes) by the votes of each query's neighbours, all of them.
+
+    Of a column of lists each class has a probability of its own; of others they add up to 1. A query without neighbours
+    gets a row of zeros, or the prior where that votes.
+
+    Args:
+        found: labelled neighbours of each query.
+        labels: the classes of all images.
+        queries: how many queries there are.
+        voting: how they vote.
+        prior: (classes,) shares of the classes, where the voting has a prior.
+    """
+    classes = len(labels.names)
+    best = np.full(queries, -np.inf)
+    np.maximum.at(best, found.query, found.score)
+    if voting.prior_score is not None:
+        best = np.maximum(best, voting.prior_score)
+    weight = _weights(found, best, voting)
+    place, code = labels.pairs(found.row)
+    cell = found.query[place] * classes + code
+    votes = np.bincount(cell, weight[place], minlength=queries * classes).astype(np.float64).reshape(queries, classes)
+    total = np.bincount(found.query, weight, minlength=queries)
+    if voting.prior_score is not None and prior is not None:
+        own = np.exp((voting.prior_score - best) / voting.temperature)
+        votes = votes + own[:, None] * prior
+        total += own
+    return np.divide(votes, total[:, None], out=np.zeros_like(votes), where=total[:, None] > 0)
+
+
+def _weights(found: Neighbours, best: Exact, voting: Voting) -> Exact:
+    """What each neighbour's vote weighs (t,), where `best` (queries,) is the highest score that votes."""
+    if voting.weights == "uniform":
+        return np.ones(len(found.score))
+    if voting.weights == "softmax":
+        # Relative to the best score, for exp would overflow at small temperatures; shares are the same.
+        weights: Exact = np.exp((found.score - best[found.query]) / voting.temperature)
+        return weights
+    distance = distances(found.score)
+    has_copy = np.zeros(len(best), bool)
+    has_copy[found.query[distance < _COPY]] = True
+    copies = (distance < _COPY).astype(np.float64)
+    return np.where(has_copy[found.query], copies, 1 / np.maximum(distance, _COPY))
+
+
+def distances(scores: NDArray[np.floating]) -> Exact:
+    """Euclidean distances of weighted blocks by their scores: sqrt(2 (1 - s))."""
+    found: Exact = np.sqrt(np.maximum(2 * (1 - scores.astype(np.float64)), 0))
+    return found

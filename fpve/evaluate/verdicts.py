@@ -1,0 +1,104 @@
+"""From votes to predictions: with a temperature and a prior that were fitted to other images than those they judge."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fpve.classify import Labels, LabelSets, Voting, vote
+from fpve.classify.calibration import MIN_ROWS, HeldOut, fit
+from fpve.evaluate.bootstrap import SEED
+from fpve.neighbours import Exact, Mask, Panel, Rows
+from fpve.splits import folds
+
+# Temperature and prior are fitted to four fifths of the images, and judge the other.
+_FOLDS = 5
+# Images whose probabilities are held at once: of a thousand classes 33 MB.
+_AT_ONCE = 4_096
+
+
+class Verdict(NamedTuple):
+    """What q images were classified as.
+
+    Attributes:
+        predicted: (q,) class number; -1 for one that nobody voted for.
+        confidence: (q,) probability of that class.
+        probability: (q,) that of the true class.
+    """
+
+    predicted: Rows
+    confidence: Exact
+    probability: Exact
+
+    @classmethod
+    def of(cls, probabilities: Exact, truth: Rows) -> Verdict:
+        """By probabilities (q, classes); a row of zeros is one of which nothing is known."""
+        rows = np.arange(len(truth))
+        best = probabilities.argmax(axis=1)
+        confidence = probabilities[rows, best]
+        return cls(np.where(confidence > 0, best, -1), confidence, probabilities[rows, truth])
+
+    def right(self, truth: Rows) -> Mask:
+        """Which are right (q,)."""
+        right: Mask = self.predicted == truth
+        return right
+
+
+class Judged(NamedTuple):
+    """Votes with and without what was fitted.
+
+    Attributes:
+        calibrated: by a temperature and a prior that were fitted to images of other clusters; or the bare votes where
+            nothing is to be fitted.
+        bare: by the bare votes.
+        voting: what fits all of the images.
+    """
+
+    calibrated: Verdict
+    bare: Verdict
+    voting: Voting
+
+
+def judge(
+    panel: Panel, labels: Labels, votes: Mask, truth: Rows, clusters: Rows, voting: Voting, *, calibrate: bool = True
+) -> Judged:
+    """Classify images by those who vote for them.
+
+    Args:
+        panel: who votes for each of q images, by their numbers in `labels`.
+        labels: the classes of n images; all have one.
+        votes: (n,) which of these vote.
+        truth: (q,) class numbers.
+        clusters: (q,) numbers of what is tied together.
+        voting: how they vote.
+        calibrate: whether temperature and prior are fitted, where the voting can have these, to enough images.
+    """
+    prior = LabelSets.of(labels).prior(votes)
+    bare = _verdict(panel, labels, truth, voting, None)
+    if not calibrate or voting.weights != "softmax" or len(truth) < MIN_ROWS or len(np.unique(clusters)) < _FOLDS:
+        return Judged(bare, bare, voting)
+    held = HeldOut.of(panel, labels.codes, truth, prior)
+    found = Verdict(np.empty_like(bare.predicted), *np.empty((2, len(truth))))
+    for inside, outside in folds(clusters, _FOLDS, np.random.default_rng(SEED)):
+        part = _verdict(panel.at(outside), labels, truth[outside], _fitted(held.at(inside), voting), prior)
+        for column, value in zip(found, part, strict=True):
+            column[outside] = value
+    # What has no voter is not known, whatever the prior says.
+    found.predicted[bare.predicted < 0] = -1
+    return Judged(found, bare, _fitted(held, voting))
+
+
+def _fitted(held: HeldOut, voting: Voting) -> Voting:
+    temperature, prior_score, _ = fit(held)
+    return Voting(voting.k, voting.weights, temperature, prior_score)
+
+
+def _verdict(panel: Panel, labels: Labels, truth: Rows, voting: Voting, prior: Exact | None) -> Verdict:
+    sets = LabelSets.of(labels)
+    parts = []
+    for start in range(0, len(truth), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        mine = panel.at(part)
+        parts.append(Verdict.of(vote(mine.flat(), sets, len(mine.row), voting, prior), truth[part]))
+    return Verdict(*(np.concatenate(column) for column in zip(*parts, strict=True)))
