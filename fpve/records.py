@@ -199,6 +199,21 @@ class RiskPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Predictions of about the same confidence: one bar of a reliability diagram.
+
+    Attributes:
+        confidence: its mean, in [0, 1].
+        accuracy: share of them that is right.
+        rows: how many there are, at least one.
+    """
+
+    confidence: float
+    accuracy: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """A row that was predicted wrong.
 
@@ -239,6 +254,7 @@ class Evaluation:
         naive_accuracy_without_prefix: the same of queries without their prefix.
         calibration_error: expected calibration error, in [0, 1]: by how much confidence and accuracy differ.
         votes_calibration_error: that of bare shares of votes, or of a head's probabilities before their temperature.
+        reliability: accuracy by confidence, in bins from low to high; those without a row are left out.
         log_loss: mean of -log of the true classes' probabilities; None if one is 0.
         without_votes: share of rows whose true class has no vote at all.
         risk_coverage: accuracy of the most confident predictions.
@@ -274,6 +290,7 @@ class Evaluation:
     naive_accuracy_without_prefix: float | None
     calibration_error: float
     votes_calibration_error: float
+    reliability: tuple[ReliabilityBin, ...]
     log_loss: float | None
     without_votes: float
     risk_coverage: tuple[RiskPoint, ...]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fpve.neighbours import Exact, Mask, Rows
-from fpve.records import ClassScore, RiskPoint
+from fpve.records import ClassScore, ReliabilityBin, RiskPoint
 
 # Guo et al. 2017 (On Calibration of Modern Neural Networks), and most since.
 _BINS = 15
@@ -53,14 +53,25 @@ def figures_of(names: tuple[str, ...], truth: Rows, predicted: Rows) -> Figures:
     )
 
 
-def calibration_error(confidence: Exact, right: Mask) -> float:
-    """Expected calibration error of q predictions, in [0, 1]: the mean distance of confidence and accuracy, over bins.
-
-    Fifteen bins of equal width, each counted by its images (Guo et al. 2017).
-    """
+def reliability(confidence: Exact, right: Mask) -> tuple[ReliabilityBin, ...]:
+    """How often q predictions are right, by their confidence: fifteen bins of equal width, without the empty ones."""
     number = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(number, confidence - right, minlength=_BINS)
-    return float(np.abs(gaps).sum() / max(1, len(confidence)))
+    rows = np.bincount(number, minlength=_BINS)
+    sums = (np.bincount(number, values, minlength=_BINS) for values in (confidence, right))
+    return tuple(
+        ReliabilityBin(float(sure / count), float(hits / count), int(count))
+        for sure, hits, count in zip(*sums, rows, strict=True)
+        if count
+    )
+
+
+def calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
+    """Expected calibration error, in [0, 1]: the mean distance of confidence and accuracy over the rows of the bins.
+
+    Each bin is counted by its rows (Guo et al. 2017).
+    """
+    gaps = sum(one.rows * abs(one.confidence - one.accuracy) for one in bins)
+    return gaps / max(1, sum(one.rows for one in bins))
 
 
 def log_loss(probability: Exact) -> float | None:
