@@ -8,9 +8,9 @@ calibration   temperature and prior, fitted to these
 predictions   what is told of it
 """
 
-from fpve.classify.calibration import Calibration
-from fpve.classify.knn import Classified, KnnClassifier
-from fpve.classify.labels import Labels, LabelSets, read_label_sets, read_labels
+from fpve.classify.calibration import MIN_ROWS, Calibration
+from fpve.classify.knn import Classified, Kind, KnnClassifier
+from fpve.classify.labels import Labels, LabelSets, as_text, read_label_sets, read_labels
 from fpve.classify.predictions import Abstention, schema_of, told, told_of_head
 from fpve.classify.voting import DEFAULT_K, DEFAULT_TEMPERATURE, DEFAULT_WEIGHTS, WEIGHTS, Voting, Weights, vote
 
@@ -19,6 +19,7 @@ __all__ = [
     "LabelSets",
     "read_labels",
     "read_label_sets",
+    "as_text",
     "Voting",
     "Weights",
     "WEIGHTS",
@@ -28,7 +29,9 @@ __all__ = [
     "vote",
     "KnnClassifier",
     "Classified",
+    "Kind",
     "Calibration",
+    "MIN_ROWS",
     "Abstention",
     "told",
     "told_of_head",

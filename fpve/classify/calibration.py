@@ -62,6 +62,7 @@ class Calibration:
         rows: how many held-out images it was fitted to.
         log_loss: mean of -log P(true class) over these, with what was fitted.
         distances: (n,) the distance of each of these to its last neighbour, ascending.
+        prior: (classes,) the classes' shares of the images that voted.
     """
 
     temperature: float
@@ -69,6 +70,7 @@ class Calibration:
     rows: int
     log_loss: float
     distances: Exact
+    prior: Exact
 
     def applied(self, voting: Voting) -> Voting:
         """The voting with what was fitted."""

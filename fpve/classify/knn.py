@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ class KnnClassifier:
         calibrate: bool = True,
         image_weight: float | None = None,
         where: str | None = None,
+        calibrations: Mapping[Kind, Calibration | None] | None = None,
     ) -> None:
         """Read labels.
 
@@ -79,6 +81,7 @@ class KnnClassifier:
             calibrate: whether temperature and prior are fitted to held-out images; only of `softmax` votes.
             image_weight: the weight A of all queries; by default what fits each.
             where: an SQL condition on the images that vote.
+            calibrations: what was fitted earlier, and stands, by the kind of queries; of others it is fitted.
 
         Raises:
             QueryError: no such label column, no labelled image, or a wrong weight or condition.
@@ -98,7 +101,7 @@ class KnnClassifier:
         self._reach = None if self.allowed.all() else self.allowed
         self.prior = self.labels.prior(self.allowed)
         self._lock = Lock()
-        self._calibrations: dict[Kind, Calibration | None] = {}
+        self._calibrations: dict[Kind, Calibration | None] = dict(calibrations or {})
 
     def classify(self, blocks: Blocks, *, exclude: Rows | None = None) -> Classified:
         """Classify m queries.
@@ -123,7 +126,7 @@ class KnnClassifier:
             if calibration is None:
                 voting, prior = self.voting, None
             else:
-                voting, prior = calibration.applied(self.voting), self.prior
+                voting, prior = calibration.applied(self.voting), calibration.prior
                 novelty[mine] = calibration.novelty(distances(last[mine]))
             chosen = np.zeros(count, bool)
             chosen[mine] = True
@@ -131,6 +134,12 @@ class KnnClassifier:
             part = found if len(mine) == count else found.where(chosen[found.query])
             probabilities[mine] = vote(part._replace(query=place[part.query]), self.labels, len(mine), voting, prior)
         return Classified(probabilities, novelty, found)
+
+    @property
+    def calibrations(self) -> dict[Kind, Calibration | None]:
+        """What was fitted for queries so far, by their kind; None where too few images are labelled."""
+        with self._lock:
+            return dict(self._calibrations)
 
     def calibration(self, kind: Kind) -> Calibration | None:
         """What was fitted for queries of a kind; None where nothing is, or too few images are labelled."""
@@ -165,7 +174,7 @@ class KnnClassifier:
         temperature, prior_score, loss = fit(self._held_out(rows, panel))
         known = panel.row >= 0
         last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
-        return Calibration(temperature, prior_score, len(rows), loss, np.sort(distances(last)))
+        return Calibration(temperature, prior_score, len(rows), loss, np.sort(distances(last)), self.prior)
 
     def _held_out(self, rows: Rows, panel: Panel) -> HeldOut:
         """Which of the neighbours of images (n,) speak for the truth."""

@@ -97,7 +97,7 @@ def read_labels(searcher: Searcher, label: str) -> Labels:
             f"label column {label!r} holds lists; expected one class an image (k-NN classifies by lists as well, but "
             "what is evaluated, trained or weighed needs one class)"
         )
-    values = _as_text(column)
+    values = as_text(column)
     names = _names(label, values)
     codes = pc.fill_null(pc.index_in(values, pa.array(names, pa.string())), -1).to_numpy().astype(np.int64)
     return Labels(tuple(names), codes)
@@ -113,7 +113,7 @@ def read_label_sets(searcher: Searcher, label: str) -> LabelSets:
     if not pa.types.is_list(column.type):
         return LabelSets.of(read_labels(searcher, label))
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = _as_text(lists.flatten())
+    values = as_text(lists.flatten())
     names = _names(label, values)
     codes = pc.fill_null(pc.index_in(values, pa.array(names, pa.string())), -1).to_numpy(zero_copy_only=False)
     # A value that stands in a list twice is one class, and one that is null is none.
@@ -124,19 +124,19 @@ def read_label_sets(searcher: Searcher, label: str) -> LabelSets:
     return LabelSets(tuple(names), starts, pairs[1], labelled, is_multiple=True)
 
 
+def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Values (n,) as texts; NaN is no value."""
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return pc.cast(values, pa.string())
+
+
 def _column(searcher: Searcher, label: str) -> pa.ChunkedArray:
     columns = [column.name for column in searcher.snapshot.manifest.columns]
     if label not in columns:
         known = ", ".join(columns) or "no metadata column at all"
         raise QueryError(f"no label column {label!r}{nearest_word(label, columns)}; the store has {known}")
     return searcher.snapshot.rows.column(label)
-
-
-def _as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Values (n,) as texts; NaN is no value."""
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    return pc.cast(values, pa.string())
 
 
 def _names(label: str, values: pa.Array | pa.ChunkedArray) -> list[str]:

@@ -114,11 +114,11 @@ class Searcher:
 
     def blocks_of(self, rows: Rows) -> Blocks:
         """Raw image features and prefix embeddings of image rows (n,), as they were before fusion: real ones only."""
-        return self.fusion.recovered(self._searched_rows(rows))
+        return self.fusion.recovered(FusedRows(self.vectors_of(rows), *self.norms_of(rows)))
 
-    def _searched_rows(self, rows: Rows) -> FusedRows:
-        """Searched vectors of image rows (n,), with the norms of their raw blocks."""
-        return FusedRows(self._vectors.at(self._position[rows]), *self.norms_of(rows))
+    def vectors_of(self, rows: Rows) -> Floats:
+        """The searched vectors (n, dim) of image rows (n,): a query's products with them are their scores."""
+        return self._vectors.at(self._position[rows])
 
     def norms_of(self, rows: Rows) -> tuple[Floats, Floats]:
         """Norms (n,) of the raw image blocks and prefix blocks of image rows (n,); 0 where one is missing."""
