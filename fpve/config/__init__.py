@@ -14,6 +14,7 @@ from fpve.config.job import (
     Limits,
 )
 from fpve.config.loading import load_job, parse_job, resolve_paths
+from fpve.config.predict import HeadName, PredictRule, VoteWeights
 from fpve.config.prefixes import (
     OTHERWISE,
     GenerateConfig,
@@ -36,13 +37,16 @@ __all__ = [
     "Encoders",
     "FusionConfig",
     "GenerateConfig",
+    "HeadName",
     "Job",
     "IndexConfig",
     "Limits",
     "Pooling",
     "Precision",
+    "PredictRule",
     "PrefixRule",
     "Resize",
+    "VoteWeights",
     "as_rules",
     "is_address",
     "load_job",

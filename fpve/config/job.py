@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from fpve.config.encoders import Encoders
+from fpve.config.predict import PredictRule
 from fpve.config.prefixes import PrefixRule, as_rules, written_rules
 from fpve.errors import JobError
 from fpve.fusion import DEFAULT_CENTRE, DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
@@ -187,6 +188,7 @@ class Job:
         store: directory of the store.
         collections: at least one, with different names.
         name: owner of the collections; the job file's stem where it names none.
+        predict: which labels are predicted, each by one rule.
     """
 
     __pydantic_config__ = _STRICT
@@ -198,6 +200,7 @@ class Job:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     limits: Limits = field(default_factory=Limits)
     index: IndexConfig = field(default_factory=IndexConfig)
+    predict: tuple[PredictRule, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the store's place, and what concerns several collections at once."""
@@ -211,3 +214,7 @@ class Job:
                 raise JobError(f"collection names must differ (in more than case), found {collection.name!r} twice")
             if collection.prefix and self.encoders.text.is_none:
                 raise JobError(f"collection {collection.name!r} has a prefix, but encoders.text is 'none'")
+        labels = [rule.label for rule in self.predict]
+        twice = next((one for one in labels if labels.count(one) > 1), None)
+        if twice is not None:
+            raise JobError(f"predict: expected one rule for each label, found two for {twice!r}; join their conditions")
