@@ -1,4 +1,4 @@
-"""Many searches at once: the queries of a folder or a table, answered part by part in bounded memory."""
+"""Many queries at once: those of a folder or a table, answered part by part in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +14,41 @@ import pyarrow as pa
 from fpve.asking import prepare
 from fpve.errors import QueryError
 from fpve.images import without_warnings
-from fpve.neighbours import Rows, ranks
+from fpve.neighbours import Rows
 from fpve.opened import Opened
 from fpve.progress import Progress, SilentProgress, Stage
 from fpve.queries import Queries
-from fpve.records import Explanation
-from fpve.retrieval import Answers, Search, Wanted
+from fpve.records import Explanation, Response
 from fpve.rowfiles import write_rows
 from fpve.sources.queries import QuerySource, read_queries
 
 # Queries that are answered at once: enough for products of matrices to pay, whatever the size of the batch.
 _AT_ONCE = 1_000
-# Hits that are in memory at once, with their metadata.
-_HITS = 1_000_000
+# Rows that are in memory at once, with their metadata.
+_ROWS = 1_000_000
+
+
+class Answering(Protocol):
+    """What answers queries: a search, or a classification."""
+
+    @property
+    def name(self) -> str:
+        """What it does, in one word."""
+
+    @property
+    def image_weight(self) -> float | None:
+        """The weight that all queries get, if any."""
+
+    @property
+    def rows_each(self) -> int:
+        """How many rows a query is answered with, at most."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of responses."""
+
+    def respond(self, queries: Queries) -> Response:
+        """Answer queries of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +69,14 @@ class BatchPart:
     """Some of the queries of a batch.
 
     Attributes:
-        hits: `query`, `rank` from 1, and the columns of hits; those of a query together, best first.
+        table: `query`, and the columns of answers; the rows of a query together. Of a search they are hits, best first,
+            with their `rank` from 1; of a classification predictions, one each.
         queries: how many were answered, with hits or without.
         failed: those that could not be.
-        explanation: what was done; None if none was answered.
+        explanation: what a search did; None if none was answered.
     """
 
-    hits: pa.Table
+    table: pa.Table
     queries: int
     failed: tuple[FailedQuery, ...]
     explanation: Explanation | None
@@ -64,19 +88,19 @@ class BatchReport:
 
     Attributes:
         queries: how many were answered, with hits or without.
-        hits: how many hits they have.
+        rows: how many rows they were answered with.
         failed: the queries that could not be answered.
-        explanation: what was done.
+        explanation: what a search did; None of a classification.
     """
 
     queries: int
-    hits: int
+    rows: int
     failed: tuple[FailedQuery, ...]
-    explanation: Explanation
+    explanation: Explanation | None
 
 
 class Batch:
-    """The queries of a source, which are answered when they are gone through: `for part in batch: part.hits`.
+    """The queries of a source, which are answered when they are gone through: `for part in batch: part.table`.
 
     Attributes:
         source: the folder, table or archives.
@@ -84,12 +108,11 @@ class Batch:
     """
 
     def __init__(
-        self, opened: Opened, source: str | os.PathLike[str], wanted: Wanted, progress: Progress | None = None
+        self, opened: Opened, source: str | os.PathLike[str], answering: Answering, progress: Progress | None = None
     ) -> None:
         self.source = Path(source)
         self._opened = opened
-        # What is wanted first: a folder of a million files takes longer to be looked through.
-        self._search = Search(opened, wanted)
+        self._answering = answering
         self._source = read_queries(self.source)
         self._progress = progress or SilentProgress()
         self.kinds = self._source.kinds
@@ -100,8 +123,8 @@ class Batch:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of `hits`."""
-        return self._hits([]).schema
+        """The columns of tables of answers."""
+        return self._answering.schema.insert(0, pa.field("query", pa.string()))
 
     def __iter__(self) -> Iterator[BatchPart]:
         """Answer the queries, in their order.
@@ -109,16 +132,16 @@ class Batch:
         Raises:
             QueryError: nothing in the store can be compared with them.
         """
-        at_once = max(1, min(_AT_ONCE, _HITS // self._search.wanted.selection.k))
+        at_once = max(1, min(_AT_ONCE, _ROWS // self._answering.rows_each))
         skipped = tuple(FailedQuery(one.path, one.reason) for one in self._source.skipped)
         if skipped:
             yield BatchPart(self.schema.empty_table(), 0, skipped, None)
-        with self._progress.stage("search", len(self)) as stage:
+        with self._progress.stage(self._answering.name, len(self)) as stage:
             for numbers, vectors in _parts(self._source, at_once):
                 yield self._answer(numbers, vectors, stage)
 
     def write(self, path: str | os.PathLike[str], *, kind: str | None = None) -> BatchReport:
-        """Answer all queries, and write the hits to a file, which is there when all of them are.
+        """Answer all queries, and write the answers to a file, which is there when all of them are.
 
         Args:
             path: where to; what was there is replaced.
@@ -130,19 +153,19 @@ class Batch:
         """
         tally = _Tally(self)
         with without_warnings():
-            write_rows(Path(path), self.schema, tally.hits(), kind=kind)
+            write_rows(Path(path), self.schema, tally.tables(), kind=kind)
         return tally.report()
 
     def collect(self) -> tuple[pa.Table, BatchReport]:
-        """Answer all queries; the hits of all of them, and what became of the queries.
+        """Answer all queries; the answers to all of them, and what became of the queries.
 
         Raises:
             QueryError: no query could be answered.
         """
         tally = _Tally(self)
         with without_warnings():
-            hits = pa.concat_tables([self.schema.empty_table(), *tally.hits()])
-        return hits, tally.report()
+            rows = pa.concat_tables([self.schema.empty_table(), *tally.tables()])
+        return rows, tally.report()
 
     def _answer(self, numbers: Rows, vectors: pa.Array | None, stage: Stage) -> BatchPart:
         """Answer the queries of these numbers."""
@@ -153,60 +176,56 @@ class Batch:
             before += count
             stage.advance(count)
 
-        weight = self._search.wanted.image_weight
+        weight = self._answering.image_weight
         asking = prepare(self._source, numbers, vectors, self._opened, image_weight=weight, advance=advance)
         answers, failed = [], dict(asking.failed)
         for mine, queries in asking.groups:
             try:
-                answers.append((mine, self._search.answer(queries)))
+                answers.append((mine, self._answering.respond(queries)))
             except QueryError as error:
                 # What these ask for, the store does not have: texts where nothing can be compared with them.
                 failed |= dict.fromkeys(mine.tolist(), str(error))
         stage.advance(len(numbers) - before)
         names = self._source.names
         return BatchPart(
-            hits=self._hits(answers),
+            table=self._joined(answers),
             queries=len(numbers) - len(failed),
             failed=tuple(FailedQuery(names[one].as_py(), reason) for one, reason in sorted(failed.items())),
             explanation=_together(one.explanation for _, one in answers),
         )
 
-    def _hits(self, answers: list[tuple[Rows, Answers]]) -> pa.Table:
-        """The hits of groups of queries, each with the numbers (m,) of its queries."""
-        if not answers:
-            answers = [(np.zeros(0, np.int64), self._search.answer(Queries(ids=[])))]
-        number = np.concatenate([mine[found.query] for mine, found in answers])
-        table = pa.concat_tables([found.table for _, found in answers])
+    def _joined(self, answers: list[tuple[Rows, Response]]) -> pa.Table:
+        """The answers to groups of queries, each with the numbers (m,) of its queries."""
+        number = np.concatenate([np.zeros(0, np.int64), *(mine[found.query] for mine, found in answers)])
+        table = pa.concat_tables([self._answering.schema.empty_table(), *(found.table for _, found in answers)])
         if len(answers) > 1:
             order = np.argsort(number, kind="stable")
             number, table = number[order], table.take(pa.array(order))
-        rank = ranks(number) + self._search.wanted.selection.offset + 1
-        table = table.add_column(0, "rank", pa.array(rank))
         return table.add_column(0, "query", self._source.names.take(pa.array(number)))
 
 
 class _Tally:
-    """Counts what becomes of the queries of a batch while its hits are taken."""
+    """Counts what becomes of the queries of a batch while its answers are taken."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._queries = self._hits = 0
+        self._queries = self._rows = 0
         self._failed: list[FailedQuery] = []
         self._explanation: Explanation | None = None
 
-    def hits(self) -> Iterator[pa.Table]:
-        """The hits of each part.
+    def tables(self) -> Iterator[pa.Table]:
+        """The answers of each part.
 
         Raises:
             QueryError: at the end, if none of the queries could be answered.
         """
         for part in self._batch:
             self._queries += part.queries
-            self._hits += len(part.hits)
+            self._rows += len(part.table)
             self._failed += part.failed
-            self._explanation = _together(one for one in (self._explanation, part.explanation) if one is not None)
-            yield part.hits
-        if self._explanation is None:
+            self._explanation = _together((self._explanation, part.explanation))
+            yield part.table
+        if not self._queries:
             first = self._failed[0]
             raise QueryError(
                 f"{self._batch.source}: none of its {len(self._failed):,} queries can be answered; the first is "
@@ -215,9 +234,7 @@ class _Tally:
 
     def report(self) -> BatchReport:
         """What became of them."""
-        if self._explanation is None:
-            raise RuntimeError("a batch is reported before it is answered")
-        return BatchReport(self._queries, self._hits, tuple(self._failed), self._explanation)
+        return BatchReport(self._queries, self._rows, tuple(self._failed), self._explanation)
 
 
 def _parts(source: QuerySource, size: int) -> Iterator[tuple[Rows, pa.Array | None]]:
@@ -232,9 +249,9 @@ def _parts(source: QuerySource, size: int) -> Iterator[tuple[Rows, pa.Array | No
         start += len(vectors)
 
 
-def _together(explanations: Iterable[Explanation]) -> Explanation | None:
+def _together(explanations: Iterable[Explanation | None]) -> Explanation | None:
     """What several searches of one store did; None if there were none."""
-    every = list(explanations)
+    every = [one for one in explanations if one is not None]
     if not every:
         return None
     return replace(

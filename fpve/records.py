@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +124,20 @@ class Explanation:
     ranked: int
     steps: tuple[Step, ...]
     target_recall: float | None
+
+
+class Response(NamedTuple):
+    """What some of many queries are answered with.
+
+    Attributes:
+        table: t rows, those of a query together and in their order.
+        query: (t,) number of the query that each is of, ascending.
+        explanation: what a search did; None of other answers.
+    """
+
+    table: pa.Table
+    query: NDArray[np.int64]
+    explanation: Explanation | None
 
 
 class Hits(Records):

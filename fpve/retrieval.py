@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from fpve.fusion import Blocks
-from fpve.neighbours import Mask, Neighbours, Rows
+from fpve.neighbours import Mask, Neighbours, Rows, ranks
 from fpve.opened import Opened
 from fpve.queries import Queries, ask, check_weight
-from fpve.records import Explanation, Hits, Step, Way
+from fpve.records import Explanation, Hits, Response, Step, Way
 from fpve.selection import Selection
 
 # What may miss a hit.
@@ -62,13 +62,23 @@ class Answers(NamedTuple):
 class Search:
     """A search that any queries can be put to: what is wanted is checked, and the condition is evaluated once.
 
+    Attributes:
+        wanted: what is wanted.
+        name: what it does, for whoever shows its progress.
+        image_weight: the weight that all queries get, if any.
+        rows_each: how many hits a query has at most.
+
     Raises:
         QueryError: the condition, the weight or the column to group by is wrong.
     """
 
+    name = "search"
+
     def __init__(self, opened: Opened, wanted: Wanted) -> None:
         self._opened = opened
         self.wanted = wanted
+        self.image_weight = wanted.image_weight
+        self.rows_each = wanted.selection.k
         opened.selector.check(wanted.selection)
         # Of no queries: a weight that is none is refused before a model is loaded.
         opened.searcher.weights(Blocks(*np.zeros((2, 0, 0), np.float32)), wanted.image_weight)
@@ -78,6 +88,21 @@ class Search:
     def _images(self) -> int:
         """How many images may be found."""
         return self._opened.searcher.rows if self._allowed is None else int(np.count_nonzero(self._allowed))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of responses."""
+        return self.respond(Queries(ids=[])).table.schema
+
+    def respond(self, queries: Queries) -> Response:
+        """Find the hits of queries, with their `rank` from 1, those that were skipped included.
+
+        Raises:
+            QueryError, ImageNotFound, ImageError: as `answer`.
+        """
+        answers = self.answer(queries)
+        rank = ranks(answers.query) + self.wanted.selection.offset + 1
+        return Response(answers.table.add_column(0, "rank", pa.array(rank)), answers.query, answers.explanation)
 
     def answer(self, queries: Queries) -> Answers:
         """Encode queries, and find their hits.

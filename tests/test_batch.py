@@ -83,7 +83,7 @@ def test_a_folder_of_pictures(root: Path, store: fpve.Store, options: dict[str, 
         row for name in names for row in expected(store.search(image=root / "pictures" / name, **options), name, offset)
     ]
     close(found, rows)
-    assert (report.queries, report.hits, report.failed) == (12, len(rows), ())
+    assert (report.queries, report.rows, report.failed) == (12, len(rows), ())
     assert (report.explanation.queries, report.explanation.images) == (12, 8 if "where" in options else 12)
 
 
@@ -218,7 +218,7 @@ def test_what_no_query_can_have_is_said_before_anything_is_read(store: fpve.Stor
 def test_queries_without_hits_are_answered(root: Path, store: fpve.Store) -> None:
     """A condition that no image meets leaves no rows, and no failure."""
     found, report = store.search_many(root / "pictures", where="false").collect()
-    assert (len(found), report.queries, report.hits, report.failed) == (0, 12, 0, ())
+    assert (len(found), report.queries, report.rows, report.failed) == (0, 12, 0, ())
     assert found.schema == store.search_many(root / "pictures").schema
 
 

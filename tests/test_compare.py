@@ -93,7 +93,7 @@ def test_figures_are_those_of_a_store(tinted: Job, tree: Callable[[Path], dict[s
     job = tinted
     found = fpve.compare(job, label="kind")
     assert not job.store.exists()
-    assert [(row.image_encoder, row.pooling, row.comparison, row.query_prefix) for row in found] == [
+    assert [(row.image_encoder, row.pooling, row.fusion, row.query_prefix) for row in found] == [
         ("fake:24", "own", "balanced", "fused"),
         ("fake:24", "own", "image only", "unused"),
     ]
@@ -108,7 +108,7 @@ def test_figures_are_those_of_a_store(tinted: Job, tree: Callable[[Path], dict[s
         assert {name: row[name] for name in FIGURES} == {name: getattr(expected, name) for name in FIGURES}
         assert {**row, "ms_per_image": 0} == {**once_more, "ms_per_image": 0}
         assert row.ms_per_image > 0
-    assert {row.comparison: (row.image_weight, row.bytes_per_row) for row in found} == {
+    assert {row.fusion: (row.image_weight, row.bytes_per_row) for row in found} == {
         "balanced": (0.5, 4 * (24 + 16)),
         "image only": (1.0, 4 * 24),
     }
@@ -119,7 +119,7 @@ def test_encoders_are_compared_on_the_same_pictures(pictures: Path, job: Job) ->
     (pictures / "cat" / "00.png").write_bytes(b"no picture")
     (pictures / "bird" / "02.png").write_bytes(b"")
     found = fpve.compare(job, label="kind", image_encoders=["fake:24", "fake:3", EncoderConfig("fake:24")])
-    assert sorted((row.image_encoder, row.comparison) for row in found) == [
+    assert sorted((row.image_encoder, row.fusion) for row in found) == [
         ("fake:24", "balanced"),
         ("fake:24", "image only"),
         ("fake:3", "balanced"),
@@ -289,7 +289,7 @@ def test_copies_and_shared_prefixes_are_tied() -> None:
 def test_pooling_by_prefixes_is_compared(shapes: Job) -> None:
     """Every pooling has its rows; text-guided ones tell whether the query's prefix pools; plain ones are a store's."""
     found = fpve.compare(shapes, label="kind")
-    assert sorted((row.pooling, row.comparison, row.query_prefix) for row in found) == [
+    assert sorted((row.pooling, row.fusion, row.query_prefix) for row in found) == [
         ("gem", "balanced", "fused"),
         ("gem", "image only", "unused"),
         ("mean", "balanced", "fused"),
@@ -306,7 +306,7 @@ def test_pooling_by_prefixes_is_compared(shapes: Job) -> None:
     assert {row.bytes_per_row for row in found} == {4 * 1280, 4 * (1280 + 16)}
     # Alone it is what it is beside the others: all calls leave out the same copies.
     for row in fpve.compare(shapes, label="kind", poolings=["mean"]):
-        [same] = [one for one in found if (one.pooling, one.comparison) == ("mean", row.comparison)]
+        [same] = [one for one in found if (one.pooling, one.fusion) == ("mean", row.fusion)]
         assert {name: row[name] for name in FIGURES} == {name: same[name] for name in FIGURES}
     fpve.run(shapes)
     store = fpve.open(shapes.store)
@@ -327,7 +327,7 @@ def test_pooling_by_prefixes_needs_enough_of_them(tmp_path: Path, shapes: Job) -
         fpve.compare(shapes, label="kind", poolings=["text"], sample=20)
     bare = replace(shapes, collections=(replace(shapes.collections[0], prefix=()),))
     without = fpve.compare(bare, label="kind", sample=20)
-    assert sorted((row.pooling, row.comparison) for row in without) == [("gem", "image only"), ("mean", "image only")]
+    assert sorted((row.pooling, row.fusion) for row in without) == [("gem", "image only"), ("mean", "image only")]
     with pytest.raises(QueryError, match="pooling 'text': none of the 20 labelled images has a prefix; give the coll"):
         fpve.compare(bare, label="kind", poolings=["text"], sample=20)
 
@@ -349,7 +349,7 @@ def test_prefixes_of_a_language_model_are_frozen_first(
         asked = len(server.requests)
         found = fpve.compare(job, label="kind")
         assert len(server.requests) == asked
-    assert [row.comparison for row in found if row.query_prefix == "fused"] == ["balanced"]
+    assert [row.fusion for row in found if row.query_prefix == "fused"] == ["balanced"]
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_the_command_prints_what_the_library_found(tmp_path: Path, pictures: Pat
     done = CliRunner().invoke(cli, [*command, "--pooling", "gem"])
     assert done.exit_code == 0
     header, _, *lines = done.stdout.splitlines()
-    assert header.split()[:6] == ["image_encoder", "pooling", "comparison", "query_prefix", "accuracy", "accuracy_low"]
+    assert header.split()[:6] == ["image_encoder", "pooling", "fusion", "query_prefix", "accuracy", "accuracy_low"]
     assert [line.split()[0] for line in lines] == [row.image_encoder for row in expected]
     assert done.stderr.count("note: fake:24 has no feature map") == 1
     rows = json.loads(CliRunner().invoke(cli, [*command, "--format", "json"]).stdout)

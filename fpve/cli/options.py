@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fpve.cli import output
+
+if TYPE_CHECKING:
+    from fpve.batch import FailedQuery
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Queries without an answer that are named one by one.
+_NAMED = 5
 # Done, but for some inputs that can't be encoded, or some queries that can't be answered.
 EXIT_PARTLY = 3
 
@@ -84,7 +91,17 @@ def neighbours(command: Command) -> Command:
     """Options of k-NN classifiers but for the weight. Defaults are the library's: None leaves them to it."""
     for option in (
         click.option("--where", metavar="SQL", help="Only use images for which this condition holds."),
-        click.option("--temperature", type=float, metavar="TAU", help="Votes weigh exp(score / TAU).  [default: 0.07]"),
+        click.option(
+            "--temperature",
+            type=float,
+            metavar="TAU",
+            help="Votes weigh exp(score / TAU), and nothing is calibrated.  [default: fitted, with a prior]",
+        ),
+        click.option(
+            "--weights",
+            type=click.Choice(["softmax", "distance", "uniform"]),
+            help="What a vote weighs; only softmax votes are calibrated.  [default: softmax]",
+        ),
         click.option("-k", "k", type=int, metavar="N", help="How many neighbours vote.  [default: 20]"),
         click.option("--label", required=True, metavar="COLUMN", help="The metadata column of true classes."),
     ):
@@ -96,6 +113,12 @@ def votes(command: Command) -> Command:
     """All options of k-NN classifiers."""
     return neighbours(image_weight(command))
 
+
+head_option = click.option(
+    "--head",
+    type=click.Choice(["knn", "logistic", "mlp"]),
+    help="What classifies: votes of neighbours, or what `fpve train` has learnt.  [default: knn]",
+)
 
 image_weight = click.option(
     "--image-weight",
@@ -109,3 +132,11 @@ image_weight = click.option(
 def given(**options: Any) -> dict[str, Any]:
     """The options that were set, for a call whose other defaults are the library's."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def name_failed(failed: Sequence[FailedQuery]) -> None:
+    """Say which queries have no answer, and why: the first few, and how many there are."""
+    for one in failed[:_NAMED]:
+        output.note(f"note: {output.printable(one.query)}: {output.printable(one.reason)}")
+    if len(failed) > _NAMED:
+        output.note(f"note: … and {len(failed) - _NAMED:,} more queries have no answer")

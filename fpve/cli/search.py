@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fpve.cli import output
-from fpve.cli.options import EXIT_PARTLY, PATH, at_option, given, image_weight, row_output, store_argument
+from fpve.cli.options import (
+    EXIT_PARTLY,
+    PATH,
+    at_option,
+    given,
+    image_weight,
+    name_failed,
+    row_output,
+    store_argument,
+)
 from fpve.cli.progress import terminal_progress, working
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fpve.batch import FailedQuery
     from fpve.records import Explanation
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Queries without an answer, and steps of a search, that are named one by one.
+# Steps of a search that are named one by one.
 _NAMED = 5
 
 
@@ -99,9 +107,9 @@ def search(
         else:
             rows, report = batch.collect()
             output.print_rows(rows, kind, output_file, hide=_hidden(rows))
-        if explain:
+        if explain and report.explanation is not None:
             _explain(report.explanation)
-        _name_failed(report.failed)
+        name_failed(report.failed)
         return EXIT_PARTLY if report.failed else 0
     with working("searching"):
         hits = opened.search(**single, **given(**wanted))
@@ -139,14 +147,6 @@ _WAYS = {
     "graph": "those were scored that a graph led to",
     "prefixes": "every prefix was scored, and then images of the best",
 }
-
-
-def _name_failed(failed: Sequence[FailedQuery]) -> None:
-    """Say which queries have no answer, and why: the first few, and how many there are."""
-    for one in failed[:_NAMED]:
-        output.note(f"note: {output.printable(one.query)}: {output.printable(one.reason)}")
-    if len(failed) > _NAMED:
-        output.note(f"note: … and {len(failed) - _NAMED:,} more queries have no answer")
 
 
 def _hidden(hits: pa.Table) -> list[str]:

@@ -1,228 +1,19 @@
-"""Honest evaluation: labelled images are predicted from others that are not of their own group."""
+"""The figures of verdicts, as they are told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Labels, Voting, Weights
-from fpve.classify.voting import DEFAULT_WEIGHTS
-from fpve.errors import QueryError
+from fpve.classify import Voting
 from fpve.evaluate.bootstrap import intervals
 from fpve.evaluate.figures import calibration_error, figures_of, log_loss, reliability, risk_coverage
 from fpve.evaluate.labelled import Labelled
-from fpve.evaluate.mistakes import mistakes_of
-from fpve.evaluate.pairs import Comparison, Pairs
-from fpve.evaluate.trial import SAMPLE, Judgement, Trial
-from fpve.evaluate.verdicts import Judged, Verdict, judge
-from fpve.evaluate.weights import GRID, best_weight
-from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats, Mode
-from fpve.neighbours import Panel, Rows
+from fpve.evaluate.verdicts import Verdict
+from fpve.neighbours import Rows
 from fpve.records import Evaluation
-from fpve.search import Searcher
-
-Query = Literal["with", "without"]
-
-
-def evaluate(
-    searcher: Searcher,
-    *,
-    label: str,
-    image_weight: float | None = None,
-    mode: Mode | None = None,
-    centred: bool | None = None,
-    query: Query = "with",
-    k: int = DEFAULT_K,
-    weights: Weights = DEFAULT_WEIGHTS,
-    temperature: float | None = None,
-    where: str | None = None,
-    split: str | None = None,
-    folds: int | None = None,
-    sample: int | None = SAMPLE,
-) -> Evaluation:
-    """Accuracy of k-NN on a label column, grouped and naive, and how far its confidence can be trusted.
-
-    No encoder runs: another mode is a rescaling of the stored blocks, and so is centring.
-
-    Args:
-        searcher: over the images.
-        label: the column of classes.
-        image_weight: the weight A of all queries; by default the store's, or 1 where no image has a prefix.
-        mode: another fusion mode than the store's.
-        centred: whether blocks are centred; by default as the store does. A store with too few pictures to have means
-            is not.
-        query: `without` leaves the query's prefix out, as if a new picture came without one; the others keep theirs.
-            A query without a prefix has weight 1, as it has in a search.
-        k: how many neighbours vote.
-        weights: what their votes weigh.
-        temperature: tau of softmax weights exp(score / tau), without a prior; None fits both, as `classify` does, for
-            each image to those of other clusters.
-        where: an SQL condition on all images that take part.
-        split: a column that says which images are predicted (`test`), and by which (`train`).
-        folds: into how many parts images are divided, each of which is predicted by the others; neither: each image is
-            predicted by all others.
-        sample: evaluate so many images at most, drawn with a fixed seed; all vote. None evaluates all.
-
-    Raises:
-        QueryError: no such column, fewer than two labelled rows or classes, or a wrong option.
-    """
-    voting, calibrate = voting_of(k, weights, temperature)
-    searcher = searcher.variant(mode=mode, centred=centred, predicted=False)
-    trial = Trial(searcher, label=label, where=where, split=split, folds=folds, sample=sample)
-    if query == "without":
-        if image_weight not in (None, 1):
-            raise QueryError(f"image weight: a query without its prefix has 1, found {image_weight}; leave it out")
-        image_weight = 1.0
-    weight = trial.weight(image_weight)
-    centred = searcher.fusion.centre is not None
-    comparisons = {"": Comparison(searcher.fusion.mode, weight, centred)}
-    if weight < 1:
-        comparisons["without"] = Comparison(searcher.fusion.mode, 1.0, centred)
-    judged = trial.judge(list(comparisons.values()), voting, calibrate=calibrate)
-    setting = Setting(trial.images, trial.queries, trial.protocol, trial.voters)
-    found = evaluations(setting, comparisons, judged)[""]
-    return mistakes_of(found, trial, judged[0])
-
-
-def voting_of(k: int, weights: Weights, temperature: float | None) -> tuple[Voting, bool]:
-    """How neighbours vote, and whether that is to be calibrated: where no temperature is given, and softmax has one.
-
-    Raises:
-        QueryError: an option is wrong.
-    """
-    if temperature is not None and weights != "softmax":
-        raise QueryError(f"temperature: softmax weights have one, found {temperature} with {weights} weights")
-    return Voting(k, weights, DEFAULT_TEMPERATURE if temperature is None else temperature), temperature is None
-
-
-def ablation(
-    searcher: Searcher,
-    *,
-    label: str,
-    k: int = DEFAULT_K,
-    weights: Weights = DEFAULT_WEIGHTS,
-    temperature: float | None = None,
-    where: str | None = None,
-    split: str | None = None,
-    folds: int | None = None,
-    sample: int | None = SAMPLE,
-) -> dict[str, Evaluation]:
-    """Evaluate what the blocks and their fusion are worth, of all on the same rows.
-
-    `image only` is what a query without a prefix gets in `balanced` at any weight: `concat` has a row of its own for
-    that. `balanced auto` has the weight that `fit_weight` finds on these very rows; its warning tells what accuracy is
-    on others. What needs a prefix is left out where no image has one, and `centred` where there is too little to
-    centre by. `concat` is the bare formula, and never centred.
-
-    Args:
-        searcher: over the images.
-        label: the column of classes.
-        k: how many neighbours vote.
-        weights: what their votes weigh.
-        temperature: tau of softmax weights; None fits it to each comparison.
-        where: an SQL condition on all images that take part.
-        split: a column that says which images are predicted, and by which.
-        folds: into how many parts images are divided.
-        sample: evaluate so many images at most, drawn with a fixed seed; all vote. None evaluates all.
-
-    Raises:
-        QueryError: as `evaluate`.
-    """
-    voting, calibrate = voting_of(k, weights, temperature)
-    searcher = searcher.variant(mode="balanced", predicted=False)
-    trial = Trial(searcher, label=label, where=where, split=split, folds=folds, sample=sample)
-    half = DEFAULT_IMAGE_WEIGHT
-    # A block of which there are too few has no mean, though the other may have one.
-    image, prefix = trial.centre.means if trial.centre is not None else (None, None)
-    ways, image_ways, prefix_ways = (
-        {"": False} | ({", centred": True} if has_mean else {})
-        for has_mean in (trial.centre is not None, image is not None, prefix is not None)
-    )
-    named: dict[str, Comparison] = {
-        f"image only{suffix}": Comparison("balanced", 1.0, centred) for suffix, centred in image_ways.items()
-    }
-    notes: dict[str, str] = {}
-    if trial.prefixed.any():
-        named |= {
-            f"prefix only{suffix}": Comparison("balanced", 0.0, centred) for suffix, centred in prefix_ways.items()
-        }
-        named["concat"] = Comparison("concat", half, centred=False)
-        named["concat, query without prefix"] = Comparison("concat", 1.0, centred=False)
-        named |= {f"balanced{suffix}": Comparison("balanced", half, centred) for suffix, centred in ways.items()}
-        curves = [Comparison("balanced", weight, centred) for centred in ways.values() for weight in GRID]
-        guesses = trial.judge(curves, voting, naive=False, calibrate=False)
-        right = np.stack([one.grouped.bare.right(trial.truth) for one in guesses])[:, trial.prefixed]
-        for number, (suffix, centred) in enumerate(ways.items()):
-            curve = right[number * len(GRID) : (number + 1) * len(GRID)]
-            best = best_weight(curve, trial.clusters[trial.prefixed])
-            name = f"balanced auto{suffix}"
-            named[name] = Comparison("balanced", best.weight, centred)
-            notes[name] = (
-                f"{name}: image weight {best.weight:.2f} was chosen on these rows ({best.low:.2f} to {best.high:.2f} "
-                f"in 95 % of resamples); on rows that it was not chosen on, accuracy is {best.out_of_bag:.4f}"
-            )
-    judged = trial.judge(list(named.values()), voting, calibrate=calibrate)
-    setting = Setting(trial.images, trial.queries, trial.protocol, trial.voters, notes)
-    return evaluations(setting, named, judged)
-
-
-class Outcome(NamedTuple):
-    """What a comparison comes to.
-
-    Attributes:
-        evaluation: its figures.
-        predicted: (n,) the class number of each image; -1 for one without a neighbour that may vote.
-    """
-
-    evaluation: Evaluation
-    predicted: Rows
-
-
-def evaluate_blocks(
-    images: Labelled,
-    blocks: Blocks,
-    comparisons: Mapping[str, Comparison],
-    *,
-    asked: Blocks | None = None,
-    pictures: Floats | None = None,
-    k: int = DEFAULT_K,
-    temperature: float | None = None,
-) -> dict[str, Outcome]:
-    """Evaluate blocks that are in memory, as `evaluate` does those of a store; all images are predicted.
-
-    Args:
-        images: the n images.
-        blocks: their raw blocks; nothing is centred.
-        comparisons: by what they are to be called.
-        asked: raw blocks of the images when they are predicted, where these are others than those by which they vote.
-        pictures: (n, d) features by which near-duplicates are told; by default the image blocks.
-        k: how many neighbours vote.
-        temperature: tau of their weights exp(score / tau); None fits it to each comparison.
-
-    Raises:
-        QueryError: a wrong k or temperature.
-    """
-    voting, calibrate = voting_of(k, DEFAULT_WEIGHTS, temperature)
-    queries = np.arange(len(images.codes))
-    pairs = Pairs(blocks, queries, images.groups, asked=asked, pictures=pictures)
-    labels, every = Labels(images.names, images.codes), np.ones(len(queries), bool)
-    clusters = images.groups.clusters()
-
-    def judged(panel: Panel) -> Judged:
-        return judge(panel, labels, every, images.codes, clusters, voting, calibrate=calibrate)
-
-    found = []
-    for panels in pairs.panels(list(comparisons.values()), k):
-        plain = None if panels.naive is None else judged(panels.naive)
-        found.append(Judgement(judged(panels.grouped), plain, panels.grouped))
-    told = evaluations(Setting(images, queries, "leave-one-out", len(queries)), comparisons, found)
-    return {
-        name: Outcome(told[name], one.grouped.calibrated.predicted)
-        for name, one in zip(comparisons, found, strict=True)
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,81 +24,92 @@ class Setting:
         images: all that take part.
         queries: (q,) which of them are predicted.
         protocol: who is predicted by whom.
-        voters: how many images vote.
-        notes: by the names of comparisons, what else is to be said of one.
+        voters: how many images vote, or are learnt from.
     """
 
     images: Labelled
     queries: Rows
     protocol: str
     voters: int
-    notes: Mapping[str, str] | None = None
 
 
-def evaluations(
-    setting: Setting, comparisons: Mapping[str, Comparison], judged: list[Judgement]
-) -> dict[str, Evaluation]:
-    """Figures of k-NN by the names of comparisons."""
-    images, queries = setting.images, setting.queries
-    truth, clusters = images.codes[queries], images.groups.at(queries).clusters()
-    verdicts = [one.grouped.calibrated for one in judged]
-    spreads = intervals(truth, np.stack([one.predicted for one in verdicts]), clusters)
-    chosen = list(comparisons.values())
-    accuracy = {one: float(verdict.right(truth).mean()) for one, verdict in zip(chosen, verdicts, strict=True)}
-    naive = {one: _naive(each, truth) for one, each in zip(chosen, judged, strict=True)}
-    found = {}
-    for number, (name, one) in enumerate(comparisons.items()):
-        each, verdict, spread = judged[number].grouped, verdicts[number], spreads[number]
-        figures = figures_of(images.names, truth, verdict.predicted)
-        right = verdict.right(truth)
-        bins = reliability(verdict.confidence, right)
-        alone = Comparison(one.mode, 1.0, one.centred)
-        notes = setting.notes or {}
-        is_softmax = each.voting.weights == "softmax"
-        found[name] = Evaluation(
-            label=images.label,
-            head="knn",
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What q images were classified as, in one way.
+
+    Attributes:
+        head: the classifier.
+        verdict: by images of other groups, calibrated.
+        bare: the same before calibration.
+        naive: by all other images.
+        without, naive_without: the same of queries without their prefix; None where that was not asked.
+        image_weight, mode, centred: how images are compared.
+        voting: how neighbours vote; None of a head.
+        note: what else is to be said.
+    """
+
+    head: str
+    verdict: Verdict
+    bare: Verdict
+    naive: Verdict
+    without: Verdict | None
+    naive_without: Verdict | None
+    image_weight: float
+    mode: str
+    centred: bool
+    voting: Voting | None = None
+    note: str | None = None
+
+
+def evaluations(setting: Setting, found: Mapping[str, Found]) -> dict[str, Evaluation]:
+    """The figures of all ways by their names; intervals are of the same resamples."""
+    truth = setting.images.codes[setting.queries]
+    clusters = setting.images.groups.at(setting.queries).clusters()
+    spreads = intervals(truth, np.stack([one.verdict.predicted for one in found.values()]), clusters)
+    told = {}
+    for (name, one), spread in zip(found.items(), spreads, strict=True):
+        figures = figures_of(setting.images.names, truth, one.verdict.predicted)
+        right = one.verdict.right(truth)
+        bins = reliability(one.verdict.confidence, right)
+        voting = one.voting
+        told[name] = Evaluation(
+            label=setting.images.label,
+            head=one.head,
             protocol=setting.protocol,
             accuracy=figures.accuracy,
             accuracy_low=spread.accuracy.low,
             accuracy_high=spread.accuracy.high,
-            accuracy_without_prefix=accuracy.get(alone),
+            accuracy_without_prefix=_accuracy(one.without, truth),
             balanced_accuracy=figures.balanced_accuracy,
             balanced_accuracy_low=spread.balanced_accuracy.low,
             balanced_accuracy_high=spread.balanced_accuracy.high,
             macro_f1=figures.macro_f1,
-            naive_accuracy=naive[one],
-            naive_accuracy_without_prefix=naive.get(alone),
+            naive_accuracy=float(one.naive.right(truth).mean()),
+            naive_accuracy_without_prefix=_accuracy(one.naive_without, truth),
             calibration_error=calibration_error(bins),
-            votes_calibration_error=_bare_error(each.bare, truth),
+            votes_calibration_error=calibration_error(reliability(one.bare.confidence, one.bare.right(truth))),
             reliability=bins,
-            log_loss=log_loss(verdict.probability),
-            without_votes=float(np.mean(each.bare.probability == 0)),
-            risk_coverage=risk_coverage(verdict.confidence, right),
+            log_loss=log_loss(one.verdict.probability),
+            without_votes=float(np.mean(one.bare.probability == 0)),
+            risk_coverage=risk_coverage(one.verdict.confidence, right),
             rows=len(truth),
             voters=setting.voters,
             clusters=int(clusters.max()) + 1,
-            rows_without_neighbours=int(np.sum(verdict.predicted < 0)),
-            k=each.voting.k,
-            weights=each.voting.weights,
-            temperature=each.voting.temperature if is_softmax else None,
-            prior_score=each.voting.prior_score,
+            rows_without_neighbours=int(np.sum(one.verdict.predicted < 0)),
+            k=None if voting is None else voting.k,
+            weights=None if voting is None else voting.weights,
+            temperature=None if voting is None or voting.weights != "softmax" else voting.temperature,
+            prior_score=None if voting is None else voting.prior_score,
             image_weight=one.image_weight,
             mode=one.mode,
             centred=one.centred,
             classes=figures.classes,
             confusion=figures.confusion,
             mistakes=(),
-            warnings=(*images.warnings, *([notes[name]] if name in notes else [])),
+            warnings=(*setting.images.warnings, *([] if one.note is None else [one.note])),
         )
-    return found
+    return told
 
 
-def _naive(judged: Judgement, truth: Rows) -> float:
-    if judged.naive is None:
-        raise ValueError("expected naive predictions")
-    return float(judged.naive.calibrated.right(truth).mean())
-
-
-def _bare_error(verdict: Verdict, truth: Rows) -> float:
-    return calibration_error(reliability(verdict.confidence, verdict.right(truth)))
+def _accuracy(verdict: Verdict | None, truth: Rows) -> float | None:
+    return None if verdict is None else float(verdict.right(truth).mean())

@@ -106,11 +106,11 @@ class Trial:
         mine = groups.at(self.rows)
         has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[self.rows]
         codes = labels.codes[self.rows]
+        self._groups = mine
         if folds is not None:
             self.protocol = "folds"
-            clusters, notes = clusters_of(mine, searcher.blocks_of(self.rows).image)
-            warnings += notes
-            sides = folds_of(codes, clusters, folds)
+            sides = folds_of(codes, self.ties[0], folds)
+            warnings += self.ties[1]
         self.sides: Sides | None = sides
         self.images = Labelled(label, labels.names, codes, has_prefix, mine, warnings)
         self.label, self.codes, self.warnings = label, codes, warnings
@@ -167,6 +167,11 @@ class Trial:
     @cached_property
     def _centred(self) -> Pairs:
         return Pairs(self.blocks, self.queries, self.images.groups, centre=self.centre, sides=self.sides)
+
+    @cached_property
+    def ties(self) -> tuple[Rows, tuple[str, ...]]:
+        """Numbers (n,) of what must stay on one side, near-duplicates included, and what is to be said of them."""
+        return clusters_of(self._groups, self.blocks.image)
 
     @cached_property
     def blocks(self) -> Blocks:

@@ -1,4 +1,4 @@
-"""Commands that ask a store: classify, evaluate, sql."""
+"""The command `evaluate`: what a classifier is worth, and what fusing is."""
 
 from __future__ import annotations
 
@@ -8,54 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpve.cli import output
-from fpve.cli.options import (
-    PATH,
-    at_option,
-    given,
-    neighbours,
-    object_output,
-    row_output,
-    store_argument,
-    votes,
-)
+from fpve.cli.options import PATH, at_option, given, head_option, neighbours, object_output, store_argument
 from fpve.cli.progress import working
 
 if TYPE_CHECKING:
     from fpve.records import Evaluation, FittedWeight
-
-
-@click.command()
-@store_argument
-@click.argument("files", type=PATH, nargs=-1, required=True)
-@click.option(
-    "--text", metavar="TEXT", help="A caption of the pictures, to be fused with them as the store's prefixes are."
-)
-@votes
-@at_option
-@row_output
-def classify(
-    store: Path,
-    files: tuple[Path, ...],
-    label: str,
-    text: str | None,
-    image_weight: float | None,
-    k: int | None,
-    temperature: float | None,
-    where: str | None,
-    at: int | None,
-    kind: str | None,
-    output_file: Path | None,
-) -> None:
-    """Predict a label for picture FILES by the votes of their nearest labelled images (k-NN)."""
-    import pyarrow as pa
-
-    import fpve
-
-    options = given(text=text, image_weight=image_weight, k=k, temperature=temperature, where=where)
-    with working("classifying"):
-        found = fpve.open(store, at=at).classify(list(files), label=label, **options)
-    named = found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files]))
-    output.print_rows(named, kind, output_file, hide=("probabilities", "neighbours"))
 
 
 class _WeightOrAuto(click.ParamType[float | str]):
@@ -98,6 +55,25 @@ AUTO = "auto"
     type=click.Choice(["with", "without"]),
     help="Predict each picture with its own prefix, or as a new one that comes without.  [default: with]",
 )
+@head_option
+@click.option(
+    "--split",
+    metavar="COLUMN",
+    help="Predict the images whose value in this column is `test`, by those with `train`.  [default: leave one out]",
+)
+@click.option(
+    "--folds",
+    type=int,
+    metavar="N",
+    help="Divide images into N parts, and predict each by the others.  [default: leave one out; 5 with a trained head]",
+)
+@click.option(
+    "--sample",
+    type=int,
+    metavar="N",
+    help="Evaluate N images at most, drawn at random; 0 evaluates all.  [default: 5000]",
+)
+@click.option("--html", type=PATH, metavar="FILE", help="Write a page with all figures and the surest mistakes.")
 @click.option("--ablation", is_flag=True, help="Compare picture only, text only, concat and balanced, centred and not.")
 @at_option
 @object_output
@@ -109,39 +85,56 @@ def evaluate(
     centred: bool | None,
     query: str | None,
     ablation: bool,
+    head: str | None,
+    split: str | None,
+    folds: int | None,
+    sample: int | None,
+    html: Path | None,
     k: int | None,
+    weights: str | None,
     temperature: float | None,
     where: str | None,
     at: int | None,
     kind: str,
 ) -> None:
-    """Measure k-NN by leave-one-out on a label column of a STORE.
+    """Measure a classifier on a label column of a STORE.
 
-    Copies of a picture and images with the same prefix don't vote for one another; the naive accuracy, where they do,
-    stands beside. Intervals hold 95 % of bootstrap resamples.
+    Each image is predicted by all others, without copies of it and images with the same prefix; the naive accuracy,
+    where these take part, stands beside. Confidence is calibrated as in classify, for each image on others than it.
+    Intervals hold 95 % of bootstrap resamples.
     """
     import fpve
 
     opened = fpve.open(store, at=at)
+    protocol = given(split=split, folds=folds, weights=weights)
+    if sample is not None:
+        protocol["sample"] = sample or None
     shared = given(k=k, temperature=temperature, where=where)
     variant = given(mode=mode, centred=centred)
+    if html is not None and (ablation or image_weight == AUTO):
+        raise click.UsageError("--html shows one evaluation, not a comparison of several")
     if ablation:
-        if image_weight is not None or variant or query is not None:
-            raise click.UsageError("--ablation sets image weight, mode, centring and query itself")
+        if image_weight is not None or variant or query is not None or head not in (None, "knn"):
+            raise click.UsageError("--ablation sets image weight, mode, centring and query itself, and is of k-NN")
         with working("evaluating"):
-            found = opened.ablation(label=label, **shared)
+            found = opened.ablation(label=label, **shared, **protocol)
         warnings = _print_ablation(found, kind)
     elif image_weight == AUTO:
-        if query is not None:
-            raise click.UsageError("--image-weight auto weighs a query's prefix, so --query has nothing to say")
+        if query is not None or protocol or head not in (None, "knn"):
+            raise click.UsageError("--image-weight auto is of k-NN that leaves one out, of softmax votes")
         with working("evaluating"):
             fitted = opened.fit_weight(label=label, **shared, **variant)
         warnings = _print_fitted(fitted, kind)
     else:
-        options = {**shared, **variant, **given(image_weight=image_weight, query=query)}
+        options = {**shared, **variant, **protocol, **given(image_weight=image_weight, query=query, head=head)}
         with working("evaluating"):
             result = opened.evaluate(label=label, **options)
         warnings = _print_evaluation(result, kind)
+        if html is not None:
+            from fpve.report.evaluation import write_evaluation
+
+            write_evaluation(html, result, opened)
+            output.note(f"wrote {html}")
     for text in dict.fromkeys(warnings):
         output.note(f"note: {text}")
 
@@ -193,7 +186,10 @@ def _print_evaluation(result: Evaluation, kind: str) -> tuple[str, ...]:
     if kind == "json":
         output.emit(output.to_json(dataclasses.asdict(result)))
     else:
-        output.emit(output.facts_text((name, getattr(result, name)) for name in _EVALUATED))
+        facts = [(name, getattr(result, name)) for name in _EVALUATED]
+        output.emit(output.facts_text((name, value) for name, value in facts if value is not None))
+        points = [(one.coverage, one.accuracy, one.confidence) for one in result.risk_coverage]
+        output.emit("\n" + output.rows_text(["share answered", "accuracy", "abstain below"], points))
         classes = [(one.label, one.precision, one.recall, one.f1, one.rows) for one in result.classes]
         output.emit("\n" + output.rows_text([result.label, "precision", "recall", "f1", "rows"], classes))
     return result.warnings
@@ -204,36 +200,28 @@ _EVALUATED = (
     "accuracy_low",
     "accuracy_high",
     "accuracy_without_prefix",
+    "naive_accuracy",
+    "naive_accuracy_without_prefix",
     "balanced_accuracy",
     "balanced_accuracy_low",
     "balanced_accuracy_high",
     "macro_f1",
-    "naive_accuracy",
+    "calibration_error",
+    "votes_calibration_error",
+    "without_votes",
+    "log_loss",
     "rows",
+    "voters",
+    "head",
+    "protocol",
     "k",
+    "weights",
     "temperature",
+    "prior_score",
     "image_weight",
     "mode",
     "centred",
 )
 
 
-@click.command()
-@store_argument
-@click.argument("query")
-@at_option
-@row_output
-def sql(store: Path, query: str, at: int | None, kind: str | None, output_file: Path | None) -> None:
-    """Answer an SQL QUERY (DuckDB) over a STORE.
-
-    Its views: images (one row an image), vectors (image_id, vector), prefixes, labels, quarantine, runs; and generated,
-    corrections, means, predicted, where the store has such. It can read nothing else, and change nothing.
-    """
-    import fpve
-
-    with working("asking"):
-        rows = fpve.open(store, at=at).sql(query)
-    output.print_rows(rows, kind, output_file)
-
-
-COMMANDS = (classify, evaluate, sql)
+COMMANDS = (evaluate,)

@@ -1,0 +1,148 @@
+"""A store that can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from fpve.analytics import list_prefixes, run_sql
+from fpve.api.classifying import Classifying
+from fpve.api.searching import Searching
+from fpve.fusion import Floats
+from fpve.opened import Opened
+from fpve.queries import Picture, QueryEncoders, encode_texts
+from fpve.search import Searcher
+from fpve.status import Status, status_of
+from fpve.store import manifest as manifests
+from fpve.store.manifest import Manifest
+from fpve.store.schema import Column
+from fpve.store.snapshot import Snapshot
+
+
+class Store(Searching, Classifying):
+    """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
+
+    Raises:
+        StoreNotFound: there is no store at `path`, or no snapshot `at`.
+        StoreCorrupt: the manifest is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], at: int | None = None) -> None:
+        self.path = Path(path)
+        snapshot = Snapshot.open(self.path, at)
+        self._open = Opened(Searcher(snapshot), QueryEncoders(snapshot.manifest))
+
+    @property
+    def snapshot(self) -> int:
+        """Number of the snapshot that is open."""
+        return self._manifest.snapshot
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The metadata columns."""
+        return self._manifest.columns
+
+    @property
+    def images(self) -> pa.Table:
+        """One row an image, sorted by image_id, without vectors."""
+        return self._open.searcher.snapshot.images
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._open.searcher.snapshot.manifest
+
+    def close(self) -> None:
+        """Let go of the snapshot, so that it can be pruned; the store is not to be used afterwards."""
+        self._open.searcher.snapshot.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def refresh(self) -> bool:
+        """Move on to the newest snapshot; whether there was a newer one."""
+        if manifests.numbers(self.path)[-1:] == [self.snapshot]:
+            return False
+        newest = Snapshot.open(self.path)
+        same = newest.manifest.encoders == self._manifest.encoders
+        # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
+        self._open = Opened(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
+        return True
+
+    def sql(self, query: str) -> pa.Table:
+        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
+
+        Where prefixes came from is in `generated` and `corrections`, too.
+
+        Raises:
+            QueryError: it is not one valid query over these views.
+        """
+        return run_sql(self._open.searcher.snapshot, query)
+
+    def prefixes(self, *, where: str | None = None) -> pa.Table:
+        """The prefixes: how many images have each, where it came from, and what a language model was asked for it.
+
+        Columns: `prefix_id`, `images`, `corrected` (to how many images a person gave it), `text`, `origin`, `template`,
+        `model`, `prompt`, `created_at`; most used ones first.
+
+        Args:
+            where: an SQL condition over these columns, and the others of the view `prefixes`.
+
+        Raises:
+            QueryError: the condition is none.
+        """
+        return list_prefixes(self._open.searcher.snapshot, where)
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """A small JPEG of an image.
+
+        Raises:
+            ImageNotFound: no image has this id.
+        """
+        found = self.thumbnails([image_id])
+        return found.get(image_id)
+
+    def thumbnails(self, image_ids: Sequence[str]) -> dict[str, bytes]:
+        """Small JPEGs by image_id.
+
+        Raises:
+            ImageNotFound: no image has one of these ids.
+        """
+        searcher = self._open.searcher
+        snapshot = searcher.snapshot
+        rows = [searcher.row_of(image_id) for image_id in image_ids]
+        hashes = snapshot.rows.take(rows, ["content_hash"])["content_hash"].to_pylist()
+        found = snapshot.thumbnails(hashes)
+        return {image_id: found[one] for image_id, one in zip(image_ids, hashes, strict=True) if one in found}
+
+    def status(self) -> Status:
+        """The store in figures."""
+        return status_of(self._open.searcher.snapshot)
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Floats:
+        """Raw features (n, image_dim) of pictures, from the store's own vision model."""
+        return self._open.encoders.encode_images(pictures)
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Embeddings (n, prefix_dim) of texts, from the store's own text model.
+
+        Raises:
+            QueryError: a text is empty, or the store holds nothing that it could be compared with.
+        """
+        opened = self._open
+        return encode_texts(texts, opened.searcher.snapshot, opened.encoders)
+
+
+def open(path: str | os.PathLike[str], at: int | None = None) -> Store:  # noqa: A001 (as in gzip.open)
+    """Open a store at its newest snapshot, or at an older one.
+
+    Raises:
+        StoreNotFound: there is no store at `path`, or no snapshot `at`.
+        StoreCorrupt: the manifest is damaged.
+    """
+    return Store(path, at)
