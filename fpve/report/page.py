@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from fpve._version import __version__
 from fpve.store.files import write_durably
 
 
@@ -20,14 +23,33 @@ def write_page(path: Path, template: str, **context: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = _cell
-    html = environment.get_template(template).render(**context)
-    write_durably(path, lambda out: out.write_text(html, encoding="utf-8"))
+    environment.filters |= {"cell": _cell, "percent": percent, "floored": floored}
+    made = {"version": __version__, "created_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    html = environment.get_template(template).render({**made, **context})
+    # Names of files can hold what is no character: half of a pair, which stands for an undecodable byte.
+    write_durably(path, lambda out: out.write_text(html, encoding="utf-8", errors="backslashreplace"))
 
 
 def data_uri(jpeg: bytes) -> str:
     """A JPEG as an address that holds it."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a page shows it: 0.8932 is 89.3 %, and only 1 is 100 %."""
+    if 0.9995 <= share < 1:
+        text = ">\u202f99.9"
+    elif 0 < share < 0.0005:
+        text = "<\u202f0.1"
+    else:
+        text = f"{100 * share:.1f}" if 0 < share < 1 else f"{100 * share:.0f}"
+    # Not to be broken into two lines.
+    return f"{text}\u00a0%"
+
+
+def floored(value: float) -> str:
+    """A number with three digits, not rounded up: what is to be compared with it is not to fall below."""
+    return f"{math.floor(round(value * 1000, 6)) / 1000:.3f}"
 
 
 def _cell(value: Any) -> str:

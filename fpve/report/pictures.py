@@ -1,0 +1,73 @@
+"""Pictures on pages: those of a store, and those that were asked about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fpve.api import Store
+from fpve.errors import ImageError
+from fpve.images import decode, from_picture, thumbnail, without_warnings
+from fpve.queries import Picture
+from fpve.report.page import data_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image as a page shows it.
+
+    Attributes:
+        name: its image_id, or what a query is called.
+        caption: its prefix, if it has one.
+        address: of its thumbnail; None where there is none.
+    """
+
+    name: str
+    caption: str | None = None
+    address: str | None = None
+
+    @property
+    def alt(self) -> str:
+        """What is read out in place of the picture."""
+        return self.caption or self.name
+
+    @property
+    def title(self) -> str:
+        """What is shown when it is pointed at."""
+        return f"{self.name}\n{self.caption}" if self.caption else self.name
+
+
+def stored(store: Store, image_ids: Iterable[str]) -> dict[str, Shown]:
+    """Images of a store by image_id; one that is not in the store has its name only."""
+    wanted = list(dict.fromkeys(image_ids))
+    images = store.images.select(["image_id", "prefix"])
+    rows = images.filter(pc.is_in(images["image_id"], pa.array(wanted, images.schema.field("image_id").type)))
+    captions = dict(zip(rows["image_id"].to_pylist(), rows["prefix"].to_pylist(), strict=True))
+    thumbnails = store.thumbnails(list(captions))
+    return {
+        name: Shown(name, captions.get(name), data_uri(thumbnails[name]) if name in thumbnails else None)
+        for name in wanted
+    }
+
+
+def asked(name: str, picture: Picture | None) -> Shown:
+    """A query's picture; without a thumbnail where it has none, or can't be read any more."""
+    if picture is None:
+        return Shown(name)
+    try:
+        with without_warnings():
+            return Shown(name, address=data_uri(_jpeg(picture)))
+    except (OSError, ImageError):
+        return Shown(name)
+
+
+def _jpeg(picture: Picture) -> bytes:
+    if isinstance(picture, str | os.PathLike):
+        picture = Path(picture).read_bytes()
+    decoded = decode(picture) if isinstance(picture, bytes) else from_picture(picture)
+    return thumbnail(decoded.image)
