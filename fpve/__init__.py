@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fpve.pipeline.init import init
     from fpve.pipeline.preview import preview
     from fpve.pipeline.report import RunReport
+    from fpve.pipeline.train import TrainedHead, train
     from fpve.records import Evaluation, Explanation, FittedWeight, Hits, Predictions
     from fpve.status import Status
 
@@ -47,6 +48,7 @@ __all__ = [
     "encode",
     "label",
     "align",
+    "train",
     "preview",
     "compare",
     "freeze",
@@ -72,6 +74,7 @@ __all__ = [
     "RunReport",
     "LabelReport",
     "Aligned",
+    "TrainedHead",
     "Compared",
     "Corrected",
     "FrozenReport",
@@ -93,6 +96,7 @@ _HOMES = {
     **dict.fromkeys(("Batch", "BatchReport"), "fpve.batch"),
     "Status": "fpve.status",
     **dict.fromkeys(("align", "Aligned"), "fpve.pipeline.align"),
+    **dict.fromkeys(("train", "TrainedHead"), "fpve.pipeline.train"),
     **dict.fromkeys(("set_prefix", "Corrected"), "fpve.edits.prefix"),
     **dict.fromkeys(("freeze", "FrozenReport"), "fpve.pipeline.freeze"),
     "preview": "fpve.pipeline.preview",

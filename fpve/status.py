@@ -11,6 +11,7 @@ from fpve.search import DEFAULT_K
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
 from fpve.store.encoding import FusionRef
+from fpve.store.heads import HeadRef
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
@@ -44,6 +45,8 @@ class Status:
             where searched vectors are centred also `centre_pictures` and `centre_prefixes`, of how many the means are.
         alignment: of a store that predicts prefixes, `predicted`, `rows`, `prefixes`, `recall_10` and `ridge_10`; else
             empty.
+        heads: classifiers that learnt a label column: `label`, `kind`, `classes`, `rows`, of how many images in which
+            `snapshot`, and `accuracy` on held-out ones, as far as there were enough; `accuracy_without` their prefix.
         index: how it is searched: `target_recall`; `approximate_vectors`, how many are in segments with an ANN index;
             where there are any, the lowest recall that was measured in them for ten hits: `recall_image` for queries by
             the picture alone (A = 1), where there are prefixes `recall_both` (A = 0.5) and `recall_prefix` (A = 0), and
@@ -67,6 +70,7 @@ class Status:
     encoders: dict[str, str]
     fusion: dict[str, str | float]
     alignment: dict[str, float]
+    heads: tuple[dict[str, str | float], ...]
     index: dict[str, float]
     bytes: int
     columns: dict[str, str]
@@ -103,6 +107,7 @@ def status_of(snapshot: Snapshot) -> Status:
         encoders={name: str(one) for name, one in manifest.encoders.items()},
         fusion=_fusion(manifest.fusion),
         alignment=_alignment(manifest),
+        heads=tuple(map(_head, manifest.heads)),
         index=_index(snapshot),
         bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
@@ -151,3 +156,14 @@ def _alignment(manifest: Manifest) -> dict[str, float]:
     }
     recall = {"recall_10": ref.recall.get("10"), "ridge_10": ref.ridge.get("10")}
     return said | {name: value for name, value in recall.items() if value is not None}
+
+
+def _head(ref: HeadRef) -> dict[str, str | float]:
+    said: dict[str, str | float] = {
+        "label": ref.label,
+        "kind": ref.kind,
+        "classes": ref.classes,
+        "rows": ref.rows,
+        "snapshot": ref.snapshot,
+    }
+    return said | {name: ref.metrics[name] for name in ("accuracy", "accuracy_without") if name in ref.metrics}

@@ -45,6 +45,7 @@ def status(store: Path, at: int | None, kind: str) -> None:
             if found.alignment
             else []
         ),
+        *(("head", ", ".join(f"{name} {_short(value)}" for name, value in one.items())) for one in found.heads),
         ("index", _index_text(found)),
         ("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns.items()) or "none"),
     ]

@@ -20,6 +20,7 @@ from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
 from fpve.store.files import read_parquet, ref
+from fpve.store.heads import dropped_heads, with_fitting_heads
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.snapshot import Snapshot
@@ -62,9 +63,9 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     is taken out, and a new snapshot without it is published: images whose row or vector was in it are missing until the
     next run finds them in their sources, reads them, and encodes those whose vector is gone. Thumbnails are made again
     from the sources, prefixes from the pages. Means are fitted again: the same ones if the snapshot is there in which
-    they were, else others. Predictions are left to the next run. A damaged newest manifest gives way to the snapshot
-    before it. Older snapshots that need a damaged file can't be repaired, and are set aside with it in
-    `state/damaged/`, until `prune` deletes them.
+    they were, else others. Predictions are left to the next run, and heads that are damaged, or that learnt with means
+    that are gone, to `fpve train`. A damaged newest manifest gives way to the snapshot before it. Older snapshots that
+    need a damaged file can't be repaired, and are set aside with it in `state/damaged/`, until `prune` deletes them.
 
     Raises:
         StoreNotFound: there is no store at `path`.
@@ -213,11 +214,16 @@ def _without(snapshot: Snapshot, bad: Mapping[str, Problem], last: int, notes: N
         segments=kept,
         collections=collections,
         tables=manifests.sorted_tables(sound),
+        heads=tuple(one for one in manifest.heads if one.file.path not in bad),
     )
     if tables.PREDICTED in derived and snapshot.has_predictions:
         count = sum(one.rows for one in manifest.tables_named(tables.PREDICTED))
         notes.taken_out.append(f"predicted: {count:,} prefix blocks; the next run predicts them again")
-    return _with_other_means(root, whole, notes) if tables.MEANS in derived else whole
+    if tables.MEANS in derived:
+        whole = with_fitting_heads(_with_other_means(root, whole, notes))
+    for one in dropped_heads(manifest, whole):
+        notes.lost.append(f"{one.file.path}: the {one}; `{one.command(root)}` trains it again")
+    return whole
 
 
 def _with_other_means(root: Path, manifest: Manifest, notes: Notes) -> Manifest:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fpve.errors import StoreCorrupt, StoreNotFound
+from fpve.heads.stored import check_head
 from fpve.index import check_index
 from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
@@ -22,13 +23,15 @@ from fpve.progress import Progress, SilentProgress
 from fpve.store import copies, pages, segments, tables
 from fpve.store import manifest as manifests
 from fpve.store.files import FileRef, inside, sha256_of
+from fpve.store.heads import HeadRef
 from fpve.store.lease import take
 from fpve.store.leftovers import unnamed_files
 from fpve.store.manifest import Manifest, Page, Segment, Table
 from fpve.store.schema import IMAGE_FIELDS
 from fpve.store.snapshot import Snapshot
 
-_Entry = Page | Segment | Table
+_Entry = Page | Segment | Table | HeadRef
+_KINDS = {Page: "page", Segment: "segment", HeadRef: "head"}
 # Of snapshots, ascending.
 _Numbers = tuple[int, ...]
 # What `has_vector` needs to know of image rows.
@@ -42,8 +45,8 @@ class Problem:
     Attributes:
         file: its path, relative to the store.
         kind: `manifest`, `page`, `copy` (of a page), `rows` (of a page, that name vectors which are not there),
-            `segment`, `index`, the name of a table, `derived` (of a manifest, that means or predictions are not what it
-            says), or `unreadable`, which is no damage: the system would not let it be read.
+            `segment`, `index`, `head`, the name of a table, `derived` (of a manifest, that means or predictions are not
+            what it says), or `unreadable`, which is no damage: the system would not let it be read.
         snapshots: numbers of the snapshots that need it.
         problem: what is wrong with it.
     """
@@ -92,11 +95,11 @@ def verify(
     """Check every snapshot of a store, or snapshot `at`, against what its manifest says.
 
     Manifests: their checksums. Files: that they are there, size, SHA-256, structure, row counts; vectors: that they are
-    finite and their blocks have the lengths that the fusion mode gives them; means and predictions likewise; copies of
-    pages: their checksum, and that they hold the page's rows; indexes: their checksum, and that they hold the vectors
-    of Parquet, with the means and predictions of the newest snapshot that names them. Of the newest of the snapshots
-    also that pages are in order, that every image's vector is the one of its content and prefix, that prefixes are what
-    their ids say, and that means are those that the manifest says.
+    finite and their blocks have the lengths that the fusion mode gives them; means and predictions likewise; heads:
+    that they are of such vectors; copies of pages: their checksum, and that they hold the page's rows; indexes: their
+    checksum, and that they hold the vectors of Parquet, with the means and predictions of the newest snapshot that
+    names them. Of the newest of the snapshots also that pages are in order, that every image's vector is the one of its
+    content and prefix, that prefixes are what their ids say, and that means are those that the manifest says.
 
     `quick` reads no content: it checks manifests, sizes, and the row counts in the files' footers.
 
@@ -200,7 +203,7 @@ def _named(found: dict[int, Manifest]) -> tuple[list[tuple[_Entry, _Numbers]], l
     indexes: dict[Segment, list[int]] = {}
     for number, manifest in sorted(found.items()):
         entries: list[_Entry] = [page for one in manifest.collections for page in one.pages]
-        for entry in (*entries, *manifest.segments, *manifest.tables):
+        for entry in (*entries, *manifest.segments, *manifest.tables, *manifest.heads):
             files.setdefault(entry.file.path, (entry, []))[1].append(number)
         for segment in manifest.segments:
             indexes.setdefault(segment, []).append(number)
@@ -218,7 +221,7 @@ def _derived_of(manifest: Manifest) -> set[str]:
 
 def _check(snapshot: Snapshot, entry: _Entry, numbers: _Numbers, *, quick: bool) -> Problem | None:
     """What is wrong with one file that a snapshot names, as those of other numbers do."""
-    kind = "page" if isinstance(entry, Page) else "segment" if isinstance(entry, Segment) else entry.name
+    kind = entry.name if isinstance(entry, Table) else _KINDS[type(entry)]
     try:
         reason = _check_file(snapshot.root, entry.file, quick=quick)
         reason = reason or _check_structure(snapshot.root, entry, snapshot.manifest)
@@ -265,6 +268,8 @@ def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
 
 def _check_structure(root: Path, entry: _Entry, manifest: Manifest) -> str | None:
     """Whether a file is Parquet with the columns and the number of rows that it should have."""
+    if isinstance(entry, HeadRef):
+        return None
     # Not by its name: the destructor of a ParquetFile warns of files that it could not open.
     with inside(root, entry.file.path).open("rb") as handle:
         try:
@@ -289,7 +294,9 @@ def _check_structure(root: Path, entry: _Entry, manifest: Manifest) -> str | Non
 
 
 def _check_content(snapshot: Snapshot, entry: _Entry) -> str | None:
-    """Whether the vectors in a file are such as they can be."""
+    """Whether the vectors in a file are such as they can be, and heads such as are of them."""
+    if isinstance(entry, HeadRef):
+        return check_head(snapshot, entry)
     path = inside(snapshot.root, entry.file.path)
     if isinstance(entry, Segment):
         parts = (check_rows(rows, snapshot.fusion) for _, rows in segments.read_parts(path))

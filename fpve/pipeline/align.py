@@ -24,6 +24,7 @@ from fpve.splits import components
 from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
 from fpve.store.encoding import AlignmentRef
+from fpve.store.heads import with_fitting_heads
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
@@ -107,6 +108,8 @@ def align(
 def with_derived(root: Path, manifest: Manifest, last: Manifest | None) -> Manifest:
     """A manifest that is to be published, with what its vectors are searched by: means, predictions and indexes.
 
+    Heads that learnt from vectors of other encoders, of another mode, or with other means, are not in it any more.
+
     Args:
         root: the store; the files that the manifest names are there.
         manifest: what is to be published; new segments have no index yet.
@@ -116,7 +119,7 @@ def with_derived(root: Path, manifest: Manifest, last: Manifest | None) -> Manif
         StoreCorrupt: a page, a segment, the means or the map is missing or damaged.
         OSError: an index can't be written.
     """
-    manifest = aligned(root, means.settled(root, manifest))
+    manifest = aligned(root, with_fitting_heads(means.settled(root, manifest)))
     return replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
 
 

@@ -84,6 +84,8 @@ def commit(
         segments=all_segments,
         tables=manifests.sorted_tables((*kept_tables, *new_tables)),
         alignment=_kept_alignment(last, header),
+        # Those that don't fit any more are dropped when it is known what does.
+        heads=last.heads if last else (),
         target_recall=header.target_recall,
         summary=summary,
     )

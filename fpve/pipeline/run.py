@@ -32,7 +32,7 @@ from fpve.pipeline.remember import remember
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.vectors import Vectors
-from fpve.pipeline.warnings import warnings_of
+from fpve.pipeline.warnings import warnings_of, without_heads
 from fpve.pipeline.written import bytes_written
 from fpve.planning.models import open_models, recipe_for
 from fpve.planning.plan import Plan, guard_removals, plan_job
@@ -40,10 +40,12 @@ from fpve.progress import Progress, SilentProgress
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
 from fpve.store.answers import AnswerLog
+from fpve.store.heads import HeadRef, dropped_heads
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
+from fpve.store.snapshot import Snapshot
 
 
 def run(
@@ -172,16 +174,18 @@ class _Runner:
     def expected(self, *, allow_removals: bool, retry_quarantined: bool) -> RunReport:
         """The report of a dry run, which fetches nothing."""
         missing = downloads(self.models)
+        heads: tuple[HeadRef, ...] = ()
         plan = self.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined, downloads=missing)
         if missing:
             found = forecast(plan, None, ASSUMED_DIMS, self.job.index.target_recall)
         else:
-            _, target = header_for(self.job, self.models, plan.base)
+            header, target = header_for(self.job, self.models, plan.base)
             vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
+            heads = plan.base.manifest.heads if plan.base is not None and not header.keeps_segments else ()
             found = forecast(
                 plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim), self.job.index.target_recall
             )
-        warnings = tuple(warnings_of(self.job, plan.collections, plan.base))
+        warnings = (*warnings_of(self.job, plan.collections, plan.base), *without_heads(self.job.store, heads))
         return replace(self.finished(), dry_run=True, downloads=missing, warnings=warnings, **asdict(found))
 
     def execute(self, plan: Plan, *, allow_removals: bool) -> None:
@@ -225,6 +229,7 @@ class _Runner:
             manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
             if manifest is not None:
                 self._say_weight(manifest)
+                self._say_heads(plan.base, manifest)
             cached = remember(self.job.store, contents, plan.scanned_at)
             for shard in sources:
                 if isinstance(shard, Shard):
@@ -255,6 +260,12 @@ class _Runner:
                 "with a prefix, to choose one by; the run that finds enough of them will"
             )
             self.report = replace(self.report, warnings=(*self.report.warnings, warning))
+
+    def _say_heads(self, base: Snapshot | None, published: Manifest) -> None:
+        """Warn of heads that don't fit the vectors any more."""
+        dropped = dropped_heads(base.manifest if base is not None else None, published)
+        warnings = without_heads(self.job.store, dropped)
+        self.report = replace(self.report, warnings=(*self.report.warnings, *warnings))
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from fpve.config import AUTO, Job
 from fpve.planning.plan import CollectionPlan, other_collections
 from fpve.prefixes import rule_fields
+from fpve.store.heads import HeadRef
 from fpve.store.snapshot import Snapshot
 
 
@@ -36,6 +38,15 @@ def warnings_of(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None
                 f"collection {plan.name!r}: its prefixes have the column {job.fusion.label!r} in them, by which the "
                 "image weight is chosen: they give the label away, and draw the weight to 0"
             )
+
+
+def without_heads(root: Path, heads: Iterable[HeadRef]) -> Iterator[str]:
+    """What there is to be warned of where heads are dropped from a store."""
+    for one in heads:
+        yield (
+            f"the {one} is dropped: it learnt from vectors of other encoders, of another mode, or with other means; "
+            f"`{one.command(root)}` trains it again"
+        )
 
 
 def _all_of(prefix: pa.Array) -> str:

@@ -20,7 +20,7 @@ from fpve.errors import StoreConflict, StoreCorrupt
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
 NAME_DIGITS = 16
 # The directories of a store; what each holds is in docs/store.md.
-LAYOUT = ("snapshots", "images", "vectors", "tables", "runs", "state", "pending")
+LAYOUT = ("snapshots", "images", "vectors", "tables", "heads", "runs", "state", "pending")
 _DIGITS = rf"[0-9a-f]{{{NAME_DIGITS}}}"
 _TEMPORARY = rf"\.{_DIGITS}(?:\.\w+)?\.tmp"
 # A segment's index, with a digest of what went into it besides the segment's rows.
@@ -32,6 +32,7 @@ _NAMED = "|".join(
         rf"images/[\w.\-]+/(?:{_DIGITS}\.(?:parquet|arrow(?:\.sha256)?)|{_TEMPORARY})",
         rf"vectors/(?:{_TEMPORARY}|{_DIGITS}/(?:rows\.parquet|{INDEX_NAME}(?:\.sha256)?|{_TEMPORARY}))",
         rf"tables/[a-z]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",
+        rf"heads/(?:{_DIGITS}\.safetensors|{_TEMPORARY})",
     )
 )
 # Files of a store by their path in it: no other is taken for a part of it, nor deleted.

@@ -10,7 +10,7 @@ from fpve.store.files import our_files
 from fpve.store.manifest import Manifest
 
 # Where each file is named by a manifest, or has no business.
-_NAMED = ("images", "vectors", "tables")
+_NAMED = ("images", "vectors", "tables", "heads")
 
 
 def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:

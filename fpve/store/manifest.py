@@ -23,6 +23,7 @@ from fpve.store.ann import AnnRef
 from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
+from fpve.store.heads import HeadRef
 from fpve.store.schema import Column
 
 FORMAT = "fpve-manifest"
@@ -32,7 +33,7 @@ _FOLDER = "snapshots"
 _NAME = re.compile(r"(\d{20})\.json")
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
-Operation = Literal["run", "label", "prefix", "align", "compact", "rollback", "repair"]
+Operation = Literal["run", "label", "prefix", "align", "train", "compact", "rollback", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Manifest:
         columns: the one schema of all metadata.
         encoders: `image` and, where the store has prefixes, `text`.
         alignment: by what prefixes of pictures without one are predicted, if they are.
+        heads: classifiers that were learnt from its vectors, or from such as are made in the same way.
         target_recall: what share of the true hits ANN indexes are built to find.
         operation: what published it.
         summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one.
@@ -144,6 +146,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     tables: tuple[Table, ...]
     alignment: AlignmentRef | None = None
+    heads: tuple[HeadRef, ...] = ()
     target_recall: float = DEFAULT_TARGET_RECALL
     operation: Operation = "run"
     summary: dict[str, int] = field(default_factory=dict)
@@ -178,7 +181,7 @@ class Manifest:
         """Every file that is not derived."""
         files = [page.file for collection in self.collections for page in collection.pages]
         files += [segment.file for segment in self.segments]
-        return (*files, *(table.file for table in self.tables))
+        return (*files, *(table.file for table in self.tables), *(head.file for head in self.heads))
 
     @property
     def bytes(self) -> int:
