@@ -20,13 +20,13 @@ class Neighbours(NamedTuple):
     Attributes:
         query: (t,) number of the query.
         row: (t,) number of the image row, in the order of image_id.
-        score, image_score, prefix_score: (t,) float32; a block's cosine is NaN where either side lacks the block. In a
-            centred store they are cosines of centred blocks.
+        score, image_score, prefix_score: (t,) float32, of scores also float64; a block's cosine is NaN where either
+            side lacks the block. In a centred store they are cosines of centred blocks.
     """
 
     query: Rows
     row: Rows
-    score: Floats
+    score: NDArray[np.floating]
     image_score: Floats
     prefix_score: Floats
 
@@ -72,8 +72,7 @@ class Panel(NamedTuple):
         """The same as neighbours, whose blocks' cosines are not known."""
         query, place = np.nonzero(self.row >= 0)
         unknown = np.full(len(query), np.nan, np.float32)
-        score = self.score[query, place].astype(np.float32)
-        return Neighbours(query, self.row[query, place], score, unknown, unknown)
+        return Neighbours(query, self.row[query, place], self.score[query, place], unknown, unknown)
 
 
 def ranks(groups: Rows) -> Rows:

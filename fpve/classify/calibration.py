@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fpve.classify.labels import LabelSets
 from fpve.classify.voting import Voting
 from fpve.neighbours import Exact, Mask, Panel, Rows
 
@@ -20,6 +21,10 @@ MIN_ROWS = 50
 # More change them less than their grid is fine; which ones is drawn with a fixed seed.
 _MOST = 5_000
 _SEED = 0
+# Images that are classified to fit them: their errors are then a third of what these images' own sampling is.
+_SAMPLE = 1_000
+# Cells of images and classes that they are fitted to by lists of classes, of k scores each.
+_CELLS = 200_000
 # Temperatures from one that lets the nearest neighbour decide to one that hardly tells scores apart.
 _TEMPERATURES = np.geomspace(0.004, 1.0, 21)
 # Scores of the prior, from one below all neighbours' to the best of these.
@@ -46,6 +51,22 @@ class HeldOut(NamedTuple):
         """Images of one class each, `truth` (n,), by the class numbers `codes` (all,) of those of their panel."""
         hits = (panel.row >= 0) & (codes[np.maximum(panel.row, 0)] == truth[:, None])
         return cls(panel.score, hits, prior[truth])
+
+    @classmethod
+    def of_sets(cls, panel: Panel, labels: LabelSets, rows: Rows, prior: Exact) -> HeldOut:
+        """Images `rows` (n,) of one or many classes each, as `labels` has them for these and those of their panel."""
+        if not labels.is_multiple:
+            return cls.of(panel, labels.codes, labels.members[labels.starts[rows]], prior)
+        found, scores = panel
+        has, theirs = labels.matrix(rows), labels.matrix(np.maximum(found, 0).reshape(-1)).reshape(*found.shape, -1)
+        # Each image with each class: whether neighbours agree with it on that.
+        agree = (theirs == has[:, None, :]) & (found >= 0)[:, :, None]
+        classes = has.shape[1]
+        return cls(
+            np.repeat(scores, classes, axis=0),
+            agree.transpose(0, 2, 1).reshape(-1, found.shape[1]),
+            np.where(has, prior, 1 - prior).reshape(-1),
+        )
 
     def at(self, rows: Rows | Mask) -> HeldOut:
         """Some of the images."""
@@ -83,6 +104,16 @@ class Calibration:
         Nearest Neighbors).
         """
         return np.searchsorted(self.distances, distance) / max(1, len(self.distances))
+
+
+def sampled(rows: Rows, labels: LabelSets, k: int) -> Rows:
+    """Those of images (n,) that votes of k neighbours are fitted to: all, or some of too many, always the same."""
+    most = _SAMPLE
+    if labels.is_multiple:
+        most = min(most, max(MIN_ROWS, _CELLS // (len(labels.names) * k)))
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(_SEED).choice(rows, most, replace=False))
 
 
 def fit(held: HeldOut) -> tuple[float, float, float]:

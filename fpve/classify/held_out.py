@@ -10,8 +10,6 @@ from fpve.neighbours import Mask, Neighbours, Panel, Rows
 from fpve.search import Searcher
 from fpve.splits import NEAR_DUPLICATE
 
-# Images that are classified to fit two numbers: their errors are then a third of what these images' own sampling is.
-SAMPLE = 1_000
 # Fetched beyond k at first: most images have few copies. Where what is tied to an image fills its list, many times
 # more, and in the end as many as a search can still rank at once.
 _SPARE = 16

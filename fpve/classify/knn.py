@@ -8,20 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fpve.classify.calibration import MIN_ROWS, Calibration, HeldOut, fit
-from fpve.classify.held_out import SAMPLE, neighbours_of_others
+from fpve.classify.calibration import MIN_ROWS, Calibration, HeldOut, fit, sampled
+from fpve.classify.held_out import neighbours_of_others
 from fpve.classify.labels import LabelSets, read_label_sets
 from fpve.classify.voting import Voting, distances, vote
 from fpve.errors import QueryError
 from fpve.fusion import Blocks, Floats
 from fpve.groups import groups_of
-from fpve.neighbours import Exact, Mask, Neighbours, Panel, Rows
+from fpve.neighbours import Exact, Neighbours, Rows
 from fpve.search import Searcher
 
-# Any; the same one draws the same images each time.
-_SEED = 0
-# Cells of images and classes that a calibration by lists of classes is fitted to, of k scores each.
-_CELLS = 200_000
+# Neighbours nearer than this are measured anew, by their vectors: of what a score lacks to 1, float32 leaves too few
+# digits to divide by. At this distance they are five.
+_NEAR = 0.05
 
 
 class Kind(NamedTuple):
@@ -117,6 +116,8 @@ class KnnClassifier:
         found = self._searcher.nearest(
             blocks, image_weight=weights, k=self.voting.k, allowed=self._reach, exclude=exclude
         )
+        if self.voting.weights == "distance" and self._searcher.fusion.mode == "balanced":
+            found = self._measured(blocks, weights, found)
         count = len(weights)
         probabilities, novelty = np.zeros((count, len(self.labels.names))), np.full(count, np.nan)
         last = np.full(count, np.inf)
@@ -134,6 +135,22 @@ class KnnClassifier:
             part = found if len(mine) == count else found.where(chosen[found.query])
             probabilities[mine] = vote(part._replace(query=place[part.query]), self.labels, len(mine), voting, prior)
         return Classified(probabilities, novelty, found)
+
+    def _measured(self, blocks: Blocks, weights: Floats, found: Neighbours) -> Neighbours:
+        """The neighbours with exact scores where these are so near to 1 that their distances are not."""
+        near = np.flatnonzero(distances(found.score) < _NEAR)
+        if not len(near):
+            return found
+        query, fusion = found.query[near], self._searcher.fusion
+        asked = fusion.directions(blocks.image[query], blocks.prefix[query])
+        theirs = fusion.directions(*self._searcher.blocks_of(found.row[near]))
+        image, prefix = (
+            np.square(one.astype(np.float64) - other).sum(axis=1) for one, other in zip(asked, theirs, strict=True)
+        )
+        weight = weights[query].astype(np.float64)
+        score = found.score.astype(np.float64)
+        score[near] = 1 - (weight * image + (1 - weight) * prefix) / 2
+        return found._replace(score=score)
 
     @property
     def calibrations(self) -> dict[Kind, Calibration | None]:
@@ -158,44 +175,19 @@ class KnnClassifier:
             rows, prefix_norm = rows[image_norm > 0], prefix_norm[image_norm > 0]
         if kind.prefix:
             rows = rows[prefix_norm > 0]
-        most = SAMPLE
-        if labels.is_multiple:
-            most = min(most, max(MIN_ROWS, _CELLS // (len(labels.names) * self.voting.k)))
         if len(rows) < MIN_ROWS:
             return None
-        if len(rows) > most:
-            rows = np.sort(np.random.default_rng(_SEED).choice(rows, most, replace=False))
+        rows = sampled(rows, labels, self.voting.k)
         raw = searcher.blocks_of(rows)
         blocks = Blocks(raw.image * kind.image, raw.prefix * kind.prefix)
         groups, _ = groups_of(searcher, self._label, labels.codes, np.flatnonzero(self.allowed))
         panel = neighbours_of_others(
             searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self.voting.k, allowed=self._reach
         )
-        temperature, prior_score, loss = fit(self._held_out(rows, panel))
+        temperature, prior_score, loss = fit(HeldOut.of_sets(panel, labels, rows, self.prior))
         known = panel.row >= 0
         last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
         return Calibration(temperature, prior_score, len(rows), loss, np.sort(distances(last)), self.prior)
-
-    def _held_out(self, rows: Rows, panel: Panel) -> HeldOut:
-        """Which of the neighbours of images (n,) speak for the truth."""
-        labels = self.labels
-        if not labels.is_multiple:
-            return HeldOut.of(panel, labels.codes, labels.members[labels.starts[rows]], self.prior)
-        found, scores = panel
-        has, theirs = self._has(rows), self._has(np.maximum(found, 0).reshape(-1)).reshape(*found.shape, -1)
-        # Each image with each class: whether neighbours agree with it on that.
-        agree = (theirs == has[:, None, :]) & (found >= 0)[:, :, None]
-        prior = np.where(has, self.prior, 1 - self.prior)
-        classes = has.shape[1]
-        return HeldOut(
-            np.repeat(scores, classes, axis=0), agree.transpose(0, 2, 1).reshape(-1, found.shape[1]), prior.reshape(-1)
-        )
-
-    def _has(self, rows: Rows) -> Mask:
-        """Which images (n,) have which class (n, classes)."""
-        has = np.zeros((len(rows), len(self.labels.names)), bool)
-        has[self.labels.pairs(rows)] = True
-        return has
 
 
 def _kinds(blocks: Blocks, weights: Floats) -> list[tuple[Kind, Rows]]:

@@ -74,6 +74,12 @@ class LabelSets(NamedTuple):
         within = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
         return place, self.members[self.starts[rows][place] + within]
 
+    def matrix(self, rows: Rows) -> Mask:
+        """Which of image rows (n,) have which class (n, classes)."""
+        has = np.zeros((len(rows), len(self.names)), bool)
+        has[self.pairs(rows)] = True
+        return has
+
     def prior(self, allowed: Mask) -> NDArray[np.float64]:
         """Shares (classes,) of the labelled images among `allowed` (rows,) that have each class; none is 0.
 
