@@ -196,7 +196,7 @@ def _panel(scores: Floats, k: int) -> Panel:
     return Panel(row, np.pad(score, missing, constant_values=-np.inf))
 
 
-def nearest_columns(scores: NDArray[np.float32], k: int) -> Rows:
+def nearest_columns(scores: NDArray[np.floating], k: int) -> Rows:
     """The k best columns (m, k) of scores (m, n), best first; of equal ones the first."""
     count = scores.shape[1]
     fetch = min(count, k + _MARGIN)
