@@ -12,7 +12,7 @@ from fpve.report.charts import coverage_chart, reliability_chart, spread_scale
 from fpve.report.confusion import largest, matrix_of
 from fpve.report.page import write_page
 from fpve.report.pictures import stored
-from fpve.report.wording import advice, calibration, facts, figures, summary, verdict
+from fpve.report.wording import advice, calibration, facts, figures, summary, terms, verdict
 
 # What an evaluation is called among those that it is compared with.
 THIS = "this one"
@@ -44,6 +44,7 @@ def write_evaluation(
         summary=summary(evaluation),
         figures=figures(evaluation),
         verdict=verdict(evaluation),
+        terms=terms(evaluation),
         calibration=calibration(evaluation),
         advice=advice(evaluation),
         facts=facts(evaluation),

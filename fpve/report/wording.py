@@ -102,6 +102,17 @@ def verdict(evaluation: Evaluation) -> str:
     return f"{believed} {naive}"
 
 
+def terms(evaluation: Evaluation) -> str:
+    """What grouped and naive mean in its protocol."""
+    naive = "copies and images with the same prefix are not kept apart"
+    if evaluation.protocol == "leave-one-out":
+        naive = "only the image itself is left out"
+    return (
+        "Grouped: nothing that shares its picture or its prefix with an image takes part in predicting it. "
+        f"Naive: {naive}."
+    )
+
+
 def calibration(evaluation: Evaluation) -> str:
     """Whether the confidence is what it says, all in all."""
     rows = sum(one.rows for one in evaluation.reliability)

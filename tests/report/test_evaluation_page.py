@@ -76,6 +76,7 @@ def test_every_figure_stands_in_the_page(tmp_path: Path, store: fpve.Store) -> N
     for text in (
         "Expect 81.1 % for new pictures that come with a prefix as these do, and 61.4 % for those that come without",
         "The naive figure is 10.8 points higher",
+        "takes part in predicting it. Naive: only the image itself is left out.",
         "query with its prefix 81.1 % 71.2 to 91.3 % 91.9 %",
         "query without its prefix 61.4 % 62.1 %",
         "differ by 2.2 % on average; before calibration by 12.3 %",
@@ -201,6 +202,7 @@ def test_a_head_has_no_voters(tmp_path: Path, store: fpve.Store) -> None:
     )
     assert "vote" not in page.text.replace("votes_", "")
     assert page.all("ol", "voters") == []
+    assert "Naive: copies and images with the same prefix are not kept apart." in page.text
     assert "log loss infinite" in page.text
     assert "images to learn from 1,035" in page.text
 
