@@ -105,9 +105,18 @@ def classify(
     if wanted["abstain_below"] is not None or wanted["abstain_novel"] is not None:
         output.note(f"note: answered {len(found) - found.to_arrow()['prediction'].null_count} of {len(found)}")
     if html is not None:
+        from fpve.classify import Abstention
         from fpve.report.predictions import write_predictions
 
-        write_predictions(html, found, [str(file) for file in files], list(files), opened, label=wanted["label"])
+        write_predictions(
+            html,
+            found,
+            [str(file) for file in files],
+            list(files),
+            opened,
+            label=wanted["label"],
+            abstention=Abstention(wanted["abstain_below"], wanted["abstain_novel"]),
+        )
         output.note(f"wrote {html}")
     return 0
 

@@ -12,6 +12,7 @@ from fpve.cli.options import PATH, at_option, given, head_option, neighbours, ob
 from fpve.cli.progress import working
 
 if TYPE_CHECKING:
+    from fpve.api import Store
     from fpve.records import Evaluation, FittedWeight
 
 
@@ -111,14 +112,17 @@ def evaluate(
         protocol["sample"] = sample or None
     shared = given(k=k, temperature=temperature, where=where)
     variant = given(mode=mode, centred=centred)
-    if html is not None and (ablation or image_weight == AUTO):
-        raise click.UsageError("--html shows one evaluation, not a comparison of several")
+    if html is not None and image_weight == AUTO:
+        raise click.UsageError("--html shows evaluations, and --image-weight auto chooses a weight")
     if ablation:
         if image_weight is not None or variant or query is not None or head not in (None, "knn"):
             raise click.UsageError("--ablation sets image weight, mode, centring and query itself, and is of k-NN")
         with working("evaluating"):
             found = opened.ablation(label=label, **shared, **protocol)
         warnings = _print_ablation(found, kind)
+        if html is not None:
+            name = next(one for one in ("balanced", *found) if one in found)
+            _write_page(html, found[name], opened, {one: value for one, value in found.items() if one != name})
     elif image_weight == AUTO:
         if query is not None or protocol or head not in (None, "knn"):
             raise click.UsageError("--image-weight auto is of k-NN that leaves one out, of softmax votes")
@@ -131,12 +135,17 @@ def evaluate(
             result = opened.evaluate(label=label, **options)
         warnings = _print_evaluation(result, kind)
         if html is not None:
-            from fpve.report.evaluation import write_evaluation
-
-            write_evaluation(html, result, opened)
-            output.note(f"wrote {html}")
+            _write_page(html, result, opened, None)
     for text in dict.fromkeys(warnings):
         output.note(f"note: {text}")
+
+
+def _write_page(html: Path, result: Evaluation, opened: Store, others: dict[str, Evaluation] | None) -> None:
+    """Write an evaluation as a page, beside others."""
+    from fpve.report.evaluation import write_evaluation
+
+    write_evaluation(html, result, opened, others=others)
+    output.note(f"wrote {html}")
 
 
 def _print_ablation(found: dict[str, Evaluation], kind: str) -> tuple[str, ...]:
