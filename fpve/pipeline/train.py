@@ -20,7 +20,6 @@ from fpve.heads.examples import Mask, Numbers
 from fpve.heads.head import Head
 from fpve.heads.settings import ClassWeight, HeadKind, HeadSettings
 from fpve.heads.training import train_head
-from fpve.pipeline.predict import with_predictions
 from fpve.progress import Progress, SilentProgress
 from fpve.search import Searcher
 from fpve.splits import components, near_duplicates
@@ -136,8 +135,7 @@ def train(
         )
         published = not manifest.says_the_same(last)
         if published:
-            # What the head before this one has predicted is said by this one now.
-            manifests.publish(root, with_predictions(root, manifest, last))
+            manifests.publish(root, manifest)
     return TrainedHead(
         label=label,
         kind=head,
