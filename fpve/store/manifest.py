@@ -24,6 +24,7 @@ from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
 from fpve.store.heads import HeadRef
+from fpve.store.predict import PredictRef
 from fpve.store.schema import Column
 
 FORMAT = "fpve-manifest"
@@ -128,9 +129,11 @@ class Manifest:
         encoders: `image` and, where the store has prefixes, `text`.
         alignment: by what prefixes of pictures without one are predicted, if they are.
         heads: classifiers that were learnt from its vectors, or from such as are made in the same way.
+        predict: which labels are predicted, sorted by label.
         target_recall: what share of the true hits ANN indexes are built to find.
         operation: what published it.
-        summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one.
+        summary: of a run, numbers of images by what became of them since the parent; of a rollback, `to` which one;
+            `predicted`, how many predictions were made.
     """
 
     __pydantic_config__ = _STRICT
@@ -147,6 +150,7 @@ class Manifest:
     tables: tuple[Table, ...]
     alignment: AlignmentRef | None = None
     heads: tuple[HeadRef, ...] = ()
+    predict: tuple[PredictRef, ...] = ()
     target_recall: float = DEFAULT_TARGET_RECALL
     operation: Operation = "run"
     summary: dict[str, int] = field(default_factory=dict)

@@ -38,11 +38,16 @@ class Predictions(NamedTuple):
 
 
 class Snapshot:
-    """One snapshot of the store at `root`. It never changes; reading it waits for nobody."""
+    """One snapshot of the store at `root`. It never changes; reading it waits for nobody.
 
-    def __init__(self, root: Path, manifest: Manifest, lease: Lease | None = None) -> None:
+    With `use_copies=False` its image rows come from pages that were compared with their checksums: who writes what is
+    derived from them wants that.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, lease: Lease | None = None, *, use_copies: bool = True) -> None:
         self.root = root
         self.manifest = manifest
+        self._use_copies = use_copies
         # Held so that what has not been read yet is still there when it is.
         self._lease = lease
 
@@ -137,7 +142,7 @@ class Snapshot:
     @cached_property
     def rows(self) -> MappedRows:
         """The image rows, numbered in the order of image_id; none of them is read before it is asked for."""
-        return MappedRows(self.root, self.manifest)
+        return MappedRows(self.root, self.manifest, use_copies=self._use_copies)
 
     @cached_property
     def images(self) -> pa.Table:
@@ -157,7 +162,7 @@ class Snapshot:
         return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of the table `prefixes`, `quarantine`, `labels`, `thumbnails`, `means` or `predicted`."""
+        """Rows of one of the tables, such as `prefixes`, `quarantine` or `labels`."""
         return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
 
     def runs(self) -> pa.Table:

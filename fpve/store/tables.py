@@ -23,10 +23,13 @@ LABELS = "labels"
 MEANS = "means"
 PREDICTED = "predicted"
 ALIGNMENT = "alignment"
+PREDICTIONS = "predictions"
+CALIBRATIONS = "calibrations"
 
 # About 600 kB a group: little to read for one picture, little to say of each group in the footer.
 _THUMBNAIL_GROUP = 128
 _UTC = pa.timestamp("us", tz="UTC")
+_NEIGHBOUR = pa.struct([("image_id", pa.string()), ("label", pa.string()), ("score", pa.float64())])
 SCHEMAS: dict[str, pa.Schema] = {
     # A prefix and where it first came from: `template` is the rule that was filled in, `generation_id` names the answer
     # of a language model that it is, or begins with.
@@ -126,6 +129,44 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             pa.field("content_hash", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32()), nullable=False),
+        ]
+    ),
+    # What a job has predicted of images that nobody gave a label: `prediction` is null where that is not said. It holds
+    # as long as the image has this content and prefix, and its neighbours, nearest first, vote as they did; a saved
+    # head has none.
+    PREDICTIONS: pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("prediction", pa.string()),
+            pa.field("confidence", pa.float64()),
+            pa.field("novelty", pa.float64()),
+            pa.field("neighbours", pa.list_(_NEIGHBOUR)),
+            pa.field("head", pa.string(), nullable=False),
+            pa.field("predicted_at", _UTC, nullable=False),
+            pa.field("snapshot", pa.int64(), nullable=False),
+            pa.field("content_hash", pa.string()),
+            pa.field("prefix_id", pa.string()),
+        ]
+    ),
+    # What votes for a label were calibrated to, by what queries have: whether they have an image block and a prefix
+    # block, and the weight of the former. `voters` is how many images voted that have these blocks, too. Where these
+    # were too few nothing was fitted, and all else is null; `prior` are the shares of `classes`.
+    CALIBRATIONS: pa.schema(
+        [
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("image", pa.bool_(), nullable=False),
+            pa.field("prefix", pa.bool_(), nullable=False),
+            pa.field("weight", pa.float64(), nullable=False),
+            pa.field("voters", pa.int64(), nullable=False),
+            pa.field("snapshot", pa.int64(), nullable=False),
+            pa.field("temperature", pa.float64()),
+            pa.field("prior_score", pa.float64()),
+            pa.field("rows", pa.int64()),
+            pa.field("log_loss", pa.float64()),
+            pa.field("distances", pa.list_(pa.float64())),
+            pa.field("classes", pa.list_(pa.string())),
+            pa.field("prior", pa.list_(pa.float64())),
         ]
     ),
 }
