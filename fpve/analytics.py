@@ -27,11 +27,12 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 
 
 def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
-    """Answer one SQL query over the views `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
+    """Answer one SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels`, `predictions` and `runs`.
 
     `prefixes` has a row for each text; of one that a language model wrote also the prompt, the model and all that is
-    known of how it came about. `generated` has all answers, `corrections` the texts that people gave to images, `means`
-    by what blocks are centred, `predicted` the prefix blocks of pictures without one: where a store has such.
+    known of how it came about. `predictions` has a row for each image without a label that a job predicts, and each
+    such label. `generated` has all answers, `corrections` the texts that people gave to images, `means` by what blocks
+    are centred, `predicted` the prefix blocks of pictures without one: where a store has such.
 
     Raises:
         QueryError: it is not one valid query, or it reaches for anything but these views.
@@ -41,6 +42,8 @@ def run_sql(snapshot: Snapshot, query: str) -> pa.Table:
         connection.register("vector_rows", snapshot.vector_rows())
         for name in ("quarantine", "labels", "generated", "means", "predicted"):
             connection.register(name, snapshot.table(name))
+        # What an image and its prefix are is in `images`, under the same names.
+        connection.register("predictions", snapshot.table("predictions").drop_columns(["content_hash", "prefix_id"]))
         connection.register("prefix_texts", snapshot.table("prefixes"))
         connection.register("corrections", snapshot.table("corrected"))
         connection.register("runs", snapshot.runs())

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.errors import MetadataError, nearest
+from fpve.pipeline.predict import with_predictions
 from fpve.planning.overlay import from_text, lay_over, ordered, to_text
 from fpve.sources.metadata import convert, lossless, read_table
 from fpve.sources.names import normalised
@@ -320,6 +321,7 @@ def _publish(
         tables=manifests.sorted_tables((*(one for one in last.tables if one.name != tables.LABELS), *labels)),
     )
     manifest = replace(manifest, summary={"metadata_changed": len(changed[_KEY].unique())})
+    manifest = with_predictions(root, manifest, last)
     manifests.publish(root, manifest)
     return manifest
 

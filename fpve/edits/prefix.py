@@ -19,6 +19,7 @@ from fpve.errors import PrefixError
 from fpve.pipeline.align import with_derived
 from fpve.pipeline.fuse import fuse
 from fpve.pipeline.needs import without_vector
+from fpve.pipeline.predict import with_predictions
 from fpve.pipeline.vectors import Vectors
 from fpve.planning.models import recipe_of
 from fpve.prefixes import prefix_id, prefix_ids, without_blanks
@@ -197,7 +198,7 @@ def _publish(snapshot: Snapshot, images: pa.Table, changes: _Changes) -> tuple[M
         tables=manifests.sorted_tables((*rest, *_tables(root, snapshot, changes))),
         summary={"prefix_changed": len(named)},
     )
-    manifest = with_derived(root, manifest, last)
+    manifest = with_predictions(root, with_derived(root, manifest, last), last)
     manifests.publish(root, manifest)
     for shard in shards:
         discard(shard)

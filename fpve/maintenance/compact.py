@@ -20,6 +20,7 @@ from fpve.store import manifest as manifests
 from fpve.store import pages, segments, tables
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
+from fpve.store.predict import recut
 from fpve.store.snapshot import Snapshot
 
 # Of vectors in one segment: 280,000 of 896 numbers. One graph over so many is searched almost as fast as one over a
@@ -113,6 +114,7 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Com
         segments=tuple(new_segments[name] for name in sorted(new_segments)),
         tables=manifests.sorted_tables(_tables(snapshot, everything=everything)),
     )
+    manifest = recut(before, manifest)
     published = not manifest.says_the_same(before)
     if published:
         manifests.publish(root, manifest)

@@ -20,13 +20,16 @@ from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
 from fpve.store.files import read_parquet, ref
-from fpve.store.heads import dropped_heads, with_fitting_heads
+from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
+from fpve.store.predict import forgotten, images_of
 from fpve.store.snapshot import Snapshot
 
 # Kinds of problems with what indexes are derived from, besides rows.
 _DERIVED = (tables.MEANS, tables.PREDICTED, "derived")
+# Tables that say of images what others were said to be.
+_VOTED = {tables.PREDICTIONS, tables.CALIBRATIONS}
 # Kinds of problems with files that nothing else depends on.
 _BESIDE = ("index", "copy")
 # Tables of what people said, which no source gives back, each with what becomes of it.
@@ -205,7 +208,7 @@ def _without(snapshot: Snapshot, bad: Mapping[str, Problem], last: int, notes: N
         damaged |= {tables.MEANS, tables.PREDICTED}
     derived = damaged & {tables.MEANS, tables.PREDICTED}
     sound = [one for one in manifest.tables if one.file.path not in bad and one.name not in derived]
-    for name in sorted(damaged - derived):
+    for name in sorted(damaged - derived - _VOTED):
         sound += remade(rest, name, [one for one in sound if one.name == name], notes)
     whole = manifests.successor(
         manifest,
@@ -223,7 +226,19 @@ def _without(snapshot: Snapshot, bad: Mapping[str, Problem], last: int, notes: N
         whole = with_fitting_heads(_with_other_means(root, whole, notes))
     for one in dropped_heads(manifest, whole):
         notes.lost.append(f"{one.file.path}: the {one}; `{one.command(root)}` trains it again")
-    return whole
+    return _with_true_predictions(manifest, whole, notes)
+
+
+def _with_true_predictions(manifest: Manifest, whole: Manifest, notes: Notes) -> Manifest:
+    """A manifest without predictions of labels, if it lacks any of what they were made of."""
+    kept = [one for one in whole.tables if one.name in _VOTED]
+    is_whole = kept == [one for one in manifest.tables if one.name in _VOTED]
+    if is_whole and (images_of(whole), space_of(whole)) == (images_of(manifest), space_of(manifest)):
+        return whole
+    count = sum(one.rows for one in manifest.tables_named(tables.PREDICTIONS))
+    if count:
+        notes.taken_out.append(f"predictions: {count:,} labels; the next run predicts them again")
+    return replace(forgotten(whole), tables=tuple(one for one in whole.tables if one.name not in _VOTED))
 
 
 def _with_other_means(root: Path, manifest: Manifest, notes: Notes) -> Manifest:

@@ -14,6 +14,7 @@ from fpve.config import Job, load_job
 from fpve.encoders import Encoder, check_encoder
 from fpve.pipeline.forecast import downloads
 from fpve.pipeline.generate import questions, rules_of
+from fpve.pipeline.rules import check_rules, unknown_labels
 from fpve.planning.models import open_models, recipe_for
 from fpve.planning.plan import CollectionPlan, Plan, plan_job
 from fpve.progress import Progress, SilentProgress
@@ -79,6 +80,7 @@ class Check:
         encoders: the name and, where the weights are here, the fingerprint of each block's encoder.
         downloads: names of those whose weights are not on this machine.
         language_models: those that write prefixes.
+        warnings: labels that are to be predicted, and that no image can have yet.
     """
 
     job: str
@@ -88,6 +90,7 @@ class Check:
     downloads: tuple[str, ...]
     collections: tuple[CollectionCheck, ...]
     language_models: tuple[LanguageModelCheck, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON has it."""
@@ -110,10 +113,20 @@ def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None
     missing = downloads(models)
     recipe = None if missing else recipe_for(job, models)
     plan = plan_job(job, recipe, progress=progress or SilentProgress())
+    check_rules(job, plan.collections, plan.base)
     encoders = {"image": _name(models.image)} | ({"text": _name(models.text)} if models.text else {})
     collections = tuple(_check_collection(one) for one in plan.collections)
     models_asked = tuple(_check_language_models(plan))
-    return Check(job.name, str(job.store), plan.base is not None, encoders, missing, collections, models_asked)
+    return Check(
+        job=job.name,
+        store=str(job.store),
+        exists=plan.base is not None,
+        encoders=encoders,
+        downloads=missing,
+        collections=collections,
+        language_models=models_asked,
+        warnings=tuple(unknown_labels(job, plan.collections, plan.base)),
+    )
 
 
 def _check_language_models(plan: Plan) -> Iterator[LanguageModelCheck]:

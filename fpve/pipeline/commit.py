@@ -14,6 +14,7 @@ from fpve._version import __version__
 from fpve.config import rule_settings
 from fpve.pipeline.align import with_derived
 from fpve.pipeline.header import Header
+from fpve.pipeline.predict import with_predictions
 from fpve.pipeline.rows import SIZES, ImageRows, Ready
 from fpve.pipeline.weight import weighted
 from fpve.planning.prefixes import prefix_row
@@ -26,6 +27,7 @@ from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
+from fpve.store.predict import rules_of
 from fpve.store.schema import Column, merge, page_schema
 from fpve.store.snapshot import Snapshot
 
@@ -86,19 +88,18 @@ def commit(
         alignment=_kept_alignment(last, header),
         # Those that don't fit any more are dropped when it is known what does.
         heads=last.heads if last else (),
+        predict=rules_of(header.job, header.predict, last, (one.job for one in (*others, *entries))),
         target_recall=header.target_recall,
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):
         # A run that was killed as soon as it had published left them.
         AnswerLog(root).discard()
-        if last.operation == "run" or manifest.fusion.auto is None:
-            return None
-        # Labels that people gave since may be enough to choose a weight by.
-        manifest = weighted(root, manifest)
+        # Labels that people gave since may be enough to choose a weight by; a repair may have dropped predictions.
+        manifest = with_predictions(root, manifest if last.operation == "run" else weighted(root, manifest), last)
         if manifest.says_the_same(last):
             return None
-    manifest = weighted(root, with_derived(root, manifest, last))
+    manifest = with_predictions(root, weighted(root, with_derived(root, manifest, last)), last)
     manifests.publish(root, manifest)
     AnswerLog(root).discard()
     return manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from fpve.config import AUTO, DECIDING, EncoderConfig, FusionConfig, Job
+from fpve.config import AUTO, DECIDING, EncoderConfig, FusionConfig, Job, PredictRule
 from fpve.encoders import Encoder
 from fpve.engines.work import Models, Target
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Fusion
@@ -23,6 +23,7 @@ class Header:
         encoders, fusion: what made the vectors.
         keeps_segments: whether the last snapshot's vectors were made in the same way.
         target_recall: what share of the true hits ANN indexes are built to find.
+        predict: which labels the job wants predicted.
     """
 
     job: str
@@ -30,6 +31,7 @@ class Header:
     fusion: FusionRef
     keeps_segments: bool
     target_recall: float
+    predict: tuple[PredictRule, ...]
 
 
 def header_for(job: Job, models: Models, base: Snapshot | None) -> tuple[Header, Target]:
@@ -54,7 +56,7 @@ def header_for(job: Job, models: Models, base: Snapshot | None) -> tuple[Header,
         encoders, fusion = base.manifest.encoders, replace(before, centred=None)
         target_recall = base.manifest.target_recall
     dims = (encoders["image"].dim, encoders["text"].dim if "text" in encoders else 0)
-    header = Header(job.name, encoders, fusion, keeps_segments, target_recall)
+    header = Header(job.name, encoders, fusion, keeps_segments, target_recall, job.predict)
     return header, Target(job.store, recipe, Fusion(*dims, job.fusion.mode))
 
 

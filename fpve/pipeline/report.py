@@ -24,6 +24,8 @@ class RunReport:
         encoded: pictures that went through the vision model; in a dry run, so many would, unless their content turns
             out to be known.
         fused: vectors made from stored features, because only the prefix is new.
+        predicted: predictions of labels that were made, by rules of this job or another; those that still hold are not
+            made again. A dry run can't say.
         removed: images that are in the store and no longer in their source, and were not moved; and those whose file is
             there and can't be encoded any more.
         quarantined: inputs that could not be encoded.
@@ -76,6 +78,7 @@ class RunReport:
     unchanged: int = 0
     encoded: int = 0
     fused: int = 0
+    predicted: int = 0
     removed: int = 0
     quarantined: int = 0
     without_prefix: int = 0

@@ -31,6 +31,7 @@ from fpve.pipeline.needs import files_to_read, named_vectors, settled_images, wi
 from fpve.pipeline.remember import remember
 from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
+from fpve.pipeline.rules import check_rules
 from fpve.pipeline.vectors import Vectors
 from fpve.pipeline.warnings import warnings_of, without_heads
 from fpve.pipeline.written import bytes_written
@@ -155,6 +156,7 @@ class _Runner:
                 retry_quarantined=retry_quarantined,
                 progress=self.progress,
             )
+        check_rules(self.job, plan.collections, plan.base)
         self.report = replace(
             self.report,
             without_answer=sum(one.waiting for one in plan.collections),
@@ -229,6 +231,7 @@ class _Runner:
             manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
             if manifest is not None:
                 self._say_weight(manifest)
+                self._say_predictions(manifest)
                 self._say_heads(plan.base, manifest)
             cached = remember(self.job.store, contents, plan.scanned_at)
             for shard in sources:
@@ -260,6 +263,21 @@ class _Runner:
                 "with a prefix, to choose one by; the run that finds enough of them will"
             )
             self.report = replace(self.report, warnings=(*self.report.warnings, warning))
+
+    def _say_predictions(self, published: Manifest) -> None:
+        """Count the predictions that were made, and warn of rules of the job that could not be followed."""
+        known = {one.name for one in published.columns}
+        # Of a column that is not there the job itself is warned.
+        reasons = [
+            one.reason
+            for one in published.predict
+            if one.job == self.job.name and one.reason is not None and one.rule.label in known
+        ]
+        self.report = replace(
+            self.report,
+            predicted=published.summary.get("predicted", 0),
+            warnings=(*self.report.warnings, *reasons),
+        )
 
     def _say_heads(self, base: Snapshot | None, published: Manifest) -> None:
         """Warn of heads that don't fit the vectors any more."""

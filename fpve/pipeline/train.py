@@ -20,6 +20,7 @@ from fpve.heads.examples import Mask, Numbers
 from fpve.heads.head import Head
 from fpve.heads.settings import ClassWeight, HeadKind, HeadSettings
 from fpve.heads.training import train_head
+from fpve.pipeline.predict import with_predictions
 from fpve.progress import Progress, SilentProgress
 from fpve.search import Searcher
 from fpve.splits import components, near_duplicates
@@ -135,7 +136,8 @@ def train(
         )
         published = not manifest.says_the_same(last)
         if published:
-            manifests.publish(root, manifest)
+            # What the head before this one has predicted is said by this one now.
+            manifests.publish(root, with_predictions(root, manifest, last))
     return TrainedHead(
         label=label,
         kind=head,

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import AUTO, Job
+from fpve.pipeline.rules import unknown_labels
 from fpve.planning.plan import CollectionPlan, other_collections
 from fpve.prefixes import rule_fields
 from fpve.store.heads import HeadRef
 from fpve.store.snapshot import Snapshot
 
 
-def warnings_of(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None) -> Iterator[str]:
-    """What there is to be warned of: prefixes that rank nothing or give a label away, and settings that don't count."""
+def warnings_of(job: Job, plans: Sequence[CollectionPlan], base: Snapshot | None) -> Iterator[str]:
+    """What there is to be warned of: prefixes that rank nothing or give a label away, and what doesn't count."""
     if base is not None and other_collections(job, base):
         theirs = base.manifest.fusion
         label = theirs.auto.label if theirs.auto is not None else None
@@ -38,6 +39,7 @@ def warnings_of(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None
                 f"collection {plan.name!r}: its prefixes have the column {job.fusion.label!r} in them, by which the "
                 "image weight is chosen: they give the label away, and draw the weight to 0"
             )
+    yield from unknown_labels(job, plans, base)
 
 
 def without_heads(root: Path, heads: Iterable[HeadRef]) -> Iterator[str]:
