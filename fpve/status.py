@@ -13,6 +13,7 @@ from fpve.store import pages, tables
 from fpve.store.encoding import FusionRef
 from fpve.store.heads import HeadRef
 from fpve.store.manifest import Manifest
+from fpve.store.predict import PredictRef
 from fpve.store.snapshot import Snapshot
 
 
@@ -47,6 +48,8 @@ class Status:
             empty.
         heads: classifiers that learnt a label column: `label`, `kind`, `classes`, `rows`, of how many images in which
             `snapshot`, and `accuracy` on held-out ones, as far as there were enough; `accuracy_without` their prefix.
+        predictions: labels that jobs predict: `label`, `job`, `head`, of how many `images`; and the `reason` of a rule
+            that predicts nothing.
         index: how it is searched: `target_recall`; `approximate_vectors`, how many are in segments with an ANN index;
             where there are any, the lowest recall that was measured in them for ten hits: `recall_image` for queries by
             the picture alone (A = 1), where there are prefixes `recall_both` (A = 0.5) and `recall_prefix` (A = 0), and
@@ -71,6 +74,7 @@ class Status:
     fusion: dict[str, str | float]
     alignment: dict[str, float]
     heads: tuple[dict[str, str | float], ...]
+    predictions: tuple[dict[str, str | int], ...]
     index: dict[str, float]
     bytes: int
     columns: dict[str, str]
@@ -108,6 +112,7 @@ def status_of(snapshot: Snapshot) -> Status:
         fusion=_fusion(manifest.fusion),
         alignment=_alignment(manifest),
         heads=tuple(map(_head, manifest.heads)),
+        predictions=tuple(map(_prediction, manifest.predict)),
         index=_index(snapshot),
         bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
@@ -167,3 +172,13 @@ def _head(ref: HeadRef) -> dict[str, str | float]:
         "snapshot": ref.snapshot,
     }
     return said | {name: ref.metrics[name] for name in ("accuracy", "accuracy_without") if name in ref.metrics}
+
+
+def _prediction(ref: PredictRef) -> dict[str, str | int]:
+    said: dict[str, str | int] = {
+        "label": ref.rule.label,
+        "job": ref.job,
+        "head": ref.rule.head,
+        "images": ref.rows,
+    }
+    return said if ref.reason is None else said | {"reason": ref.reason}

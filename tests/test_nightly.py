@@ -428,6 +428,7 @@ def test_metrics_of_a_run(job_file: Path, pictures: Path) -> None:
         "fpve_run_images/removed": 0,
         "fpve_run_encoded": 12,
         "fpve_run_fused": 0,
+        "fpve_run_predicted": 0,
         "fpve_run_quarantined": 1,
         "fpve_run_language_model_requests": 0,
         "fpve_run_without_answer": 0,

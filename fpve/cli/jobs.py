@@ -83,6 +83,8 @@ def check(job: Path, kind: str) -> None:
         ):
             facts += [("  warning", f"{count:,} {label}")] if count else []
         output.emit("\n" + output.facts_text(facts))
+    for text in found.warnings:
+        output.note(f"note: {text}")
 
 
 @click.command()
@@ -265,6 +267,7 @@ def _facts(report: RunReport) -> list[tuple[str, object]]:
         ("scanned", f"{report.scanned:,} ({', '.join(f'{count:,} {name}' for name, count in counts)})"),
         ("encoded", f"{would}{report.encoded:,} pictures{rate}"),
         ("fused", f"{would}{report.fused:,} vectors from stored features"),
+        *([("predicted", f"{report.predicted:,} labels")] if report.predicted else []),
         *_generated_facts(report),
         ("removed", f"{would}{report.removed:,}"),
         *(_forecast_facts(report) if report.dry_run else _written_facts(report)),

@@ -46,6 +46,7 @@ def status(store: Path, at: int | None, kind: str) -> None:
             else []
         ),
         *(("head", ", ".join(f"{name} {_short(value)}" for name, value in one.items())) for one in found.heads),
+        *(("predicted", _prediction_text(one)) for one in found.predictions),
         ("index", _index_text(found)),
         ("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns.items()) or "none"),
     ]
@@ -53,6 +54,12 @@ def status(store: Path, at: int | None, kind: str) -> None:
     columns = ["collection", "images", "with prefix", "job", "source"]
     rows = [(one.name, one.images, one.with_prefix, one.job, one.source) for one in found.collections]
     output.emit("\n" + output.rows_text(columns, rows))
+
+
+def _prediction_text(one: dict[str, str | int]) -> str:
+    """What a rule of predictions has come to, in one line."""
+    said = f"{one['label']} of {one['images']:,} images, by {one['head']} (job {one['job']})"
+    return f"{said}: {one['reason']}" if "reason" in one else said
 
 
 def _index_text(found: Status) -> str:

@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
         pa.field("vectors", pa.int64()),
         pa.field("segments", pa.int64()),
         pa.field("bytes", pa.int64()),
-        *(pa.field(name, pa.int64()) for name in _CHANGES),
+        *(pa.field(name, pa.int64()) for name in (*_CHANGES, "predicted")),
         pa.field("written_by", pa.string()),
     ]
 )
@@ -34,7 +34,7 @@ def history(path: str | os.PathLike[str]) -> pa.Table:
 
     Columns: `snapshot`, `created_at`, `operation` (what published it), `images`, `vectors`, `segments`, `bytes` (of all
     files that it names), the numbers of images that were `new`, `moved`, `changed`, `prefix_changed`,
-    `metadata_changed` and `removed` (null where it was no run), and `written_by`.
+    `metadata_changed` and `removed` (null where it was no run), how many labels were `predicted`, and `written_by`.
 
     Raises:
         StoreNotFound: there is no store at `path`.
@@ -58,6 +58,6 @@ def _row(manifest: Manifest) -> dict[str, object]:
         "vectors": sum(segment.rows for segment in manifest.segments),
         "segments": len(manifest.segments),
         "bytes": manifest.bytes,
-        **{name: manifest.summary.get(name) for name in _CHANGES},
+        **{name: manifest.summary.get(name) for name in (*_CHANGES, "predicted")},
         "written_by": manifest.written_by,
     }

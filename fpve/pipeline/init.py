@@ -136,6 +136,11 @@ def _job_text(name: str, source: Path, scan: Scan, target: Path, *, by_row: bool
         lines.append(f"# prefix = {_string(example)}    # fields: metadata columns, folder, stem, path, collection")
     if nested and "label" not in held:
         lines.append('# label_from = "folder"         # a column `label` from the name of each picture\'s folder')
+    lines += [
+        "",
+        "# [[predict]]",
+        '# label = "category"            # a column that every run predicts for images without a value in it',
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -65,6 +65,7 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
         gauge("run_images", "Images that the last run found, by change.", getattr(report, change), change=change)
     gauge("run_encoded", "Pictures that the last run sent through the vision model.", report.encoded)
     gauge("run_fused", "Vectors that the last run made from stored features.", report.fused)
+    gauge("run_predicted", "Predictions of labels that the last run made.", report.predicted)
     gauge("run_quarantined", "Inputs that the last run could not encode.", report.quarantined)
     gauge("run_language_model_requests", "Prompts that the last run asked.", report.language_model_requests)
     gauge("run_without_answer", "Images that wait for the answer of a language model.", report.without_answer)

@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.int64()) for name in CHANGES),
         pa.field("encoded", pa.int64()),
         pa.field("fused", pa.int64()),
+        pa.field("predicted", pa.int64()),
         pa.field("quarantined", pa.int64()),
         pa.field("without_prefix", pa.int64()),
         pa.field("without_answer", pa.int64()),
