@@ -69,7 +69,7 @@ def train(
     )
     columns = ["on held-out images", *_SHOWN]
     rows = [
-        (name, *(found.metrics.get(f"{one}{suffix}") for one in _SHOWN))
+        (name, int(found.metrics[f"held_out{suffix}"]), *(found.metrics[f"{one}{suffix}"] for one in _SHOWN[1:]))
         for name, suffix in (("as they are", ""), ("without their prefix", "_without"))
         if f"held_out{suffix}" in found.metrics
     ]
