@@ -72,10 +72,15 @@ def _tied(searcher: Searcher, rows: Rows, found: Neighbours, groups: Groups) -> 
     """Which neighbours (t,) are of the group of the image (m,) that they are neighbours of."""
     own = rows[found.query]
     prefix = groups.prefix[own]
-    tied = (groups.content[own] == groups.content[found.row]) | (prefix >= 0) & (prefix == groups.prefix[found.row])
-    names, place = np.unique(np.concatenate([own, found.row]), return_inverse=True)
+    tied: Mask = groups.content[own] == groups.content[found.row]
+    tied |= (prefix >= 0) & (prefix == groups.prefix[found.row])
+    known = np.isfinite(found.image_score)
+    if searcher.fusion.centre is None and known.any():
+        # Queries have their pictures, and so the search has compared them.
+        return tied | (known & (found.image_score >= NEAR_DUPLICATE))
+    left = np.flatnonzero(~tied)
+    names, place = np.unique(np.concatenate([own[left], found.row[left]]), return_inverse=True)
     image = unit(searcher.blocks_of(names).image)
     one, other = np.split(place, 2)
-    cosines = np.einsum("td,td->t", image[one], image[other])
-    same: Mask = tied | (cosines >= NEAR_DUPLICATE)
-    return same
+    tied[left] = np.einsum("td,td->t", image[one], image[other]) >= NEAR_DUPLICATE
+    return tied
