@@ -282,6 +282,7 @@ class Evaluation:
         temperature: tau of softmax weights exp(score / tau). If it was fitted, rows were predicted with those that fit
             the rows of other clusters, and this one fits all.
         prior_score: at which score the prior votes like one more neighbour, fitted likewise; None where it does not.
+        sharpness: to which power probabilities are raised then.
         image_weight: the weight A of the image block in all queries.
         mode: fusion mode that was evaluated.
         centred: whether blocks were centred.
@@ -318,6 +319,7 @@ class Evaluation:
     weights: str | None
     temperature: float | None
     prior_score: float | None
+    sharpness: float | None
     image_weight: float
     mode: str
     centred: bool

@@ -248,8 +248,7 @@ class _InMemory(NamedTuple):
             return known
         held = sampled(np.arange(len(rows)), labels, voting.k)
         panel = known._best(known.rows[held], voting.k, own=held)
-        temperature, prior_score, _ = fit(HeldOut.of_sets(panel, labels, held, known.prior))
-        return known._replace(voting=Voting(voting.k, voting.weights, temperature, prior_score))
+        return known._replace(voting=fit(HeldOut.of_sets(panel, labels, held, known.prior)).applied(voting))
 
     def nearest(self, queries: Vectors | None, k: int) -> Panel:
         """The k nearest rows, every one scored."""

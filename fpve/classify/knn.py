@@ -184,10 +184,10 @@ class KnnClassifier:
         panel = neighbours_of_others(
             searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self.voting.k, allowed=self._reach
         )
-        temperature, prior_score, loss = fit(HeldOut.of_sets(panel, labels, rows, self.prior))
+        found = fit(HeldOut.of_sets(panel, labels, rows, self.prior))
         known = panel.row >= 0
         last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
-        return Calibration(temperature, prior_score, len(rows), loss, np.sort(distances(last)), self.prior)
+        return Calibration(*found[:3], len(rows), found.log_loss, np.sort(distances(last)), self.prior)
 
 
 def _kinds(blocks: Blocks, weights: Floats) -> list[tuple[Kind, Rows]]:

@@ -17,7 +17,11 @@ neighbour of score s0,
     P(c) = (sum of w over neighbours of class c + exp(s0 / temperature) prior(c)) / (sum of w + exp(s0 / temperature))
 
 so that no class has probability 0, and a query whose neighbours are far is told little by them: it is the posterior of
-a kernel estimate with a background.
+a kernel estimate with a background. With a `sharpness` g that is surer or less sure, in proportion,
+
+    P'(c) = P(c)^g / (sum of P^g over classes)
+
+which is temperature scaling (Guo et al. 2017, On Calibration of Modern Neural Networks) with 1/g.
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ class Voting:
         temperature: of `softmax`, above 0, in units of the score.
         prior_score: at which score the classes' own shares vote like one more neighbour, with `softmax`; None: they
             don't.
+        sharpness: to which power probabilities are raised, above 0, where there is a prior.
 
     Raises:
         QueryError: one of them is wrong.
@@ -62,6 +67,7 @@ class Voting:
     weights: Weights = DEFAULT_WEIGHTS
     temperature: float = DEFAULT_TEMPERATURE
     prior_score: float | None = None
+    sharpness: float = 1.0
 
     def __post_init__(self) -> None:
         """Check what is given."""
@@ -73,6 +79,8 @@ class Voting:
             )
         if not 0 < self.temperature < np.inf:
             raise QueryError(f"temperature: expected more than 0, found {self.temperature}")
+        if not 0 < self.sharpness < np.inf:
+            raise QueryError(f"sharpness: expected more than 0, found {self.sharpness}")
         if self.prior_score is not None and self.weights != "softmax":
             raise QueryError(f"a prior votes with softmax weights only, found {self.weights}")
 
@@ -103,8 +111,19 @@ def vote(found: Neighbours, labels: LabelSets, queries: int, voting: Voting, pri
     if voting.prior_score is not None and prior is not None:
         own = np.exp((voting.prior_score - best) / voting.temperature)
         votes = votes + own[:, None] * prior
-        total += own
-    return np.divide(votes, total[:, None], out=np.zeros_like(votes), where=total[:, None] > 0)
+        total = total + own
+    shares = np.divide(votes, total[:, None], out=np.zeros_like(votes), where=total[:, None] > 0)
+    return _sharpened(shares, voting, labels) if voting.prior_score is not None and prior is not None else shares
+
+
+def _sharpened(shares: Exact, voting: Voting, labels: LabelSets) -> Exact:
+    """Probabilities (queries, classes) raised to the power of the sharpness, that add up to 1 again."""
+    if voting.sharpness == 1:
+        return shares
+    powers = shares**voting.sharpness
+    # Of lists each class is one of two: the image has it, or has it not.
+    total = powers + (1 - shares) ** voting.sharpness if labels.is_multiple else powers.sum(axis=1, keepdims=True)
+    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
 
 
 def _weights(found: Neighbours, best: Exact, voting: Voting) -> Exact:

@@ -124,7 +124,9 @@ def evaluate(
             name = next(one for one in ("balanced", *found) if one in found)
             _write_page(html, found[name], opened, {one: value for one, value in found.items() if one != name})
     elif image_weight == AUTO:
-        if query is not None or protocol or head not in (None, "knn"):
+        if query is not None:
+            raise click.UsageError("--image-weight auto weighs a query's prefix, so --query has nothing to say")
+        if protocol or head not in (None, "knn"):
             raise click.UsageError("--image-weight auto is of k-NN that leaves one out, of softmax votes")
         with working("evaluating"):
             fitted = opened.fit_weight(label=label, **shared, **variant)
@@ -227,6 +229,7 @@ _EVALUATED = (
     "weights",
     "temperature",
     "prior_score",
+    "sharpness",
     "image_weight",
     "mode",
     "centred",

@@ -100,6 +100,7 @@ def evaluations(setting: Setting, found: Mapping[str, Found]) -> dict[str, Evalu
             weights=None if voting is None else voting.weights,
             temperature=None if voting is None or voting.weights != "softmax" else voting.temperature,
             prior_score=None if voting is None else voting.prior_score,
+            sharpness=None if voting is None or voting.prior_score is None else voting.sharpness,
             image_weight=one.image_weight,
             mode=one.mode,
             centred=one.centred,

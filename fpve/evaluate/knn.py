@@ -210,13 +210,14 @@ def evaluate_blocks(
     labels, every = Labels(images.names, images.codes), np.ones(len(queries), bool)
     clusters = images.groups.clusters()
 
-    def judged(panel: Panel) -> Judged:
-        return judge(panel, labels, every, images.codes, clusters, voting, calibrate=calibrate)
+    def judged(panel: Panel, like: Judged | None = None) -> Judged:
+        return judge(panel, labels, every, images.codes, clusters, voting, calibrate=calibrate, like=like)
 
     found = []
     for panels in pairs.panels(list(comparisons.values()), k):
-        plain = None if panels.naive is None else judged(panels.naive)
-        found.append(Judgement(judged(panels.grouped), plain, panels.grouped))
+        grouped = judged(panels.grouped)
+        plain = None if panels.naive is None else judged(panels.naive, grouped)
+        found.append(Judgement(grouped, plain, panels.grouped))
     protocol = "leave-one-out" if sides is None else "folds"
     told = evaluations(
         Setting(images, queries, protocol, len(queries)),

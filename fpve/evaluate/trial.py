@@ -152,13 +152,15 @@ class Trial:
         found = []
         for panels in pairs.panels(comparisons, voting.k, naive=naive):
             grouped = self._judged(panels.grouped, voting, calibrate=calibrate)
-            plain = None if panels.naive is None else self._judged(panels.naive, voting, calibrate=calibrate)
+            plain = None
+            if panels.naive is not None:
+                plain = self._judged(panels.naive, voting, calibrate=calibrate, like=grouped)
             found.append(Judgement(grouped, plain, panels.grouped))
         return found
 
-    def _judged(self, panel: Panel, voting: Voting, *, calibrate: bool) -> Judged:
+    def _judged(self, panel: Panel, voting: Voting, *, calibrate: bool, like: Judged | None = None) -> Judged:
         labels = Labels(self.images.names, self.codes)
-        return judge(panel, labels, self._votes, self.truth, self.clusters, voting, calibrate=calibrate)
+        return judge(panel, labels, self._votes, self.truth, self.clusters, voting, calibrate=calibrate, like=like)
 
     @cached_property
     def _raw(self) -> Pairs:

@@ -53,15 +53,25 @@ class Judged(NamedTuple):
             nothing is to be fitted.
         bare: by the bare votes.
         voting: what fits all of the images.
+        fits: what fits the images outside each fold; empty where nothing is fitted.
     """
 
     calibrated: Verdict
     bare: Verdict
     voting: Voting
+    fits: tuple[Voting, ...] = ()
 
 
 def judge(
-    panel: Panel, labels: Labels, votes: Mask, truth: Rows, clusters: Rows, voting: Voting, *, calibrate: bool = True
+    panel: Panel,
+    labels: Labels,
+    votes: Mask,
+    truth: Rows,
+    clusters: Rows,
+    voting: Voting,
+    *,
+    calibrate: bool = True,
+    like: Judged | None = None,
 ) -> Judged:
     """Classify images by those who vote for them.
 
@@ -72,26 +82,28 @@ def judge(
         truth: (q,) class numbers.
         clusters: (q,) numbers of what is tied together.
         voting: how they vote.
-        calibrate: whether temperature and prior are fitted, where the voting can have these, to enough images.
+        calibrate: whether votes are calibrated, where the voting can be, to enough images.
+        like: the same images judged by others: what fits those is taken.
     """
     prior = LabelSets.of(labels).prior(votes)
     bare = _verdict(panel, labels, truth, voting, None)
     if not calibrate or voting.weights != "softmax" or len(truth) < MIN_ROWS or len(np.unique(clusters)) < _FOLDS:
         return Judged(bare, bare, voting)
-    held = HeldOut.of(panel, labels.codes, truth, prior)
+    parts = list(folds(clusters, _FOLDS, np.random.default_rng(SEED)))
+    if like is not None and like.fits:
+        fits, every = like.fits, like.voting
+    else:
+        held = HeldOut.of(panel, labels.codes, truth, prior)
+        fits = tuple(fit(held.at(inside)).applied(voting) for inside, _ in parts)
+        every = fit(held).applied(voting)
     found = Verdict(np.empty_like(bare.predicted), *np.empty((2, len(truth))))
-    for inside, outside in folds(clusters, _FOLDS, np.random.default_rng(SEED)):
-        part = _verdict(panel.at(outside), labels, truth[outside], _fitted(held.at(inside), voting), prior)
+    for (_, outside), one in zip(parts, fits, strict=True):
+        part = _verdict(panel.at(outside), labels, truth[outside], one, prior)
         for column, value in zip(found, part, strict=True):
             column[outside] = value
     # What has no voter is not known, whatever the prior says.
     found.predicted[bare.predicted < 0] = -1
-    return Judged(found, bare, _fitted(held, voting))
-
-
-def _fitted(held: HeldOut, voting: Voting) -> Voting:
-    temperature, prior_score, _ = fit(held)
-    return Voting(voting.k, voting.weights, temperature, prior_score)
+    return Judged(found, bare, every, fits)
 
 
 def _verdict(panel: Panel, labels: Labels, truth: Rows, voting: Voting, prior: Exact | None) -> Verdict:

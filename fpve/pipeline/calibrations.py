@@ -85,8 +85,14 @@ def calibration_rows(
         row: dict[str, Any] = {"label": label, **kind._asdict(), "voters": counts[kind], "snapshot": snapshot}
         one = found[kind]
         if one is not None:
-            row |= {"temperature": one.temperature, "prior_score": one.prior_score, "rows": one.rows}
-            row |= {"log_loss": one.log_loss, "distances": one.distances, "classes": names, "prior": one.prior}
+            row |= {"temperature": one.temperature, "prior_score": one.prior_score, "sharpness": one.sharpness}
+            row |= {
+                "rows": one.rows,
+                "log_loss": one.log_loss,
+                "distances": one.distances,
+                "classes": names,
+                "prior": one.prior,
+            }
         made.append(row)
     return pa.concat_tables([known, pa.Table.from_pylist(made, _SCHEMA)])
 
@@ -100,6 +106,5 @@ def _calibration(row: dict[str, Any], labels: LabelSets) -> Calibration | None:
         return None
     shares = dict(zip(row["classes"], row["prior"], strict=True))
     prior = np.array([shares.get(name, 0.0) for name in labels.names])
-    return Calibration(
-        row["temperature"], row["prior_score"], row["rows"], row["log_loss"], np.array(row["distances"]), prior
-    )
+    fitted = {name: row[name] for name in ("temperature", "prior_score", "sharpness", "rows", "log_loss")}
+    return Calibration(**fitted, distances=np.array(row["distances"]), prior=prior)

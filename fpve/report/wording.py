@@ -156,6 +156,7 @@ def facts(evaluation: Evaluation) -> list[Fact]:
         ("weight of a vote", evaluation.weights),
         ("temperature", _number(evaluation.temperature)),
         ("score of the prior", _number(evaluation.prior_score)),
+        ("sharpness", _number(evaluation.sharpness)),
         ("image weight A", _number(evaluation.image_weight)),
         ("fusion", evaluation.mode),
         ("centred", "yes" if evaluation.centred else "no"),

@@ -162,6 +162,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("snapshot", pa.int64(), nullable=False),
             pa.field("temperature", pa.float64()),
             pa.field("prior_score", pa.float64()),
+            pa.field("sharpness", pa.float64()),
             pa.field("rows", pa.int64()),
             pa.field("log_loss", pa.float64()),
             pa.field("distances", pa.list_(pa.float64())),

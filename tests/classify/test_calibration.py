@@ -1,4 +1,4 @@
-"""Temperatures and priors, against a finer search; and what they are fitted to, against all pairs."""
+"""What votes are calibrated by, against a search on a grid; and what they are fitted to, against all pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fpve
-from fpve.classify import Voting
+from fpve.classify import Labels, LabelSets, Voting, vote
 from fpve.classify.calibration import HeldOut, fit
 from fpve.classify.held_out import neighbours_of_others
 from fpve.classify.knn import Kind, KnnClassifier
@@ -14,6 +14,7 @@ from fpve.evaluate.pairs import Comparison
 from fpve.evaluate.trial import Trial
 from fpve.fusion import Blocks
 from fpve.groups import groups_of
+from fpve.neighbours import Exact, Panel, Rows
 from fpve.search import Searcher
 from fpve.store.snapshot import Snapshot
 
@@ -24,41 +25,72 @@ def searcher(store: fpve.Store) -> Searcher:
     return Searcher(Snapshot.open(store.path))
 
 
-def loss(held: HeldOut, temperature: float, score: float) -> float:
-    """The log loss, without any care for overflow."""
-    weights = np.exp(held.scores / temperature)
-    own = np.exp(score / temperature)
-    return float(-np.log(((weights * held.hits).sum(axis=1) + own * held.prior) / (weights.sum(axis=1) + own)).mean())
+def drawn(noise: float) -> tuple[Panel, Rows, Rows, Exact]:
+    """300 images with ten neighbours each, which are of their class the more probably the nearer they are."""
+    random = np.random.default_rng(0)
+    scores = np.sort(random.uniform(0.2, 0.9, (300, 10)), axis=1)[:, ::-1]
+    truth = random.integers(6, size=300)
+    same = random.random((300, 10)) < np.clip(scores + random.normal(0, noise, (300, 10)), 0.05, 0.95)
+    classes = np.where(same, truth[:, None], random.integers(6, size=(300, 10)))
+    # Each neighbour is a row of its own.
+    return Panel(np.arange(3000).reshape(300, 10), scores), classes.reshape(-1), truth, np.full(6, 1 / 6)
+
+
+@pytest.mark.parametrize("voting", [Voting(10, prior_score=0.4), Voting(10, "softmax", 0.2, 0.6, 1.7)])
+def test_the_loss_is_that_of_the_votes(voting: Voting) -> None:
+    """What is minimised is the log loss of the probabilities that classification gives."""
+    panel, codes, truth, prior = drawn(0.2)
+    names = tuple("abcdef")
+    shares = vote(panel.flat(), LabelSets.of(Labels(names, codes)), 300, voting, prior)
+    expected = -np.log(shares[np.arange(300), truth]).mean()
+    held = HeldOut.of(panel, codes, truth, prior)
+    assert voting.prior_score is not None
+    assert held.loss(voting.temperature, voting.prior_score, voting.sharpness) == pytest.approx(expected)
+
+
+def test_the_loss_of_lists_is_that_of_each_class() -> None:
+    """Of images with any number of classes it is the mean over images and classes."""
+    random = np.random.default_rng(0)
+    has = random.random((60, 4)) < 0.4
+    starts = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
+    labels = LabelSets(tuple("abcd"), starts, np.nonzero(has)[1], np.ones(60, bool), is_multiple=True)
+    panel = Panel(random.integers(60, size=(20, 5)), np.sort(random.uniform(0, 1, (20, 5)), axis=1)[:, ::-1])
+    rows, prior = np.arange(20), labels.prior(np.ones(60, bool))
+    voting = Voting(5, "softmax", 0.3, 0.4, 1.4)
+    shares = vote(panel.flat(), labels, 20, voting, prior)
+    expected = -np.log(np.where(has[:20], shares, 1 - shares)).mean()
+    assert HeldOut.of_sets(panel, labels, rows, prior).loss(0.3, 0.4, 1.4) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 def test_what_is_fitted_is_the_best(noise: float) -> None:
-    """No place of a fine grid has a lower loss, and the loss is that of the place."""
-    random = np.random.default_rng(0)
-    scores = np.sort(random.uniform(0.2, 0.9, (300, 10)), axis=1)[:, ::-1]
-    hits = random.random((300, 10)) < np.clip(scores + random.normal(0, noise, (300, 10)), 0.05, 0.95)
-    held = HeldOut(scores, hits, np.full(300, 0.2))
-    temperature, score, found = fit(held)
-    assert found == pytest.approx(loss(held, temperature, score))
-    grid = [loss(held, one, other) for one in np.geomspace(0.02, 1, 60) for other in np.linspace(-0.5, 1, 60)]
+    """No place of a grid has a lower loss, and the loss is that of the place."""
+    held = HeldOut.of(*drawn(noise))
+    found = fit(held)
+    assert found.log_loss == pytest.approx(held.loss(*found[:3]))
+    grid = [
+        held.loss(one, other, power)
+        for one in np.geomspace(0.02, 1, 25)
+        for other in np.linspace(-0.5, 1, 25)
+        for power in (0.5, 0.7, 1, 1.4, 2)
+    ]
     # The valley is flat: a thousandth of a nat is no difference that anybody sees.
-    assert found <= min(grid) + 1e-3
+    assert found.log_loss <= min(grid) + 1e-3
 
 
 def test_certain_votes_stay_certain() -> None:
     """Where the nearest neighbour is always right, little is left to the prior."""
-    scores = np.tile([0.9, 0.5, 0.4], (100, 1))
-    held = HeldOut(scores, np.tile([True, False, False], (100, 1)), np.full(100, 0.3))
-    temperature, _, found = fit(held)
-    assert found < 0.01
-    assert temperature < 0.1
+    truth = np.arange(100) % 3
+    codes = np.concatenate([np.stack([truth, (truth + 1) % 3, (truth + 2) % 3], axis=1)]).reshape(-1)
+    panel = Panel(np.arange(300).reshape(100, 3), np.tile([0.9, 0.5, 0.4], (100, 1)))
+    assert fit(HeldOut.of(panel, codes, truth, np.full(3, 1 / 3))).log_loss < 0.01
 
 
 @pytest.mark.parametrize(("weight", "prefixed"), [(0.5, True), (1.0, False)])
 def test_held_out_neighbours_are_those_of_all_pairs(searcher: Searcher, weight: float, prefixed: bool) -> None:
     """Through the index as in an evaluation: without copies, near-duplicates and images with the same prefix."""
     trial = Trial(searcher, label="kind")
-    [judged] = trial.judge([Comparison("balanced", weight, centred=False)], fpve_voting(), naive=False)
+    [judged] = trial.judge([Comparison("balanced", weight, centred=False)], Voting(20), naive=False)
     rows = trial.rows
     raw = searcher.blocks_of(rows)
     blocks = Blocks(raw.image, raw.prefix if prefixed else np.zeros_like(raw.prefix))
@@ -71,11 +103,6 @@ def test_held_out_neighbours_are_those_of_all_pairs(searcher: Searcher, weight: 
     np.testing.assert_array_equal(groups.content[panel.row], groups.content[expected])
     np.testing.assert_array_equal(panel.row < 0, expected < 0)
     np.testing.assert_allclose(panel.score, judged.voters.score, atol=1e-5)
-
-
-def fpve_voting() -> Voting:
-    """Twenty neighbours."""
-    return Voting(20)
 
 
 def test_calibrations_are_of_a_kind_of_query(searcher: Searcher) -> None:

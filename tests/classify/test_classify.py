@@ -28,13 +28,12 @@ def test_probabilities_are_those_of_the_formula(store: fpve.Store, job: Job) -> 
     found = store.evaluate(label="kind", query="without", k=7)
     counts = {kind: sum(row == kind for row in store.images["kind"].to_pylist()) for kind in ("bird", "cat", "dog")}
     # Fitted to the same images, in the same way: an evaluation's last figures are those of all.
-    own = np.exp(found.prior_score / found.temperature)
-    total = own + sum(np.exp(voter["score"] / found.temperature) for voter in one.neighbours)
+    powers = {}
     for kind, count in counts.items():
         votes = sum(np.exp(voter["score"] / found.temperature) for voter in one.neighbours if voter["label"] == kind)
-        expected = (votes + own * (count + 1) / (81 + 3)) / total
-        told = {entry["label"]: entry["probability"] for entry in one.probabilities}
-        assert told.get(kind, expected) == pytest.approx(expected, abs=1e-4)
+        powers[kind] = (votes + np.exp(found.prior_score / found.temperature) * (count + 1) / 84) ** found.sharpness
+    told = {entry["label"]: entry["probability"] for entry in one.probabilities}
+    assert told == {kind: pytest.approx(powers[kind] / sum(powers.values()), abs=1e-4) for kind in told}
     assert one.confidence == one.probabilities[0]["probability"]
 
 

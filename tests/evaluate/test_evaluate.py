@@ -320,8 +320,8 @@ def test_the_command_says_what_the_library_found(root: Path) -> None:
     assert "a query without a prefix has weight 1" in table.stderr
     assert len(table.stdout.splitlines()) == 12
     without = CliRunner().invoke(cli, [*command, "--query", "without", "--centred"]).stdout
-    assert "image_weight             1.0000" in without
-    assert "centred                  True" in without
+    assert "image_weight                   1.0000" in without
+    assert "centred                        True" in without
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ EVALUATION = Evaluation(
     weights="softmax",
     temperature=0.00853,
     prior_score=0.438,
+    sharpness=1.25,
     image_weight=0.65,
     mode="balanced",
     centred=True,
@@ -104,6 +105,7 @@ def test_every_figure_stands_in_the_page(tmp_path: Path, store: fpve.Store) -> N
         "weight of a vote": "softmax",
         "temperature": "0.00853",
         "score of the prior": "0.438",
+        "sharpness": "1.25",
         "image weight A": "0.65",
         "fusion": "balanced",
         "centred": "yes",
@@ -192,6 +194,7 @@ def test_a_head_has_no_voters(tmp_path: Path, store: fpve.Store) -> None:
         weights=None,
         temperature=None,
         prior_score=None,
+        sharpness=None,
         log_loss=None,
         mistakes=(mistake,),
     )

@@ -68,6 +68,7 @@ class Fitted(NamedTuple):
 
     temperature: np.ndarray
     prior_score: np.ndarray
+    sharpness: np.ndarray
 
 
 def main() -> int:
@@ -105,7 +106,7 @@ def compare(path: Path, images: Images, label: str, k: int) -> int:
         scores = weight[:, None] * (image @ image.T) + (1 - weight)[:, None] * (prefix @ prefix.T)
         np.fill_diagonal(scores, -np.inf)
         for way, (weights, temperature) in WAYS.items():
-            fitted = Fitted(np.full(len(rows), temperature or np.nan), np.full(len(rows), -np.inf))
+            fitted = Fitted(np.full(len(rows), temperature or np.nan), np.full(len(rows), -np.inf), np.ones(len(rows)))
             if way == "calibrated":
                 fitted = fitted_by_fpve(path, label, k, has_prefix, weight)
             mine, voters = votes(scores, codes, len(names), k, weights, fitted)
@@ -149,6 +150,9 @@ def votes(
         for other, one in zip(nearest, weight, strict=True):
             found[at, codes[other]] += one
         found[at] = (found[at] + own * prior) / (weight.sum() + own)
+        if own:
+            found[at] = found[at] ** fitted.sharpness[at]
+            found[at] /= found[at].sum()
         voters.append(nearest)
     return found, voters
 
@@ -194,7 +198,7 @@ def fitted_by_fpve(path: Path, label: str, k: int, has_prefix: np.ndarray, weigh
     from fpve.store.snapshot import Snapshot
 
     classifier = KnnClassifier(Searcher(Snapshot.open(path)), label=label, voting=Voting(k))
-    found = Fitted(np.full(len(weight), DEFAULT_TEMPERATURE), np.full(len(weight), -np.inf))
+    found = Fitted(np.full(len(weight), DEFAULT_TEMPERATURE), np.full(len(weight), -np.inf), np.ones(len(weight)))
     for kind in (False, True):
         mine = has_prefix == kind
         if mine.any():
@@ -202,6 +206,7 @@ def fitted_by_fpve(path: Path, label: str, k: int, has_prefix: np.ndarray, weigh
             # Of too few images none is fitted.
             if fitted is not None:
                 found.temperature[mine], found.prior_score[mine] = fitted.temperature, fitted.prior_score
+                found.sharpness[mine] = fitted.sharpness
     return found
 
 

@@ -3,10 +3,10 @@
     .venv/bin/python scripts/bench/classify/heads.py STORE:LABEL [STORE:LABEL ...] [--folds 5] [--seeds 3]
 
 All are evaluated in the same folds, as `fpve evaluate --head …` does it. `grouped` keeps copies, near-duplicates and
-images with the same prefix on one side, `naive` does not; `without` is of queries that come without their prefix. `low`
-and `high` are the 95 % interval of the grouped accuracy. ECE is the expected calibration error, before (of bare votes, or
-before temperature scaling) and after. `seeds` are the least and the largest accuracy of heads by other seeds. Each is
-evaluated twice with the first seed, and `same` says whether all figures agree.
+images with the same prefix on one side, `naive` does not; `without` is of queries that come without their prefix.
+`low` and `high` are the 95 % interval of the grouped accuracy. ECE is the expected calibration error, before (of bare
+votes, or before temperature scaling) and after. `seeds` are the least and the largest accuracy of heads by other seeds.
+Each is evaluated twice with the first seed, and `same` says whether all figures agree.
 """
 
 from __future__ import annotations
