@@ -47,7 +47,7 @@ class HeadSettings:
     seed: int = 0
     # A tenth came to the same on drawings; a fifth measures and calibrates by twice as many.
     validation: float = 0.2
-    # Without: 1 point less on drawings, 2 to 2.7 on symbols, .7 on digits.
+    # Without: 1 point less on drawings, 1 to 2.7 on symbols, .7 to .9 on digits.
     refit: bool = True
     device: str = "cpu"
     # The method's: 64 hidden units, and Adam's usual rate.
@@ -59,8 +59,8 @@ class HeadSettings:
     max_epochs: int = 200
     # 20 was no better, and 5 hardly worse or sooner done.
     patience: int = 10
-    # The numbers of a unit vector are small: at 1 it takes three times as many passes to the same accuracy, at 40 half as
-    # many to one that is half a point lower. No scale of each number's own, for a zero block means that it is missing.
+    # The numbers of a unit vector are small: at 1 it takes three times as many passes to the same accuracy, at 40 half
+    # as many to one that is up to a point lower. No number has a scale of its own, for a zero block is a missing one.
     scale: float = 10.0
     # A third at a time, around 0.01 for drawings without a caption and 0.001 with one. They add to a sum over rows, so
     # that their strength fades as rows get more.
