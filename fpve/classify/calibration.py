@@ -22,16 +22,18 @@ MIN_ROWS = 50
 # More change them less than their grid is fine; which ones is drawn with a fixed seed.
 _MOST = 5_000
 _SEED = 0
-# Images that are classified to fit them: their errors are then a third of what these images' own sampling is.
-_SAMPLE = 1_000
+# Images that are classified to fit them, which tells each of them to some per cent. Where each image shares its prefix
+# with so many that the nearest are all tied to it, others have to be searched for far down: so fewer do.
+_SAMPLE, _SAMPLE_OF_GROUPS = 1_000, 250
 # Cells of images and classes that they are fitted to by lists of classes, of k scores each.
 _CELLS = 200_000
 # Where the search begins: temperatures from one that lets the nearest neighbour decide to one that hardly tells scores
 # apart, and scores of the prior from one below all neighbours' to the best of these.
 _TEMPERATURES = np.geomspace(0.004, 1.0, 21)
 _SCORES, _BELOW = 33, 0.1
-# And what it does not leave: more is a fit to few images.
-_RANGE, _SHARPEST = (0.002, 2.0), 4.0
+# And what it does not leave: more is a fit to few images. Less sharp than it is nothing is made: the prior does that,
+# and where both did, confidence was further from accuracy on images that took no part.
+_RANGE, _SHARPNESS = (0.002, 2.0), (1.0, 4.0)
 # It begins at the best of these as it is, and with wider votes that are made sharper, for these are two valleys.
 _WIDER, _SHARPER = 1.6, 1.7
 # Steps of the search, each of which looks at all images once or twice; it comes to rest before.
@@ -146,9 +148,16 @@ class Calibration:
         return np.searchsorted(self.distances, distance) / max(1, len(self.distances))
 
 
-def sampled(rows: Rows, labels: LabelSets, k: int) -> Rows:
-    """Those of images (n,) that votes of k neighbours are fitted to: all, or some of too many, always the same."""
-    most = _SAMPLE
+def sampled(rows: Rows, labels: LabelSets, k: int, *, are_grouped: bool = False) -> Rows:
+    """Those of images (n,) that votes of k neighbours are fitted to: all, or some of too many, always the same.
+
+    Args:
+        rows: the images.
+        labels: their classes.
+        k: how many vote.
+        are_grouped: whether most are tied to more images than vote.
+    """
+    most = _SAMPLE_OF_GROUPS if are_grouped else _SAMPLE
     if labels.is_multiple:
         most = min(most, max(MIN_ROWS, _CELLS // (len(labels.names) * k)))
     if len(rows) <= most:
@@ -184,9 +193,10 @@ def fit(held: HeldOut) -> Fitted:
 
     def loss(place: Exact) -> float:
         temperature, sharpness = np.exp(place[0]), np.exp(place[2])
-        if not _RANGE[0] <= temperature <= _RANGE[1] or not 1 / _SHARPEST <= sharpness <= _SHARPEST:
+        if not _RANGE[0] <= temperature <= _RANGE[1] or sharpness > _SHARPNESS[1]:
             return np.inf
-        return held.loss(float(temperature), float(place[1]), float(sharpness))
+        # What is less is taken for as sharp as it is, so that the search does not get stuck at the edge.
+        return held.loss(float(temperature), float(place[1]), max(float(sharpness), _SHARPNESS[0]))
 
     found = Fitted(best[1], best[2], 1.0, best[0])
     for wider, sharper in ((1.0, 1.0), (_WIDER, _SHARPER)):
@@ -198,7 +208,8 @@ def fit(held: HeldOut) -> Fitted:
         result = minimize(loss, start, method="Nelder-Mead", options=options)
         if result.fun < found.log_loss:
             place = result.x
-            found = Fitted(float(np.exp(place[0])), float(place[1]), float(np.exp(place[2])), float(result.fun))
+            sharpness = max(float(np.exp(place[2])), _SHARPNESS[0])
+            found = Fitted(float(np.exp(place[0])), float(place[1]), sharpness, float(result.fun))
     return found
 
 

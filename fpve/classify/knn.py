@@ -14,7 +14,7 @@ from fpve.classify.labels import LabelSets, read_label_sets
 from fpve.classify.voting import Voting, distances, vote
 from fpve.errors import QueryError
 from fpve.fusion import Blocks, Floats
-from fpve.groups import groups_of
+from fpve.groups import Groups, groups_of
 from fpve.neighbours import Exact, Neighbours, Rows
 from fpve.search import Searcher
 
@@ -177,10 +177,10 @@ class KnnClassifier:
             rows = rows[prefix_norm > 0]
         if len(rows) < MIN_ROWS:
             return None
-        rows = sampled(rows, labels, self.voting.k)
+        groups, _ = groups_of(searcher, self._label, labels.codes, np.flatnonzero(self.allowed))
+        rows = sampled(rows, labels, self.voting.k, are_grouped=kind.prefix and self._are_grouped(rows, groups))
         raw = searcher.blocks_of(rows)
         blocks = Blocks(raw.image * kind.image, raw.prefix * kind.prefix)
-        groups, _ = groups_of(searcher, self._label, labels.codes, np.flatnonzero(self.allowed))
         panel = neighbours_of_others(
             searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self.voting.k, allowed=self._reach
         )
@@ -188,6 +188,12 @@ class KnnClassifier:
         known = panel.row >= 0
         last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
         return Calibration(*found[:3], len(rows), found.log_loss, np.sort(distances(last)), self.prior)
+
+    def _are_grouped(self, rows: Rows, groups: Groups) -> bool:
+        """Whether more than half of images (n,) share their prefix with more of those that vote than are asked for."""
+        prefix = groups.prefix[rows]
+        shared = np.bincount(groups.prefix[self.allowed & (groups.prefix >= 0)], minlength=prefix.max(initial=0) + 1)
+        return bool(np.mean(np.where(prefix >= 0, shared[prefix], 0) > self.voting.k) > 0.5)
 
 
 def _kinds(blocks: Blocks, weights: Floats) -> list[tuple[Kind, Rows]]:

@@ -64,7 +64,7 @@ class HeadSettings:
     scale: float = 10.0
     # A third at a time, around 0.01 for drawings without a caption and 0.001 with one. They add to a sum over rows, so
     # that their strength fades as rows get more.
-    penalties: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    penalties: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001, 0.0001)
     usual_penalty: float = 0.01
     usual_epochs: int = 40
 

@@ -68,11 +68,12 @@ def test_what_is_fitted_is_the_best(noise: float) -> None:
     held = HeldOut.of(*drawn(noise))
     found = fit(held)
     assert found.log_loss == pytest.approx(held.loss(*found[:3]))
+    assert found.sharpness >= 1
     grid = [
         held.loss(one, other, power)
         for one in np.geomspace(0.02, 1, 25)
         for other in np.linspace(-0.5, 1, 25)
-        for power in (0.5, 0.7, 1, 1.4, 2)
+        for power in (1, 1.4, 2)
     ]
     # The valley is flat: a thousandth of a nat is no difference that anybody sees.
     assert found.log_loss <= min(grid) + 1e-3
