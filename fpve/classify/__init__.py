@@ -8,7 +8,7 @@ calibration   temperature and prior, fitted to these
 predictions   what is told of it
 """
 
-from fpve.classify.calibration import MIN_ROWS, Calibration
+from fpve.classify.calibration import MIN_ROWS, Calibration, Fitted
 from fpve.classify.knn import Classified, Kind, KnnClassifier
 from fpve.classify.labels import Labels, LabelSets, as_text, read_label_sets, read_labels
 from fpve.classify.predictions import Abstention, schema_of, told, told_of_head
@@ -31,6 +31,7 @@ __all__ = [
     "Classified",
     "Kind",
     "Calibration",
+    "Fitted",
     "MIN_ROWS",
     "Abstention",
     "told",

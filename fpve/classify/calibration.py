@@ -113,31 +113,41 @@ class HeldOut(NamedTuple):
         return loss if np.isfinite(loss) else np.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What was fitted, and to what.
+class Fitted(NamedTuple):
+    """What gives held-out images the lowest log loss.
 
     Attributes:
         temperature: of softmax votes.
         prior_score: at which score the prior votes like one more neighbour.
         sharpness: to which power probabilities are raised.
-        rows: how many held-out images it was fitted to.
-        log_loss: mean of -log P(true class) over these, with what was fitted.
-        distances: (n,) the distance of each of these to its last neighbour, ascending.
-        prior: (classes,) the classes' shares of the images that voted.
+        log_loss: mean of -log P(true class) over these images.
     """
 
     temperature: float
     prior_score: float
     sharpness: float
-    rows: int
     log_loss: float
-    distances: Exact
-    prior: Exact
 
     def applied(self, voting: Voting) -> Voting:
         """The voting with what was fitted."""
         return replace(voting, temperature=self.temperature, prior_score=self.prior_score, sharpness=self.sharpness)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was fitted, and to what.
+
+    Attributes:
+        fitted: by what votes are calibrated.
+        rows: how many held-out images it was fitted to.
+        distances: (n,) the distance of each of these to its last neighbour, ascending.
+        prior: (classes,) the classes' shares of the images that voted.
+    """
+
+    fitted: Fitted
+    rows: int
+    distances: Exact
+    prior: Exact
 
     def novelty(self, distance: Exact) -> Exact:
         """Which share of the held-out images is nearer to its last neighbour than queries (m,) are to theirs.
@@ -163,19 +173,6 @@ def sampled(rows: Rows, labels: LabelSets, k: int, *, are_grouped: bool = False)
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(_SEED).choice(rows, most, replace=False))
-
-
-class Fitted(NamedTuple):
-    """What gives held-out images the lowest log loss, and that loss."""
-
-    temperature: float
-    prior_score: float
-    sharpness: float
-    log_loss: float
-
-    def applied(self, voting: Voting) -> Voting:
-        """The voting with what was fitted."""
-        return replace(voting, temperature=self.temperature, prior_score=self.prior_score, sharpness=self.sharpness)
 
 
 def fit(held: HeldOut) -> Fitted:

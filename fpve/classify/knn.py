@@ -127,7 +127,7 @@ class KnnClassifier:
             if calibration is None:
                 voting, prior = self.voting, None
             else:
-                voting, prior = calibration.applied(self.voting), calibration.prior
+                voting, prior = calibration.fitted.applied(self.voting), calibration.prior
                 novelty[mine] = calibration.novelty(distances(last[mine]))
             chosen = np.zeros(count, bool)
             chosen[mine] = True
@@ -187,7 +187,7 @@ class KnnClassifier:
         found = fit(HeldOut.of_sets(panel, labels, rows, self.prior))
         known = panel.row >= 0
         last = np.where(known, panel.score, np.inf).min(axis=1)[known.any(axis=1)]
-        return Calibration(*found[:3], len(rows), found.log_loss, np.sort(distances(last)), self.prior)
+        return Calibration(found, len(rows), np.sort(distances(last)), self.prior)
 
     def _are_grouped(self, rows: Rows, groups: Groups) -> bool:
         """Whether more than half of images (n,) share their prefix with more of those that vote than are asked for."""

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fpve.config import AUTO, EncoderConfig, Encoders, Job, load_job, resolve_paths
+from fpve.config import AUTO, EncoderConfig, Job, load_job
 from fpve.encoders import open_image_encoder
-from fpve.errors import JobError, QueryError, nearest
+from fpve.errors import QueryError, nearest
 from fpve.evaluate import DEFAULT_FOLDS
 from fpve.experiment.bench import FUSIONS, HEADS, Bench, FusionName, Head, Plan
 from fpve.experiment.features import OWN, Encoded, Model, encode
+from fpve.experiment.named import named_encoders
 from fpve.experiment.pictures import Pictures, read_pictures
-from fpve.experiment.texts import Given, Texts, embed, labelled, read_texts, text_configs
+from fpve.experiment.texts import Given, Texts, embed, labelled, read_texts
 from fpve.experiment.ways import COPIES, Pooling, Subject, Wanted, ways
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Floats
 from fpve.progress import Progress, SilentProgress
@@ -116,11 +117,11 @@ def compare(
     folder = Path.cwd() if isinstance(job, Job) else Path(job).resolve().parent
     job = job if isinstance(job, Job) else load_job(Path(job))
     plan = _plan(job, fusions, heads, folds)
-    encoders = [open_image_encoder(one) for one in _configs(job, image_encoders, folder)]
+    encoders = [open_image_encoder(one) for one in named_encoders(job, "image", image_encoders, folder)]
     progress = progress or SilentProgress()
     pictures = read_pictures(job, label=label, sample=sample, progress=progress)
     given = read_texts(job, pictures, prefixes, label=label, sample=sample)
-    embedded = embed(given, text_configs(job, text_encoders, folder))
+    embedded = embed(given, named_encoders(job, "text", text_encoders, folder))
     notes: list[str] = []
     if wanted.text and not embedded:
         if wanted.strict:
@@ -181,21 +182,6 @@ def _texts(
     ]
     nothing = np.zeros((int(encoded.good.sum()), 0), np.float32)
     return found or [Texts(given[0].prefix, None, nothing, images[0])]
-
-
-def _configs(job: Job, named: Sequence[str | EncoderConfig], folder: Path) -> list[EncoderConfig]:
-    """The image encoders, each once; the job's own name stands for the job's configuration of it."""
-    own = job.encoders.image
-    if not named and own.is_none:
-        raise JobError("encoders.image: expected an image encoder to compare, found 'none'; name one")
-    found = []
-    for one in named or (own,):
-        if isinstance(one, EncoderConfig):
-            found.append(one)
-            continue
-        config = own if one == own.name else EncoderConfig(one, device=own.device)
-        found.append(resolve_paths(replace(job, encoders=Encoders(image=config)), folder).encoders.image)
-    return list(dict.fromkeys(found))
 
 
 def _left_out(pictures: Pictures, encoded: Encoded) -> tuple[str, ...]:

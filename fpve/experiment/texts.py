@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from fpve.config import EncoderConfig, Encoders, Job, as_rules, resolve_paths
+from fpve.config import EncoderConfig, Job, as_rules
 from fpve.encoders import open_text_encoder
 from fpve.errors import QueryError
 from fpve.evaluate import Labelled
@@ -76,19 +75,6 @@ def read_texts(job: Job, pictures: Pictures, prefixes: Sequence[str], *, label: 
             raise QueryError("the pictures changed while they were compared; run it again")
         found.append(Given(one, read))
     return found
-
-
-def text_configs(job: Job, named: Sequence[str | EncoderConfig], folder: Path) -> list[EncoderConfig]:
-    """The text encoders, each once; the job's own where none is named."""
-    own = job.encoders.text
-    found = []
-    for one in named or (own,):
-        if isinstance(one, EncoderConfig):
-            found.append(one)
-            continue
-        config = own if one == own.name else EncoderConfig(one, device=own.device)
-        found.append(resolve_paths(replace(job, encoders=Encoders(text=config)), folder).encoders.text)
-    return list(dict.fromkeys(found))
 
 
 def embed(given: Sequence[Given], configs: Sequence[EncoderConfig]) -> dict[tuple[int, str], Floats]:

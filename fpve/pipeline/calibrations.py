@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fpve.classify import MIN_ROWS, Calibration, Kind, LabelSets
+from fpve.classify import MIN_ROWS, Calibration, Fitted, Kind, LabelSets
 from fpve.neighbours import Mask
 from fpve.search import Searcher
 from fpve.store import tables
@@ -85,14 +85,8 @@ def calibration_rows(
         row: dict[str, Any] = {"label": label, **kind._asdict(), "voters": counts[kind], "snapshot": snapshot}
         one = found[kind]
         if one is not None:
-            row |= {"temperature": one.temperature, "prior_score": one.prior_score, "sharpness": one.sharpness}
-            row |= {
-                "rows": one.rows,
-                "log_loss": one.log_loss,
-                "distances": one.distances,
-                "classes": names,
-                "prior": one.prior,
-            }
+            row |= one.fitted._asdict()
+            row |= {"rows": one.rows, "distances": one.distances, "classes": names, "prior": one.prior}
         made.append(row)
     return pa.concat_tables([known, pa.Table.from_pylist(made, _SCHEMA)])
 
@@ -106,5 +100,5 @@ def _calibration(row: dict[str, Any], labels: LabelSets) -> Calibration | None:
         return None
     shares = dict(zip(row["classes"], row["prior"], strict=True))
     prior = np.array([shares.get(name, 0.0) for name in labels.names])
-    fitted = {name: row[name] for name in ("temperature", "prior_score", "sharpness", "rows", "log_loss")}
-    return Calibration(**fitted, distances=np.array(row["distances"]), prior=prior)
+    fitted = Fitted(*(row[name] for name in Fitted._fields))
+    return Calibration(fitted, row["rows"], np.array(row["distances"]), prior)

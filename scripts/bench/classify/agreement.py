@@ -202,9 +202,10 @@ def fitted_by_fpve(path: Path, label: str, k: int, has_prefix: np.ndarray, weigh
     for kind in (False, True):
         mine = has_prefix == kind
         if mine.any():
-            fitted = classifier.calibration(Kind(image=True, prefix=kind, weight=float(np.float32(weight[mine][0]))))
+            known = classifier.calibration(Kind(image=True, prefix=kind, weight=float(np.float32(weight[mine][0]))))
             # Of too few images none is fitted.
-            if fitted is not None:
+            if known is not None:
+                fitted = known.fitted
                 found.temperature[mine], found.prior_score[mine] = fitted.temperature, fitted.prior_score
                 found.sharpness[mine] = fitted.sharpness
     return found
