@@ -23,9 +23,9 @@ _STEPS = 200
 _HISTORY = 10
 _GRADIENT = 3e-6
 _CHANGE = 1e-9
-# Products in one step of L-BFGS from which threads help: 50 ms of them. Where another program takes one of their cores,
-# they wait for one another ten times as long as all of them work; Adam's steps are never as long.
-_THREADED = 1_000_000_000
+# Products in one step of L-BFGS from which threads help: about a second of them. Where other programs take their cores,
+# they wait for one another longer than they work, by up to ten times; Adam's steps are always short.
+_THREADED = 4_000_000_000
 
 
 @contextmanager
