@@ -180,7 +180,17 @@ class Predictions(Records):
 
     Of a column of lists `prediction` and the neighbours' labels are lists, and each label has a probability of its own;
     `confidence` is that of the least certain one.
+
+    Attributes:
+        notes: what somebody should know who relies on them.
     """
+
+    def __init__(self, table: pa.Table, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(table)
+        self.notes = notes
+
+    def _of(self, table: pa.Table) -> Self:
+        return type(self)(table, self.notes)
 
     @property
     def answered(self) -> float:

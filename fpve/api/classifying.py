@@ -17,7 +17,7 @@ from fpve.evaluate import fit_weight as fit_image_weight
 from fpve.fusion import Floats, Mode
 from fpve.heads.settings import ClassWeight, HeadSettings
 from fpve.opened import Opened
-from fpve.planning.captions import captions
+from fpve.planning.captions import Captions, captions
 from fpve.prediction import Classification, HeadKind, Wanted
 from fpve.progress import Progress
 from fpve.queries import Picture
@@ -84,12 +84,13 @@ class Classifying:
         texts = list(text) if text is not None and not isinstance(text, str) else None
         if isinstance(text, str):
             texts = [text] * len(images or ())
+        notes: tuple[str, ...] = ()
         if metadata is not None:
-            texts = _captions(opened, images, texts, Path(metadata), collection)
+            texts, notes = _captions(opened, images, texts, Path(metadata), collection)
         wanted = _wanted(
             label, head, k, weights, temperature, image_weight, where, Abstention(abstain_below, abstain_novel)
         )
-        return Predictions(Classification(opened, wanted).answer_mixed(images, texts, ids, vectors))
+        return Predictions(Classification(opened, wanted).answer_mixed(images, texts, ids, vectors), notes)
 
     def classify_many(
         self,
@@ -282,7 +283,7 @@ def _captions(
     texts: list[str | None] | None,
     metadata: Path,
     collection: str | None,
-) -> list[str | None]:
+) -> Captions:
     """The texts of files by their metadata.
 
     Raises:

@@ -102,6 +102,8 @@ def classify(
     import pyarrow as pa
 
     _print(found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files])), kind, output_file)
+    for said in found.notes:
+        output.note(f"note: {said}")
     if wanted["abstain_below"] is not None or wanted["abstain_novel"] is not None:
         output.note(f"note: answered {len(found) - found.to_arrow()['prediction'].null_count} of {len(found)}")
     if html is not None:

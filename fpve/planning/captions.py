@@ -5,23 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fpve.config import CollectionConfig, PrefixRule, as_rules
-from fpve.errors import PrefixError, nearest
+from fpve.errors import MetadataError, PrefixError, nearest
 from fpve.planning.prefixes import Rendering
-from fpve.prefixes import parse_rules
+from fpve.prefixes import parse_rules, rule_fields
 from fpve.sources.inputs import Files, PathsBelow
-from fpve.sources.metadata import match, read_metadata
-from fpve.sources.names import normalised
+from fpve.sources.metadata import Metadata, read_metadata, rows_of
+from fpve.sources.names import normalised, text_path
 from fpve.sources.scan import Scan
 from fpve.store.manifest import Collection, Manifest
 
 
-def captions(manifest: Manifest, files: Sequence[Path], metadata: Path, *, collection: str | None) -> list[str | None]:
-    """Texts (n,) of n picture files as the rules of a collection give them to its own images; None where none does.
+class Captions(NamedTuple):
+    """What the metadata of some pictures gives them.
+
+    Attributes:
+        texts: (n,) those of n pictures; None where there is none.
+        notes: what somebody should know of them.
+    """
+
+    texts: list[str | None]
+    notes: tuple[str, ...]
+
+
+def captions(manifest: Manifest, files: Sequence[Path], metadata: Path, *, collection: str | None) -> Captions:
+    """The texts of n picture files, as the rules of a collection give them to its own images.
 
     Args:
         manifest: of the store.
@@ -31,15 +45,26 @@ def captions(manifest: Manifest, files: Sequence[Path], metadata: Path, *, colle
         collection: whose rules; by default of the only one that has any.
 
     Raises:
-        PrefixError: it is not clear whose rules, these ask a language model, or a field is not in the table.
+        PrefixError: it is not clear whose rules, these ask a language model or for a place in the collection, or a
+            field is not in the table.
         MetadataError: the table can't be read, or has none of the pictures.
     """
     chosen = _chosen(manifest, collection)
-    rules = parse_rules(_given(chosen))
+    given = _given(chosen)
+    rules = parse_rules(given)
+    if "path" in rule_fields(given):
+        raise PrefixError(
+            f"the prefixes of {chosen.name!r} have {{path}} in them, the place of an image in its collection, which a "
+            "new picture has not; give a text instead"
+        )
+    table = read_metadata(metadata, option=None)
+    if not files:
+        return Captions([], ())
     root = Path(os.sep)
-    paths = normalised(pa.array([str(file.absolute()).removeprefix(os.sep) for file in files], pa.string()))
-    table = read_metadata(metadata)
-    at = pa.array(match(table, paths, root))
+    paths = normalised(pa.array([_below_root(file) for file in files], pa.string()))
+    at = pa.array(rows_of(table, paths, root))
+    if at.null_count == len(at):
+        raise _unmatched(table, len(files))
     config = CollectionConfig(name=chosen.name, source=root)
     named = pa.table({"image_id": paths, "path": paths, "inside": paths, "number": pa.array(np.arange(len(files)))})
     below = PathsBelow(os.fsencode(root), paths)
@@ -51,8 +76,23 @@ def captions(manifest: Manifest, files: Sequence[Path], metadata: Path, *, colle
         table.columns.column_names,
         lambda name, formatted: (table.columns if formatted else table.texts)[name].take(at),
     )
-    texts: list[str | None] = rendering.prefixes(rules).text.to_pylist()
-    return texts
+    text = rendering.prefixes(rules).text
+    bare = pc.sum(pc.and_(at.is_null(), text.is_null())).as_py()
+    note = f"{bare:,} of {len(files):,} pictures have no row in {metadata}: they are classified without a text"
+    return Captions(text.to_pylist(), (note,) if bare else ())
+
+
+def _below_root(file: Path) -> str:
+    """The path of a picture as metadata is matched with it: not behind its links, which have names of their own."""
+    return text_path(os.fsencode(os.path.normpath(file.absolute())).lstrip(b"/"))
+
+
+def _unmatched(table: Metadata, count: int) -> MetadataError:
+    first = repr(table.paths[0].as_py()) if len(table.paths) else "missing"
+    return MetadataError(
+        f"{table.file}: none of its {len(table.paths):,} paths is one of the {count:,} pictures; they are read as "
+        f"absolute, or relative to {table.file.absolute().parent}, and the first is {first}"
+    )
 
 
 def _chosen(manifest: Manifest, collection: str | None) -> Collection:

@@ -45,19 +45,22 @@ class Metadata:
     texts: pa.Table
 
 
-def read_metadata(file: Path, *, key: str | None = None, columns: tuple[str, ...] = ()) -> Metadata:
+def read_metadata(
+    file: Path, *, key: str | None = None, columns: tuple[str, ...] = (), option: str | None = "metadata_key"
+) -> Metadata:
     """Read a CSV, TSV, Parquet, JSON (one array of objects) or JSONL table.
 
     Args:
         file: the table.
         key: its column of paths; None takes the first of KEY_NAMES.
         columns: the other columns that are wanted; all if there are none.
+        option: what gives a key; None where nothing can, so that errors speak of none.
 
     Raises:
         MetadataError: the file is missing, broken, or has no column of paths; or one path stands in two rows.
     """
     texts = _read(file)
-    name = key_column(file, texts.column_names, key, option="metadata_key")
+    name = key_column(file, texts.column_names, key, option=option)
     paths = normalised(paths_in(file, texts, name))
     check_unique(file, name, paths)
     return typed(file, paths, choose(file, texts.drop_columns([name]), columns))
@@ -117,13 +120,26 @@ def narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
+    """For each image's relative path (NFC) the number of its row in the metadata, or null, as `rows_of` has it.
+
+    Raises:
+        MetadataError: no path matches.
+    """
+    rows = rows_of(metadata, paths, source)
+    if rows.null_count == len(rows):
+        theirs = metadata.paths[0].as_py() if len(metadata.paths) else "nothing"
+        raise MetadataError(
+            f"{metadata.file}: none of its {len(metadata.paths)} paths is an image of {source}: "
+            f"it has {theirs!r}, the images are {paths[0].as_py()!r} and so on; make them relative to the source"
+        )
+    return rows
+
+
+def rows_of(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
     """For each image's relative path (NFC) the number of its row in the metadata, or null.
 
     The metadata's paths are absolute, relative to the source, or relative to the metadata file's own folder: the
     reading that finds more images is taken.
-
-    Raises:
-        MetadataError: no path matches either way.
     """
     rows: Any = None
     for reading in _readings(metadata.paths, metadata.file.absolute().parent, source):
@@ -133,12 +149,6 @@ def match(metadata: Metadata, paths: pa.Array, source: Path) -> pa.Array:
             rows = found
         if not rows.null_count:
             break
-    if rows.null_count == len(rows):
-        theirs = metadata.paths[0].as_py() if len(metadata.paths) else "nothing"
-        raise MetadataError(
-            f"{metadata.file}: none of its {len(metadata.paths)} paths is an image of {source}: "
-            f"it has {theirs!r}, the images are {paths[0].as_py()!r} and so on; make them relative to the source"
-        )
     return rows
 
 
@@ -249,7 +259,7 @@ def _json_column(name: str, values: list[Any]) -> pa.Array:
         raise ValueError(f"column {name!r} mixes {' and '.join(kinds)}") from None
 
 
-def key_column(file: Path, names: list[str], key: str | None, *, option: str) -> str:
+def key_column(file: Path, names: list[str], key: str | None, *, option: str | None) -> str:
     """The column of a table that has the paths: `key`, which the job's `option` gives, or the first of KEY_NAMES.
 
     Raises:
@@ -264,7 +274,7 @@ def key_column(file: Path, names: list[str], key: str | None, *, option: str) ->
             return name
     raise MetadataError(
         f"{file}: expected a column of paths named {', '.join(KEY_NAMES)}, found {', '.join(names)}; "
-        f'name it with {option} = "…"'
+        + (f"call it {KEY_NAMES[0]}" if option is None else f'name it with {option} = "…"')
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from samples import make_job
 
 import fpve
 from fpve.cli import cli
 from fpve.config import Job
 from fpve.errors import MetadataError, PrefixError, QueryError
+from fpve.planning.captions import captions
+from fpve.store.snapshot import Snapshot
 
 
 def files_of(job: Job, *numbers: int) -> list[Path]:
@@ -93,9 +97,43 @@ def vector_of(store: fpve.Store, image_id: str) -> np.ndarray:
     return np.array(rows["vector"].to_pylist(), np.float32)
 
 
+def test_what_is_compared_with_nothing_is_not_predicted(store: fpve.Store) -> None:
+    """An image without a prefix at image weight 0 has no neighbours, and so no class; nor has one without voters."""
+    [bare] = store.classify(ids=["pets/00.png"], label="kind", image_weight=0)
+    assert (bare.prediction, bare.confidence, bare.novelty, bare.neighbours) == (None, 0, None, [])
+    [alone] = store.classify(ids=["pets/01.png"], label="kind", where="image_id = 'pets/01.png'")
+    assert (alone.prediction, alone.neighbours) == (None, [])
+
+
+def test_an_enormous_k_takes_no_room(store: fpve.Store) -> None:
+    """There is room for as many votes as there are voters."""
+    assert len(store.classify(ids=["pets/01.png"], label="kind", k=10**15)[0].neighbours) == 80
+    assert store.evaluate(label="kind", k=10**15).rows == 81
+
+
+def test_texts_are_those_of_pictures(store: fpve.Store, job: Job) -> None:
+    """A text alone is a query by itself; a text that is None leaves its picture without; nothing is left out unsaid."""
+    assert store.classify(text="a cat", label="kind")[0] == store.classify(text=["a cat"], label="kind")[0]
+    pictures = (one for one in files_of(job, 0, 1))
+    mixed = store.classify(pictures, text=[None, "a dog"], label="kind")
+    assert mixed[0] == store.classify(files_of(job, 0), label="kind")[0]
+    assert mixed[1] == store.classify(files_of(job, 1), text="a dog", label="kind")[0]
+    with pytest.raises(QueryError, match="expected pictures alone beside it"):
+        store.classify(files_of(job, 0, 1), ids=["pets/00.png"], text=[None, "a dog"], label="kind")
+    with pytest.raises(QueryError, match="says whose prefix metadata fills in"):
+        store.classify(files_of(job, 0), collection="pets", label="kind")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"label": None}, "label: expected the name of a column, found None"),
+        ({"label": "kind", "k": 2.5}, "k: expected a whole number, found 2.5"),
+        ({"label": "kind", "k": "3"}, "k: expected a whole number, found '3'"),
+        ({"label": "kind", "image_weight": "0.5"}, "image weight: expected a number .* found '0.5'"),
+        ({"label": "kind", "abstain_below": "0.5"}, "abstain_below: expected a number from 0 to 1, found '0.5'"),
+        ({"label": "kind", "weights": "uniform", "abstain_novel": 0.5}, "novelty is known of calibrated votes"),
+        ({"label": "kind", "head": "mlp", "temperature": 0.07}, "k, weights or temperature: an option of k-NN"),
         ({"label": "kinds"}, "no label column 'kinds'; did you mean 'kind'"),
         ({"label": "kind", "where": "sku = 'none'"}, "no image with a value of 'kind' meets the condition"),
         ({"label": "kind", "abstain_below": 1.5}, "abstain_below: expected a number from 0 to 1, found 1.5"),
@@ -124,6 +162,11 @@ def test_wrong_classifications_are_refused(store: fpve.Store, options: dict, mes
         ({"label": "kind", "folds": 1}, "folds: expected 2 to"),
         ({"label": "kind", "sample": 0}, "sample: expected at least 1 image, found 0"),
         ({"label": "tags"}, "holds lists; expected one class an image"),
+        ({"label": "kind", "query": "wihout"}, "query: expected with or without, found 'wihout'"),
+        ({"label": "kind", "mode": "concta"}, "mode: expected balanced or concat, found 'concta'"),
+        ({"label": "kind", "seed": 3}, "class_weight, seed: options of heads, found them with k-NN"),
+        ({"label": "kind", "head": "mlp", "where": "kind = 'cow'"}, "needs two labelled images of different classes"),
+        ({"label": "kind", "head": "mlp", "image_weight": 0, "query": "without"}, "learns from texts alone"),
         ({"label": "only", "head": "logistic"}, "needs two labelled images of different classes"),
         ({"label": "sku", "head": "logistic"}, "class"),
     ],
@@ -164,8 +207,65 @@ def test_metadata_fills_in_the_prefix(store: fpve.Store, job: Job, tmp_path: Pat
     with pytest.raises(PrefixError, match="caption"):
         store.classify(new, label="kind", metadata=table)
     table.write_text("path,caption\nx.png,dog\n", encoding="utf-8")
-    with pytest.raises(MetadataError, match="none of its 1 paths"):
+    with pytest.raises(MetadataError) as caught:
         store.classify(new, label="kind", metadata=table)
+    assert str(caught.value) == (
+        f"{table}: none of its 1 paths is one of the 3 pictures; they are read as absolute, or relative to {tmp_path}, "
+        "and the first is 'x.png'"
+    )
+    table.write_text("picture,caption\na.png,dog\n", encoding="utf-8")
+    with pytest.raises(MetadataError) as caught:
+        store.classify(new, label="kind", metadata=table)
+    assert str(caught.value) == (
+        f"{table}: expected a column of paths named path, file_name, filename, file, image, found picture, caption; "
+        "call it path"
+    )
+
+
+def test_metadata_is_matched_by_any_spelling_of_a_path(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that leads up and down again, one over a link, and one with a byte that is no text find their rows."""
+    pixels = np.random.default_rng(500).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    names = [folder / "a.png", folder / "b.png", folder / os.fsdecode(b"c\xff.png")]
+    for name in names:
+        Image.fromarray(pixels).save(name)
+    (tmp_path / "link").symlink_to(folder)
+    table = tmp_path / "new.csv"
+    table.write_text("path,caption\nnew/a.png,dog\nlink/b.png,cat\nnew/c%FF.png,bird\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    spelt = [Path("new/../new/a.png"), Path("./link/b.png"), names[2]]
+    manifest = Snapshot.open(job.store).manifest
+    assert captions(manifest, spelt, table, collection=None) == (["dog", "cat", "bird"], ())
+    assert captions(manifest, [], table, collection=None) == ([], ())
+
+
+def test_pictures_without_a_row_are_told(store: fpve.Store, job: Job, tmp_path: Path) -> None:
+    """By the predictions, and on stderr: these are as those of a picture alone."""
+    table = tmp_path / "new.csv"
+    new = files_of(job, 0, 1, 2)
+    table.write_text(f"path,caption\n{new[1]},dog in place 3\n", encoding="utf-8")
+    found = store.classify(new, label="kind", metadata=table)
+    note = f"2 of 3 pictures have no row in {table}: they are classified without a text"
+    assert found.notes == found[:1].notes == (note,)
+    assert store.classify(new[1:2], label="kind", metadata=table).notes == ()
+    words = ["classify", str(job.store), *map(str, new), "--label", "kind", "--metadata", str(table)]
+    done = CliRunner().invoke(cli, words)
+    assert (done.exit_code, done.stderr) == (0, f"note: {note}\n")
+
+
+def test_a_prefix_with_the_place_of_an_image_is_none_of_a_new_picture(tmp_path: Path, pictures: Path) -> None:
+    """A path that no image of the collection has would make a text that none of them has."""
+    job = make_job(tmp_path / "store", pictures, prefix="{kind} at {path}")
+    fpve.run(job)
+    with pytest.raises(PrefixError) as caught:
+        fpve.open(job.store).classify(sorted(pictures.rglob("*.png")), label="kind", metadata=pictures / "metadata.csv")
+    assert str(caught.value) == (
+        "the prefixes of 'pets' have {path} in them, the place of an image in its collection, which a new picture has "
+        "not; give a text instead"
+    )
 
 
 def test_many_are_classified_as_one_is(store: fpve.Store, job: Job, tmp_path: Path) -> None:
