@@ -34,9 +34,9 @@ class Opened:
     def remembered(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What was made for a key lately, such as a classifier that has been calibrated; or what is made for it now."""
         with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-                while len(self._made) > _REMEMBERED:
-                    del self._made[next(iter(self._made))]
-            found: Made = self._made[key]
+            # Put last again: what has not been asked for longest goes first.
+            found: Made = self._made.pop(key) if key in self._made else make()
+            self._made[key] = found
+            while len(self._made) > _REMEMBERED:
+                del self._made[next(iter(self._made))]
             return found

@@ -129,7 +129,10 @@ class Classification:
             QueryError, ImageNotFound, ImageError: as `answer`.
         """
         worded = [number for number, text in enumerate(texts or ()) if text is not None]
-        if images is None or texts is None or len(worded) == len(texts) or len(images) != len(texts):
+        is_mixed = texts is not None and len(worded) < len(texts)
+        if not is_mixed or images is None or texts is None or ids is not None or vectors is not None:
+            if is_mixed:
+                raise QueryError("a text that is None leaves a picture without one: expected pictures alone beside it")
             known = None if texts is None else [text or "" for text in texts]
             return self.answer(Queries(images, known, ids, vectors))
         bare = [number for number, text in enumerate(texts) if text is None]
@@ -147,6 +150,12 @@ class Classification:
         if isinstance(self._classifier, Head):
             head = self._classifier
             queries = searcher.variant(predicted=False).fusion.query(*blocks, head.image_weight)
+            if not queries.any(axis=1).all():
+                raise QueryError(
+                    f"the {head.kind} head for {head.label!r} has image weight {head.image_weight:g}, which leaves "
+                    f"nothing of a query without a {'text' if head.image_weight < 1 else 'picture'}; give it one, or "
+                    "train a head with another weight"
+                )
             return told_of_head(head.probabilities(queries), head.names, abstention)
         exclude = None if asked.exclude is None else asked.exclude[part]
         found = self._classifier.classify(blocks, exclude=exclude)
@@ -162,11 +171,16 @@ def _check(wanted: Wanted) -> None:
     if wanted.head not in HEADS:
         raise QueryError(f"head: expected {', '.join(HEADS)}, found {wanted.head!r}{nearest(str(wanted.head), HEADS)}")
     if wanted.head == "knn":
+        if wanted.abstention.novel is not None and not (wanted.calibrate and wanted.voting.weights == "softmax"):
+            raise QueryError(
+                "abstain_novel: novelty is known of calibrated votes; leave out the temperature, and weights other "
+                "than softmax"
+            )
         return
     given = {
         "image_weight": wanted.image_weight is not None,
         "where": wanted.where is not None,
-        "k, weights or temperature": wanted.voting != Voting(),
+        "k, weights or temperature": wanted.voting != Voting() or not wanted.calibrate,
         "abstain_novel": wanted.abstention.novel is not None,
     }
     for name, is_given in given.items():

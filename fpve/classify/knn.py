@@ -98,6 +98,8 @@ class KnnClassifier:
         self.allowed = allowed.copy()
         self.allowed.flags.writeable = False
         self._reach = None if self.allowed.all() else self.allowed
+        # More than there are don't vote, and room is made for k.
+        self._k = min(self.voting.k, int(np.count_nonzero(self.allowed)))
         self.prior = self.labels.prior(self.allowed)
         self._lock = Lock()
         self._calibrations: dict[Kind, Calibration | None] = dict(calibrations or {})
@@ -113,9 +115,11 @@ class KnnClassifier:
             QueryError: a weight that is none.
         """
         weights = self._searcher.weights(blocks, self._image_weight)
-        found = self._searcher.nearest(
-            blocks, image_weight=weights, k=self.voting.k, allowed=self._reach, exclude=exclude
-        )
+        found = self._searcher.nearest(blocks, image_weight=weights, k=self._k, allowed=self._reach, exclude=exclude)
+        compared = (np.any(blocks.image, axis=1) & (weights > 0)) | (np.any(blocks.prefix, axis=1) & (weights < 1))
+        if not compared.all():
+            # What is compared with nothing is like nothing: who is first by name has no vote for it.
+            found = found.where(compared[found.query])
         if self.voting.weights == "distance" and self._searcher.fusion.mode == "balanced":
             found = self._measured(blocks, weights, found)
         count = len(weights)
@@ -128,12 +132,14 @@ class KnnClassifier:
                 voting, prior = self.voting, None
             else:
                 voting, prior = calibration.fitted.applied(self.voting), calibration.prior
-                novelty[mine] = calibration.novelty(distances(last[mine]))
+                known = mine[np.isfinite(last[mine])]
+                novelty[known] = calibration.novelty(distances(last[known]))
             chosen = np.zeros(count, bool)
             chosen[mine] = True
             place = np.cumsum(chosen) - 1
             part = found if len(mine) == count else found.where(chosen[found.query])
             probabilities[mine] = vote(part._replace(query=place[part.query]), self.labels, len(mine), voting, prior)
+        probabilities[~np.isfinite(last)] = 0
         return Classified(probabilities, novelty, found)
 
     def _measured(self, blocks: Blocks, weights: Floats, found: Neighbours) -> Neighbours:
@@ -178,11 +184,11 @@ class KnnClassifier:
         if len(rows) < MIN_ROWS:
             return None
         groups, _ = groups_of(searcher, self._label, labels.codes, np.flatnonzero(self.allowed))
-        rows = sampled(rows, labels, self.voting.k, are_grouped=kind.prefix and self._are_grouped(rows, groups))
+        rows = sampled(rows, labels, self._k, are_grouped=kind.prefix and self._are_grouped(rows, groups))
         raw = searcher.blocks_of(rows)
         blocks = Blocks(raw.image * kind.image, raw.prefix * kind.prefix)
         panel = neighbours_of_others(
-            searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self.voting.k, allowed=self._reach
+            searcher, rows, blocks, groups=groups, image_weight=kind.weight, k=self._k, allowed=self._reach
         )
         found = fit(HeldOut.of_sets(panel, labels, rows, self.prior))
         known = panel.row >= 0

@@ -139,6 +139,8 @@ def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 def _column(searcher: Searcher, label: str) -> pa.ChunkedArray:
     columns = [column.name for column in searcher.snapshot.manifest.columns]
+    if not isinstance(label, str):
+        raise QueryError(f"label: expected the name of a column, found {label!r}")
     if label not in columns:
         known = ", ".join(columns) or "no metadata column at all"
         raise QueryError(f"no label column {label!r}{nearest_word(label, columns)}; the store has {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,8 @@ class Abstention:
     def __post_init__(self) -> None:
         """Check the shares."""
         for name, value in (("abstain_below", self.below), ("abstain_novel", self.novel)):
-            if value is not None and not 0 <= value <= 1:
-                raise QueryError(f"{name}: expected a number from 0 to 1, found {value}")
+            if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):
+                raise QueryError(f"{name}: expected a number from 0 to 1, found {value!r}")
 
     def applies(self, confidence: Exact, novelty: Exact) -> Mask:
         """To which of m predictions it applies."""
@@ -79,6 +80,8 @@ def told(classified: Classified, labels: LabelSets, images: MappedRows, abstenti
     cells = [found.query[place] * probabilities.shape[1] + code, np.flatnonzero(has)]
     listed = _listed(probabilities, labels.names, np.unique(np.concatenate(cells)))
     silent = abstention.applies(confidence, classified.novelty)
+    # Nobody voted: there is nothing to be said.
+    silent |= np.bincount(found.query, minlength=len(probabilities)) == 0
     columns = {
         "prediction": _predicted(has, silent, labels.names, is_multiple=labels.is_multiple),
         "confidence": pa.array(confidence),

@@ -27,6 +27,7 @@ which is temperature scaling (Guo et al. 2017, On Calibration of Modern Neural N
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -71,14 +72,18 @@ class Voting:
 
     def __post_init__(self) -> None:
         """Check what is given."""
+        if isinstance(self.k, bool) or not isinstance(self.k, Integral):
+            raise QueryError(f"k: expected a whole number, found {self.k!r}")
+        # NumPy's numbers are not Python's, which FAISS wants.
+        object.__setattr__(self, "k", int(self.k))
         if self.k < 1:
             raise QueryError(f"k: expected at least 1, found {self.k}")
         if self.weights not in WEIGHTS:
             raise QueryError(
                 f"weights: expected {', '.join(WEIGHTS)}, found {self.weights!r}{nearest(str(self.weights), WEIGHTS)}"
             )
-        if not 0 < self.temperature < np.inf:
-            raise QueryError(f"temperature: expected more than 0, found {self.temperature}")
+        if not isinstance(self.temperature, Real) or not 0 < self.temperature < np.inf:
+            raise QueryError(f"temperature: expected more than 0, found {self.temperature!r}")
         if not 0 < self.sharpness < np.inf:
             raise QueryError(f"sharpness: expected more than 0, found {self.sharpness}")
         if self.prior_score is not None and self.weights != "softmax":

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fpve.errors import QueryError
 from fpve.evaluate.evaluation import Found, Setting, evaluations
-from fpve.evaluate.knn import Outcome, Query, setting_of
+from fpve.evaluate.knn import Outcome, Query, check_variant, setting_of
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.mistakes import mistakes_of
 from fpve.evaluate.sides import Sides
@@ -65,12 +66,15 @@ def evaluate_head(
     Raises:
         QueryError: no such column, fewer than two labelled rows or classes, too few to learn from, or a wrong option.
     """
+    check_variant(query, mode)
     searcher = searcher.variant(mode=mode, centred=centred, predicted=False)
     parts = DEFAULT_FOLDS if folds is None and split is None else folds
     trial = Trial(searcher, label=label, where=where, split=split, folds=parts, sample=sample)
     if trial.sides is None:
         raise ValueError("expected a protocol with sides")
     weight = trial.weight(image_weight)
+    if query == "without" and weight == 0:
+        raise QueryError("image weight 0 learns from texts alone, and a query without its prefix has none")
     lesson = Lesson(trial.blocks, trial.codes, trial.ties[0], len(trial.images.names), searcher.fusion, weight)
     count = len(np.unique(trial.sides.grouped[trial.queries])) + len(np.unique(trial.sides.naive[trial.queries]))
     with (progress or SilentProgress()).stage("evaluate", count) as stage:

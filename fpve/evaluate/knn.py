@@ -16,7 +16,7 @@ from fpve.evaluate.mistakes import mistakes_of
 from fpve.evaluate.pairs import Comparison, Pairs
 from fpve.evaluate.sides import Sides
 from fpve.evaluate.trial import SAMPLE, Judgement, Trial
-from fpve.evaluate.verdicts import Judged, judge
+from fpve.evaluate.verdicts import Judged, Subject, judge
 from fpve.evaluate.weights import GRID, best_weight
 from fpve.fusion import DEFAULT_IMAGE_WEIGHT, Blocks, Floats, Mode
 from fpve.neighbours import Panel, Rows
@@ -69,6 +69,7 @@ def evaluate(
         QueryError: no such column, fewer than two labelled rows or classes, or a wrong option.
     """
     voting, calibrate = voting_of(k, weights, temperature)
+    check_variant(query, mode)
     searcher = searcher.variant(mode=mode, centred=centred, predicted=False)
     trial = Trial(searcher, label=label, where=where, split=split, folds=folds, sample=sample)
     if query == "without":
@@ -77,12 +78,24 @@ def evaluate(
         image_weight = 1.0
     weight = trial.weight(image_weight)
     centred = searcher.fusion.centre is not None
-    comparisons = {"": Comparison(searcher.fusion.mode, weight, centred)}
+    # As a search that is given no weight: a query without a prefix has 1.
+    comparisons = {"": Comparison(searcher.fusion.mode, weight, centred, 1.0 if image_weight is None else None)}
     if weight < 1:
         comparisons["without"] = Comparison(searcher.fusion.mode, 1.0, centred)
     judged = trial.judge(list(comparisons.values()), voting, calibrate=calibrate)
     found = evaluations(setting_of(trial), _found(comparisons, judged))[""]
     return mistakes_of(found, trial, judged[0].grouped.calibrated, judged[0].voters)
+
+
+def check_variant(query: str, mode: str | None) -> None:
+    """Refuse a kind of query, or a mode, that there is not.
+
+    Raises:
+        QueryError: naming it.
+    """
+    for name, value, known in (("query", query, ("with", "without")), ("mode", mode, (None, "balanced", "concat"))):
+        if value not in known:
+            raise QueryError(f"{name}: expected {' or '.join(map(str, filter(None, known)))}, found {value!r}")
 
 
 def voting_of(k: int, weights: Weights, temperature: float | None) -> tuple[Voting, bool]:
@@ -149,7 +162,7 @@ def ablation(
         }
         named["concat"] = Comparison("concat", half, centred=False)
         named["concat, query without prefix"] = Comparison("concat", 1.0, centred=False)
-        named |= {f"balanced{suffix}": Comparison("balanced", half, centred) for suffix, centred in ways.items()}
+        named |= {f"balanced{suffix}": Comparison("balanced", half, centred, 1.0) for suffix, centred in ways.items()}
         curves = [Comparison("balanced", weight, centred) for centred in ways.values() for weight in GRID]
         guesses = trial.judge(curves, voting, naive=False, calibrate=False)
         right = np.stack([one.grouped.bare.right(trial.truth) for one in guesses])[:, trial.prefixed]
@@ -157,7 +170,7 @@ def ablation(
             curve = right[number * len(GRID) : (number + 1) * len(GRID)]
             best = best_weight(curve, trial.clusters[trial.prefixed])
             name = f"balanced auto{suffix}"
-            named[name] = Comparison("balanced", best.weight, centred)
+            named[name] = Comparison("balanced", best.weight, centred, 1.0)
             notes[name] = (
                 f"{name}: image weight {best.weight:.2f} was chosen on these rows ({best.low:.2f} to {best.high:.2f} "
                 f"in 95 % of resamples); on rows that it was not chosen on, accuracy is {best.out_of_bag:.4f}"
@@ -210,13 +223,17 @@ def evaluate_blocks(
     labels, every = Labels(images.names, images.codes), np.ones(len(queries), bool)
     clusters = images.groups.clusters()
 
-    def judged(panel: Panel, like: Judged | None = None) -> Judged:
-        return judge(panel, labels, every, images.codes, clusters, voting, calibrate=calibrate, like=like)
+    prefixed = images.prefixed.astype(np.int64)
+
+    def judged(panel: Panel, weight: float, like: Judged | None = None) -> Judged:
+        subject = Subject(images.codes, clusters, prefixed if weight < 1 else np.zeros_like(prefixed))
+        return judge(panel, labels, every, subject, voting, calibrate=calibrate, like=like)
 
     found = []
-    for panels in pairs.panels(list(comparisons.values()), k):
-        grouped = judged(panels.grouped)
-        plain = None if panels.naive is None else judged(panels.naive, grouped)
+    chosen = list(comparisons.values())
+    for one, panels in zip(chosen, pairs.panels(chosen, min(k, len(queries))), strict=True):
+        grouped = judged(panels.grouped, one.image_weight)
+        plain = None if panels.naive is None else judged(panels.naive, one.image_weight, grouped)
         found.append(Judgement(grouped, plain, panels.grouped))
     protocol = "leave-one-out" if sides is None else "folds"
     told = evaluations(

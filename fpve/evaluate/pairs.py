@@ -34,11 +34,13 @@ class Comparison:
         image_weight: the weight A of the image block in the query. At 1 the query is that of a picture without a
             prefix, in either mode.
         centred: whether blocks are centred.
+        bare_weight: the weight of queries that have no prefix; None: the same. A search that is given none takes 1.
     """
 
     mode: Mode
     image_weight: float
     centred: bool
+    bare_weight: float | None = None
 
 
 class Panels(NamedTuple):
@@ -140,11 +142,16 @@ class Pairs:
 
 def _scores(one: Comparison, asking: _Space, voters: _Space, image: Floats, prefix: Floats) -> Floats:
     """Scores (m, n) of queries with all voters, of the cosines (m, n) of their blocks."""
-    weight = np.float32(one.image_weight)
+    weight = np.full((len(image), 1), one.image_weight, np.float32)
+    if one.bare_weight is not None:
+        weight[asking.prefix_norm == 0] = one.bare_weight
     if one.mode == "balanced":
         scores: Floats = image * weight
         scores += prefix * (1 - weight)
+        # What is compared with nothing is like nothing.
+        scores[(asking.image_norm * weight[:, 0] == 0) & (asking.prefix_norm * (1 - weight[:, 0]) == 0)] = -np.inf
         return scores
+    weight = weight[:, 0]
     own_image, own_prefix = weight * asking.image_norm, (1 - weight) * asking.prefix_norm
     length = np.hypot(own_image, own_prefix)
     own = np.stack([own_image, own_prefix])

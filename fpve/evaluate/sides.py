@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -132,9 +131,3 @@ def split_by(searcher: Searcher, column: str, rows: Rows) -> tuple[Rows, Mask, M
             f"with {missing!r} ({found})"
         )
     return tested.astype(np.int64), tested, taught
-
-
-def each(sides: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """The images (m,) outside each side, by which those (q,) on it are predicted."""
-    for number in np.unique(sides):
-        yield np.flatnonzero(sides != number), np.flatnonzero(sides == number)

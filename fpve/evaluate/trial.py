@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from fpve.evaluate.bootstrap import SEED
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Comparison, Pairs
 from fpve.evaluate.sides import Sides, clusters_of, folds_of, split_by
-from fpve.evaluate.verdicts import Judged, judge
+from fpve.evaluate.verdicts import Judged, Subject, judge
 from fpve.fusion import Blocks, Centre
 from fpve.groups import groups_of
 from fpve.neighbours import Panel, Rows
@@ -107,13 +108,14 @@ class Trial:
         has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[self.rows]
         codes = labels.codes[self.rows]
         self._groups = mine
+        images = Labelled(label, labels.names, codes, has_prefix, mine, warnings)
         if folds is not None:
             self.protocol = "folds"
             sides = folds_of(codes, self.ties[0], folds)
-            warnings += self.ties[1]
+            images = replace(images, warnings=(*warnings, *self.ties[1]))
         self.sides: Sides | None = sides
-        self.images = Labelled(label, labels.names, codes, has_prefix, mine, warnings)
-        self.label, self.codes, self.warnings = label, codes, warnings
+        self.images = images
+        self.label, self.codes, self.warnings = label, codes, images.warnings
         self.has_prefixes = bool(has_prefix.any())
         queries = np.flatnonzero(tested & has_prefix if prefixed else tested)
         if sample is not None and len(queries) > sample:
@@ -150,17 +152,22 @@ class Trial:
         """Predict the queries under each comparison."""
         pairs = self._centred if any(one.centred for one in comparisons) else self._raw
         found = []
-        for panels in pairs.panels(comparisons, voting.k, naive=naive):
-            grouped = self._judged(panels.grouped, voting, calibrate=calibrate)
+        every = pairs.panels(comparisons, min(voting.k, len(self.codes)), naive=naive)
+        for one, panels in zip(comparisons, every, strict=True):
+            kinds = self.prefixed.astype(np.int64) if one.image_weight < 1 else np.zeros(len(self.queries), np.int64)
+            grouped = self._judged(panels.grouped, kinds, voting, calibrate=calibrate)
             plain = None
             if panels.naive is not None:
-                plain = self._judged(panels.naive, voting, calibrate=calibrate, like=grouped)
+                plain = self._judged(panels.naive, kinds, voting, calibrate=calibrate, like=grouped)
             found.append(Judgement(grouped, plain, panels.grouped))
         return found
 
-    def _judged(self, panel: Panel, voting: Voting, *, calibrate: bool, like: Judged | None = None) -> Judged:
+    def _judged(
+        self, panel: Panel, kinds: Rows, voting: Voting, *, calibrate: bool, like: Judged | None = None
+    ) -> Judged:
         labels = Labels(self.images.names, self.codes)
-        return judge(panel, labels, self._votes, self.truth, self.clusters, voting, calibrate=calibrate, like=like)
+        subject = Subject(self.truth, self.clusters, kinds)
+        return judge(panel, labels, self._votes, subject, voting, calibrate=calibrate, like=like)
 
     @cached_property
     def _raw(self) -> Pairs:

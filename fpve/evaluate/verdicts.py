@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -49,25 +50,38 @@ class Judged(NamedTuple):
     """Votes with and without what was fitted.
 
     Attributes:
-        calibrated: by a temperature and a prior that were fitted to images of other clusters; or the bare votes where
-            nothing is to be fitted.
+        calibrated: by what was fitted to images of other clusters; or the bare votes where nothing is to be fitted.
         bare: by the bare votes.
-        voting: what fits all of the images.
-        fits: what fits the images outside each fold; empty where nothing is fitted.
+        voting: what fits all of the images, of several kinds of these the most frequent.
+        fits: by the kind of images, what fits those outside each fold; nothing where nothing is fitted.
     """
 
     calibrated: Verdict
     bare: Verdict
     voting: Voting
-    fits: tuple[Voting, ...] = ()
+    fits: dict[int, tuple[Voting, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Images that are judged.
+
+    Attributes:
+        truth: (q,) class numbers.
+        clusters: (q,) numbers of what is tied together.
+        kinds: (q,) numbers of what is calibrated apart: scores of queries without a prefix mean something else.
+    """
+
+    truth: Rows
+    clusters: Rows
+    kinds: Rows
 
 
 def judge(
     panel: Panel,
     labels: Labels,
     votes: Mask,
-    truth: Rows,
-    clusters: Rows,
+    subject: Subject,
     voting: Voting,
     *,
     calibrate: bool = True,
@@ -79,28 +93,35 @@ def judge(
         panel: who votes for each of q images, by their numbers in `labels`.
         labels: the classes of n images; all have one.
         votes: (n,) which of these vote.
-        truth: (q,) class numbers.
-        clusters: (q,) numbers of what is tied together.
+        subject: the q images.
         voting: how they vote.
         calibrate: whether votes are calibrated, where the voting can be, to enough images.
         like: the same images judged by others: what fits those is taken.
     """
     prior = LabelSets.of(labels).prior(votes)
+    truth = subject.truth
     bare = _verdict(panel, labels, truth, voting, None)
-    if not calibrate or voting.weights != "softmax" or len(truth) < MIN_ROWS or len(np.unique(clusters)) < _FOLDS:
-        return Judged(bare, bare, voting)
-    parts = list(folds(clusters, _FOLDS, np.random.default_rng(SEED)))
-    if like is not None and like.fits:
-        fits, every = like.fits, like.voting
-    else:
-        held = HeldOut.of(panel, labels.codes, truth, prior)
-        fits = tuple(fit(held.at(inside)).applied(voting) for inside, _ in parts)
-        every = fit(held).applied(voting)
-    found = Verdict(np.empty_like(bare.predicted), *np.empty((2, len(truth))))
-    for (_, outside), one in zip(parts, fits, strict=True):
-        part = _verdict(panel.at(outside), labels, truth[outside], one, prior)
-        for column, value in zip(found, part, strict=True):
-            column[outside] = value
+    found = Verdict(bare.predicted.copy(), bare.confidence.copy(), bare.probability.copy())
+    fits: dict[int, tuple[Voting, ...]] = {}
+    most, every = 0, voting
+    for kind in np.unique(subject.kinds).tolist() if calibrate and voting.weights == "softmax" else ():
+        mine = np.flatnonzero(subject.kinds == kind)
+        if len(mine) < MIN_ROWS or len(np.unique(subject.clusters[mine])) < _FOLDS:
+            continue
+        parts = list(folds(subject.clusters[mine], _FOLDS, np.random.default_rng(SEED)))
+        if like is not None and kind in like.fits:
+            fits[kind], whole = like.fits[kind], like.voting
+        else:
+            held = HeldOut.of(panel.at(mine), labels.codes, truth[mine], prior)
+            fits[kind] = tuple(fit(held.at(inside)).applied(voting) for inside, _ in parts)
+            whole = fit(held).applied(voting)
+        for (_, outside), one in zip(parts, fits[kind], strict=True):
+            rows = mine[outside]
+            part = _verdict(panel.at(rows), labels, truth[rows], one, prior)
+            for column, value in zip(found, part, strict=True):
+                column[rows] = value
+        if len(mine) > most:
+            most, every = len(mine), whole
     # What has no voter is not known, whatever the prior says.
     found.predicted[bare.predicted < 0] = -1
     return Judged(found, bare, every, fits)

@@ -85,7 +85,7 @@ class Plan:
             "concat": ("concat", self.weight),
         }
         return {
-            name: Comparison(mode, weight, centred=False)
+            name: Comparison(mode, weight, centred=False, bare_weight=1.0 if name == "balanced" else None)
             for name, (mode, weight) in every.items()
             if name in self.fusions and (prefixed if name != "image only" else pictured)
         }

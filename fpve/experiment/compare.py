@@ -139,7 +139,11 @@ def compare(
         good = encoded.good
         texts = _texts(given, embedded, encoded, label)
         first = texts[0].images
-        notes += [*first.warnings, *_left_out(pictures, encoded)]
+        for one in texts:
+            # Which prefix gives the label away must be said of each, for it will win.
+            of = "" if len(given) == 1 else f"{one.prefix}: "
+            notes += [of + said for said in one.images.warnings]
+        notes += _left_out(pictures, encoded)
         # Whatever a prefix says of classes, those who share it have taught an alignment the same.
         codes = (first.groups.content, first.groups.prefix)
         subject = Subject(good, texts[0].embeddings, codes)

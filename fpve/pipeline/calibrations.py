@@ -42,7 +42,8 @@ def stand(rows: pa.Table, labels: LabelSets, counts: dict[Kind, int]) -> bool:
         counts: of each kind, how many voters there are by now.
     """
     return all(
-        counts[_kind(row)] < max(MIN_ROWS, GROWTH * row["voters"]) and set(row["classes"] or ()) <= set(labels.names)
+        counts[_kind(row)] < (MIN_ROWS if row["temperature"] is None else GROWTH * row["voters"])
+        and set(row["classes"] or ()) <= set(labels.names)
         for row in rows.to_pylist()
     )
 

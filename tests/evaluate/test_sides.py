@@ -12,7 +12,7 @@ import fpve
 from fpve.classify import Voting
 from fpve.errors import QueryError
 from fpve.evaluate.pairs import Comparison
-from fpve.evaluate.sides import each, folds_of
+from fpve.evaluate.sides import folds_of
 from fpve.evaluate.trial import Trial
 from fpve.neighbours import Rows
 from fpve.search import Searcher
@@ -62,13 +62,6 @@ def test_folds_keep_clusters_and_classes(seed: int) -> None:
     assert (naive.max(axis=1) - naive.min(axis=1)).max() <= 1
     again = folds_of(codes, tied, 5)
     np.testing.assert_array_equal(again.grouped, sides.grouped)
-
-
-def test_each_side_is_predicted_by_the_others() -> None:
-    """All images are on one side, and none is on the side that predicts it."""
-    side = np.array([2, 0, 2, 1, 0])
-    found = [(learnt.tolist(), asked.tolist()) for learnt, asked in each(side)]
-    assert found == [([0, 2, 3], [1, 4]), ([0, 1, 2, 4], [3]), ([1, 3, 4], [0, 2])]
 
 
 @pytest.mark.parametrize("count", [1, 7])
