@@ -81,9 +81,13 @@ class Classifying:
         if isinstance(images, str | bytes | os.PathLike):
             raise QueryError(f"images: expected a list of pictures, found {images!r}")
         opened = self._open
+        images = None if images is None else list(images)
         texts = list(text) if text is not None and not isinstance(text, str) else None
         if isinstance(text, str):
-            texts = [text] * len(images or ())
+            # One for all pictures, or a query by itself.
+            texts = [text] * len(images) if images is not None else [text]
+        if metadata is None and collection is not None:
+            raise QueryError("collection: says whose prefix metadata fills in; expected metadata beside it")
         notes: tuple[str, ...] = ()
         if metadata is not None:
             texts, notes = _captions(opened, images, texts, Path(metadata), collection)
@@ -170,6 +174,8 @@ class Classifying:
         Raises:
             QueryError: there is no such column, too little is labelled, or an option is wrong.
         """
+        if head == "knn" and (class_weight is not None or seed != 0):
+            raise QueryError("class_weight, seed: options of heads, found them with k-NN")
         if head != "knn":
             if (k, weights, temperature) != (DEFAULT_VOTERS, DEFAULT_WEIGHTS, None):
                 raise QueryError(f"k, weights, temperature: options of k-NN, found them with the head {head!r}")

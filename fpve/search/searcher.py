@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from numbers import Real
 from threading import Lock
 
 import numpy as np
@@ -140,7 +141,9 @@ class Searcher:
             QueryError: they have another length, or one is zero or not finite.
         """
         fusion = self.fusion
-        if vectors.ndim != 2 or vectors.shape[1] not in (fusion.dim, fusion.image_dim):
+        if vectors.ndim != 2:
+            raise QueryError(f"vector: expected a matrix (m, {fusion.dim}), found an array of shape {vectors.shape}")
+        if vectors.shape[1] not in (fusion.dim, fusion.image_dim):
             raise QueryError(
                 f"vector: expected {fusion.dim} numbers ({fusion.image_dim} of the image, {fusion.prefix_dim} of the "
                 f"prefix), or {fusion.image_dim} of an image, found {vectors.shape[-1]}"
@@ -184,9 +187,9 @@ class Searcher:
             has_image, has_prefix = np.any(blocks.image, axis=1), np.any(blocks.prefix, axis=1)
             both = self.snapshot.manifest.fusion.image_weight
             return np.where(has_image & has_prefix, both, has_image).astype(np.float32)
-        if not 0 <= image_weight <= 1:
+        if not isinstance(image_weight, Real) or not 0 <= image_weight <= 1:
             raise QueryError(
-                f"image weight: expected a number from 0 (text only) to 1 (picture only), found {image_weight}"
+                f"image weight: expected a number from 0 (text only) to 1 (picture only), found {image_weight!r}"
             )
         return np.full(len(blocks.image), image_weight, np.float32)
 
