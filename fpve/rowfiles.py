@@ -33,7 +33,7 @@ def write_rows(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], *, kind
         kind: `parquet`, `csv`, `json` or `jsonl`; None leaves it to the extension.
 
     Raises:
-        QueryError: the extension tells nothing, or there is no such folder.
+        QueryError: the extension tells nothing, or no file can be there.
         OSError: it can't be written.
     """
     from fpve.store.files import write_durably
@@ -42,13 +42,24 @@ def write_rows(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], *, kind
     if kind is None:
         raise QueryError(f"{path}: expected {', '.join(_KINDS)}, found {path.suffix or 'no extension'!r}")
     write = _WRITERS[kind]
+    check_target(path)
     if path.exists() and not path.is_file():
         write(path, schema, parts)
         return
-    if not path.absolute().parent.is_dir():
-        raise QueryError(f"{path}: no such folder: {path.parent}")
     # Behind a link, where it leads to: the link stays.
     write_durably(path.resolve(), lambda out: write(out, schema, parts))
+
+
+def check_target(path: Path) -> None:
+    """Refuse a path at which no file can be, before what is to be in it costs anything.
+
+    Raises:
+        QueryError: it is a folder, or there is no folder for it.
+    """
+    if path.is_dir():
+        raise QueryError(f"{path}: expected a file to write, found a folder")
+    if not path.absolute().parent.is_dir():
+        raise QueryError(f"{path}: no such folder: {path.parent}")
 
 
 def plain(value: Any) -> Any:

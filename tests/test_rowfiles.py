@@ -104,4 +104,6 @@ def test_names_that_say_nothing_are_refused(tmp_path: Path) -> None:
         write_rows(tmp_path / "x.txt", ROWS.schema, PARTS)
     with pytest.raises(QueryError, match=r"x.csv: no such folder: .*missing"):
         write_rows(tmp_path / "missing" / "x.csv", ROWS.schema, PARTS)
+    with pytest.raises(QueryError, match=f"^{tmp_path}: expected a file to write, found a folder$"):
+        write_rows(tmp_path, ROWS.schema, PARTS, kind="csv")
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from fpve.cli.options import (
     at_option,
     given,
     head_option,
+    html_option,
     name_failed,
     row_output,
     store_argument,
@@ -58,7 +59,7 @@ _HIDDEN = ("probabilities", "neighbours")
     metavar="P",
     help="Predict nothing where the novelty is higher: 0.99 leaves out what is like few images of the store.",
 )
-@click.option("--html", type=PATH, metavar="FILE", help="Write a page with the pictures and the neighbours that voted.")
+@html_option("the pictures and the neighbours that voted")
 @at_option
 @row_output
 def classify(
@@ -83,6 +84,7 @@ def classify(
     """
     import fpve
 
+    abstains = wanted["abstain_below"] is not None or wanted["abstain_novel"] is not None
     single = given(text=text, metadata=metadata, collection=collection)
     if bool(files) == (queries is not None) or (queries is not None and (single or html is not None)):
         raise click.UsageError("give it picture FILES, or --queries SOURCE alone")
@@ -95,6 +97,8 @@ def classify(
         else:
             rows, report = batch.collect()
             _print(rows, kind, output_file)
+            if abstains:
+                _say_answered(rows)
         name_failed(report.failed)
         return EXIT_PARTLY if report.failed else 0
     with working("classifying"):
@@ -104,8 +108,8 @@ def classify(
     _print(found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files])), kind, output_file)
     for said in found.notes:
         output.note(f"note: {said}")
-    if wanted["abstain_below"] is not None or wanted["abstain_novel"] is not None:
-        output.note(f"note: answered {len(found) - found.to_arrow()['prediction'].null_count} of {len(found)}")
+    if abstains:
+        _say_answered(found.to_arrow())
     if html is not None:
         from fpve.classify import Abstention
         from fpve.report.predictions import write_predictions
@@ -121,6 +125,10 @@ def classify(
         )
         output.note(f"wrote {html}")
     return 0
+
+
+def _say_answered(rows: pa.Table) -> None:
+    output.note(f"note: answered {len(rows) - rows['prediction'].null_count} of {len(rows)}")
 
 
 def _print(rows: pa.Table, kind: str | None, output_file: Path | None) -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, at_option, given, head_option, neighbours, object_output, store_argument
+from fpve.cli.options import (
+    at_option,
+    class_weight_option,
+    given,
+    head_option,
+    html_option,
+    neighbours,
+    object_output,
+    seed_option,
+    store_argument,
+)
 from fpve.cli.progress import working
 
 if TYPE_CHECKING:
@@ -57,6 +67,8 @@ AUTO = "auto"
     help="Predict each picture with its own prefix, or as a new one that comes without.  [default: with]",
 )
 @head_option
+@class_weight_option
+@seed_option
 @click.option(
     "--split",
     metavar="COLUMN",
@@ -74,7 +86,7 @@ AUTO = "auto"
     metavar="N",
     help="Evaluate N images at most, drawn at random; 0 evaluates all.  [default: 5000]",
 )
-@click.option("--html", type=PATH, metavar="FILE", help="Write a page with all figures and the surest mistakes.")
+@html_option("all figures and the surest mistakes")
 @click.option("--ablation", is_flag=True, help="Compare picture only, text only, concat and balanced, centred and not.")
 @at_option
 @object_output
@@ -87,6 +99,8 @@ def evaluate(
     query: str | None,
     ablation: bool,
     head: str | None,
+    class_weight: str | None,
+    seed: int | None,
     split: str | None,
     folds: int | None,
     sample: int | None,
@@ -106,6 +120,9 @@ def evaluate(
     """
     import fpve
 
+    learning = given(class_weight=class_weight, seed=seed)
+    if learning and head in (None, "knn"):
+        raise click.UsageError("--class-weight and --seed are of heads: give it --head logistic, or mlp")
     opened = fpve.open(store, at=at)
     protocol = given(split=split, folds=folds, weights=weights)
     if sample is not None:
@@ -132,7 +149,8 @@ def evaluate(
             fitted = opened.fit_weight(label=label, **shared, **variant)
         warnings = _print_fitted(fitted, kind)
     else:
-        options = {**shared, **variant, **protocol, **given(image_weight=image_weight, query=query, head=head)}
+        asked = given(image_weight=image_weight, query=query, head=head)
+        options = {**shared, **variant, **protocol, **learning, **asked}
         with working("evaluating"):
             result = opened.evaluate(label=label, **options)
         warnings = _print_evaluation(result, kind)

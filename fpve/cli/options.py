@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fpve.cli import output
+from fpve.rowfiles import check_target
 
 if TYPE_CHECKING:
     from fpve.batch import FailedQuery
@@ -37,9 +38,27 @@ store_argument = click.argument("store", type=PATH)
 at_option = click.option("--at", type=int, metavar="SNAPSHOT", help="Of an older snapshot.  [default: the newest]")
 
 
+class _Target(click.Path):
+    """A file that is to be written: where none can be, that is said before anything is computed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a path at which a file can be."""
+        path: Any = super().convert(value, param, ctx)
+        check_target(path)
+        return path
+
+
+_TARGET = _Target(path_type=Path)
+
+
+def html_option(shown: str) -> Callable[[Command], Command]:
+    """`--html`, for whatever can be shown as a page."""
+    return click.option("--html", type=_TARGET, metavar="FILE", help=f"Write a page with {shown}.")
+
+
 def row_output(command: Command) -> Command:
     """`--format` and `--output`, for whatever prints rows."""
-    command = click.option("--output", "-o", "output_file", type=PATH, help="Write to a file instead of stdout.")(
+    command = click.option("--output", "-o", "output_file", type=_TARGET, help="Write to a file instead of stdout.")(
         command
     )
     return click.option(
@@ -119,6 +138,14 @@ head_option = click.option(
     type=click.Choice(["knn", "logistic", "mlp"]),
     help="What classifies: votes of neighbours, or what `fpve train` has learnt.  [default: knn]",
 )
+
+class_weight_option = click.option(
+    "--class-weight",
+    type=click.Choice(["balanced"]),
+    help="Have every class count the same, however many images it has: of a head.  [default: every image does]",
+)
+
+seed_option = click.option("--seed", type=int, metavar="N", help="Of what a head draws at random.  [default: 0]")
 
 image_weight = click.option(
     "--image-weight",

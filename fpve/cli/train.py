@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import given, image_weight, object_output, store_argument, wait_option
+from fpve.cli.options import (
+    class_weight_option,
+    given,
+    image_weight,
+    object_output,
+    seed_option,
+    store_argument,
+    wait_option,
+)
 from fpve.cli.progress import terminal_progress
 
 
@@ -21,12 +29,8 @@ from fpve.cli.progress import terminal_progress
 )
 @image_weight
 @click.option("--where", metavar="SQL", help="Only learn from images for which this condition holds.")
-@click.option(
-    "--class-weight",
-    type=click.Choice(["balanced"]),
-    help="Have every class count the same, however many images it has.  [default: every image does]",
-)
-@click.option("--seed", type=int, metavar="N", help="Of what is drawn at random.  [default: 0]")
+@class_weight_option
+@seed_option
 @click.option("--device", metavar="NAME", help="Where torch computes, such as cuda.  [default: cpu]")
 @wait_option
 @object_output

@@ -76,6 +76,8 @@ class HeadSettings:
             raise QueryError(f"class weight: expected balanced or none, found {self.class_weight!r}")
         if not 0 < self.validation < 1:
             raise QueryError(f"validation: expected a share between 0 and 1, found {self.validation}")
+        if self.seed < 0:
+            raise QueryError(f"seed: expected 0 or more, found {self.seed}")
         for name in ("hidden", "batch_size", "max_epochs", "patience"):
             if getattr(self, name) < 1:
                 raise QueryError(f"{name}: expected at least 1, found {getattr(self, name)}")

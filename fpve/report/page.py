@@ -11,11 +11,17 @@ from typing import Any
 import jinja2
 
 from fpve._version import __version__
+from fpve.rowfiles import check_target
 from fpve.store.files import write_durably
 
 
 def write_page(path: Path, template: str, **context: Any) -> None:
-    """Render one of the templates beside this module, and write it."""
+    """Render one of the templates beside this module, and write it.
+
+    Raises:
+        QueryError: no file can be there.
+    """
+    check_target(path)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

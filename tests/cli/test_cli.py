@@ -240,6 +240,18 @@ BAD = [
     (["search", "store", "--id", "pets/cat/99.png"], 1, "no image 'pets/cat/99.png'"),
     (["sql", "store", "SELEC 1"], 1, "SQL: "),
     (["evaluate", "store", "--label", "knid"], 1, "did you mean 'kind'"),
+    # Before anything is computed: the label would be the other mistake.
+    (["evaluate", "store", "--label", "knid", "--html", "nodir/x.html"], 1, "nodir/x.html: no such folder: nodir"),
+    (["classify", "store", "x.png", "--label", "knid", "--html", "nodir/x.html"], 1, "no such folder: nodir"),
+    (["classify", "store", "x.png", "--label", "knid", "--html", "texts"], 1, "texts: expected a file to write, found"),
+    (["search", "store", "--text", "", "-o", "nodir/x.csv"], 1, "nodir/x.csv: no such folder: nodir"),
+    (["evaluate", "store", "--label", "kind", "--class-weight", "balanced"], 2, "give it --head logistic, or mlp"),
+    (["evaluate", "store", "--label", "kind", "--seed", "0", "--head", "knn"], 2, "give it --head logistic, or mlp"),
+    (
+        ["evaluate", "store", "--label", "kind", "--seed", "-1", "--head", "mlp"],
+        1,
+        "seed: expected 0 or more, found -1",
+    ),
     (["run", "missing.toml"], 1, "no such job file"),
     (["run", "corrupt.toml"], 1, "not a TOML file"),
     (["run", "misspelt.toml"], 1, "unknown key 'collections.0.metdata'; did you mean 'metadata'?"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from samples import KINDS, make_job
 
 import fpve
+from fpve.cli import cli
 from fpve.evaluate import Lesson
 from fpve.fusion import Blocks, Fusion
 from fpve.heads.settings import HeadSettings
@@ -41,6 +45,16 @@ def test_a_head_is_evaluated_in_folds(store: fpve.Store, head: str) -> None:
     assert found.accuracy_without_prefix == without.accuracy
     assert found.naive_accuracy_without_prefix == without.naive_accuracy
     assert (found.k, found.temperature, found.log_loss is None) == (None, None, False)
+
+
+def test_the_command_line_measures_a_balanced_head(store: fpve.Store) -> None:
+    """`--class-weight` and `--seed` are those of the library's evaluation."""
+    options = ["--head", "mlp", "--folds", "3", "--class-weight", "balanced", "--seed", "5", "--format", "json"]
+    done = CliRunner().invoke(cli, ["evaluate", str(store.path), "--label", "kind", *options])
+    assert done.exit_code == 0, done.output
+    found = store.evaluate(label="kind", head="mlp", folds=3, class_weight="balanced", seed=5)
+    assert json.loads(done.stdout)["log_loss"] == pytest.approx(found.log_loss)
+    assert found.log_loss != store.evaluate(label="kind", head="mlp", folds=3, seed=5).log_loss
 
 
 def test_a_split_is_predicted_by_the_rest(store: fpve.Store) -> None:

@@ -211,6 +211,7 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
     [
         ({"kind": "svm"}, "expected logistic or mlp, found 'svm'"),
         ({"class_weight": "even"}, "expected balanced or none, found 'even'"),
+        ({"seed": -1}, "seed: expected 0 or more, found -1"),
         ({"validation": 1.0}, "between 0 and 1"),
         ({"hidden": 0}, "hidden: expected at least 1, found 0"),
         ({"learning_rate": 0.0}, "learning_rate: expected more than 0"),
