@@ -21,7 +21,7 @@ TEST, TRAIN = "test", "train"
 # Any; the same one divides the same images in the same way each time.
 SEED = 0
 # All pairs of so many pictures are compared in half a minute; of more, copies are told by their content alone.
-_MOST_COMPARED = 30_000
+MOST_COMPARED = 30_000
 
 
 class Sides(NamedTuple):
@@ -36,18 +36,19 @@ class Sides(NamedTuple):
     naive: Rows
 
 
-def clusters_of(groups: Groups, image: Floats) -> tuple[Rows, tuple[str, ...]]:
+def clusters_of(groups: Groups, image: Floats | None) -> tuple[Rows, tuple[str, ...]]:
     """Numbers (n,) of what must stay on one side, and what a reader should know of them.
 
     Images are of one cluster if a chain of shared content, shared prefixes or near-duplicates connects them.
 
     Args:
         groups: of the n images.
-        image: (n, image_dim) raw image blocks.
+        image: (n, image_dim) raw image blocks; None where there are too many to compare.
     """
     codes = [groups.content, groups.prefix]
-    if len(image) > _MOST_COMPARED:
-        note = f"near-duplicates among {len(image):,} images may be on both sides: copies were told by their content"
+    if image is None or len(image) > MOST_COMPARED:
+        count = len(groups.content)
+        note = f"near-duplicates among {count:,} images may be on both sides: copies were told by their content"
         return components(codes), (note,)
     return components(codes, near_duplicates(unit(image))), ()
 

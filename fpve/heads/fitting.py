@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fpve.encoders.runtimes.threads import one_thread
+from fpve.errors import QueryError
 from fpve.fusion import Floats
 from fpve.heads.examples import Examples
 from fpve.heads.network import Layer
@@ -34,6 +35,22 @@ def threads_for(examples: Examples, classes: int, kind: HeadKind) -> Iterator[No
     rows, dim = examples.inputs.shape
     with nullcontext() if kind == "logistic" and rows * dim * classes >= _THREADED else one_thread():
         yield
+
+
+def check_device(name: str) -> None:
+    """Refuse a device on which torch can't compute.
+
+    Raises:
+        QueryError: naming it, with torch's reason.
+    """
+    import torch
+
+    try:
+        # There and back, for some devices only take.
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise QueryError(f"device {name!r}: torch can't compute there: {reason}") from None
 
 
 class Fit(NamedTuple):

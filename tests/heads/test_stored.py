@@ -144,12 +144,16 @@ def test_a_condition_says_what_is_learnt_from(labelled: Job) -> None:
 
 
 def test_of_many_images_some_are_drawn(labelled: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than the limit so many are learnt from, which the report says; no pairs are compared then."""
+    """Of more than the limit so many are learnt from; that no pairs are compared is said then."""
     monkeypatch.setattr(training, "MAX_ROWS", 60)
-    monkeypatch.setattr(training, "_COMPARED", 50)
+    assert fpve.train(labelled.store, label="kind").warnings == ()
+    monkeypatch.setattr(training, "MOST_COMPARED", 50)
     monkeypatch.setattr(training, "_AT_ONCE", 7)
     found = fpve.train(labelled.store, label="kind")
     assert (found.rows, found.labelled) == (60, COUNT)
+    assert found.warnings == (
+        "near-duplicates among 60 images may be on both sides: copies were told by their content",
+    )
 
 
 def test_rows_that_are_read_in_parts_are_in_their_order(labelled: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +198,11 @@ BAD = [
     ({"label": "kind", "where": "caption IS NULL", "image_weight": 0.0}, "learns from texts alone"),
     ({"label": "caption", "where": "caption IS NOT NULL"}, "classes of one image each"),
     ({"label": "kind", "class_weight": "even"}, "class weight: expected balanced"),
+    ({"label": "kind", "seed": -1}, "seed: expected 0 or more, found -1"),
+    # Before data are read: there is no such label either.
+    ({"label": "knid", "device": "nosuch"}, "device 'nosuch': torch can't compute there: Expected one of cpu, cuda"),
+    ({"label": "knid", "device": "cuda:99"}, "device 'cuda:99': torch can't compute there: "),
+    ({"label": "knid", "device": "meta"}, "device 'meta': torch can't compute there: "),
 ]
 
 
