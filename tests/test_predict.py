@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from predicting import Source, check, job_of, predictions
 from samples import KINDS, draw, make_job
 
 import fpve
+from fpve.cli import cli
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job, PredictRule
 from fpve.errors import JobError, StoreConflict
 from fpve.store import tables
@@ -256,6 +258,10 @@ def test_too_few_labels_are_a_warning(tmp_path: Path, source: Source, kinds: dic
     report = fpve.run(job)
     assert (report.published, report.predicted, report.warnings) == (True, 0, (reason,))
     assert fpve.open(job.store).status().predictions[0]["reason"] == reason
+    said = CliRunner().invoke(cli, ["status", str(job.store)]).stdout
+    assert [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("predicted")] == [
+        f"{reason} (job pets)"
+    ]
     assert not fpve.run(job).published
     give(job.store, tmp_path, n005="dog", n007="bird")
     assert len(predictions(job.store)) == COUNT - 2 - len(kinds)
@@ -281,9 +287,11 @@ def test_a_column_that_nobody_has_is_told_before(tmp_path: Path, source: Source)
     [
         (PredictRule("kind", where="knid IS NULL"), "predict: for 'kind', where: Binder Error"),
         (PredictRule("kind", where="kind IS"), "predict: for 'kind', where: Parser Error"),
+        (PredictRule("image_id"), "predict: 'image_id' is a column of fpve's own, and no metadata column"),
+        (PredictRule("Score"), "predict: 'Score' is a column of fpve's own, and no metadata column"),
     ],
 )
-def test_a_condition_that_is_none_is_found_before_anything_is_encoded(
+def test_a_rule_that_can_never_be_followed_is_found_before_anything_is_encoded(
     tmp_path: Path, source: Source, rule: PredictRule, message: str
 ) -> None:
     """By the check, the dry run and the run; nothing is there afterwards."""

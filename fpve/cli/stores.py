@@ -58,8 +58,10 @@ def status(store: Path, at: int | None, kind: str) -> None:
 
 def _prediction_text(one: dict[str, str | int]) -> str:
     """What a rule of predictions has come to, in one line."""
-    said = f"{one['label']} of {one['images']:,} images, by {one['head']} (job {one['job']})"
-    return f"{said}: {one['reason']}" if "reason" in one else said
+    if "reason" in one:
+        # It names the label, and says that there is nothing of it.
+        return f"{one['reason']} (job {one['job']})"
+    return f"{one['label']} of {one['images']:,} images, by {one['head']} (job {one['job']})"
 
 
 def _index_text(found: Status) -> str:

@@ -8,7 +8,7 @@ from fpve.analytics import rows_where
 from fpve.config import Job
 from fpve.errors import JobError, QueryError, StoreConflict, nearest
 from fpve.planning.plan import CollectionPlan
-from fpve.store.schema import Column, merge, page_schema
+from fpve.store.schema import Column, is_free, merge, page_schema
 from fpve.store.snapshot import Snapshot
 
 
@@ -18,7 +18,7 @@ def check_rules(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None
     A column that is not there yet is none of these: people may give labels later.
 
     Raises:
-        JobError: a condition is none over the store's columns, or a label column holds lists.
+        JobError: a condition is none over the store's columns, or a label column holds lists, or is no metadata.
         StoreConflict: another job of the store predicts the label.
     """
     if not job.predict:
@@ -32,6 +32,10 @@ def check_rules(job: Job, plans: Iterable[CollectionPlan], base: Snapshot | None
     last = base.manifest if base is not None else None
     known = {one.rule for one in last.predict} if last is not None and last.columns == columns else set()
     for rule in job.predict:
+        if not is_free(rule.label):
+            raise JobError(
+                f"predict: {rule.label!r} is a column of fpve's own, and no metadata column; expected one of classes"
+            )
         _check_owner(job, rule.label, base)
         kind = types.get(rule.label, "string")
         if kind.startswith("list"):
