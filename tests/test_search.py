@@ -255,6 +255,7 @@ def test_refresh_moves_on_to_the_newest_snapshot(tmp_path: Path, pictures: Path)
         ({"image": b"text"}, ImageError, "not a picture"),
         ({"vector": np.ones(7)}, QueryError, r"expected 40 numbers \(24 of the image, 16 of the prefix\).* found 7"),
         ({"vector": np.zeros(40)}, QueryError, "not all zero"),
+        ({"vectors": np.ones(40)}, QueryError, r"expected a matrix \(m, 40\), found an array of shape \(40,\)$"),
         ({"images": [b""], "texts": ["a", "b"]}, QueryError, "as many texts as pictures, found 2 and 1"),
         ({"text": "x", "ids": ["y"]}, QueryError, "one query or several"),
     ],
