@@ -65,16 +65,10 @@ class Classifier:
             raise ValueError(f"expected queries of {self.dim} numbers, found an array of shape {queries.shape}")
         if self.full is None or self.bare is None:
             # Where there is one only, it has learnt from all there was.
-            return self._by_one(queries)
+            [only] = self.networks.values()
+            return only.probabilities(queries[:, : only.dim])
         prefixed = np.any(queries[:, self.image_dim :], axis=1)
         found = np.empty((len(queries), self.classes))
         found[prefixed] = self.full.probabilities(queries[prefixed])
         found[~prefixed] = self.bare.probabilities(queries[~prefixed, : self.image_dim])
         return found
-
-    def _by_one(self, queries: Floats) -> NDArray[np.float64]:
-        if self.full is not None:
-            return self.full.probabilities(queries)
-        if self.bare is not None:
-            return self.bare.probabilities(queries[:, : self.image_dim])
-        raise ValueError("expected a network, found none")

@@ -30,7 +30,7 @@ def head_ref(snapshot: Snapshot, label: str, kind: str) -> HeadRef:
 def load_head(snapshot: Snapshot, label: str, kind: str) -> Head:
     """Read a snapshot's head for a label column.
 
-    Its queries are those of `searched_fusion(snapshot)`, at the head's own `image_weight`.
+    Its queries are those of the fusion of `Searcher.variant(predicted=False)`, at the head's own `image_weight`.
 
     Raises:
         QueryError: there is none; says which there are, and the command that trains it.
