@@ -104,7 +104,9 @@ def test_figures_are_those_of_a_store(tinted: Job, tree: Callable[[Path], dict[s
     again = fpve.compare(job, label="kind")
     assert tree(job.store) == before
     for row, once_more in zip(found, again, strict=True):
-        expected = fpve.open(job.store).evaluate(label="kind", image_weight=row.image_weight, centred=False)
+        # Balanced as by default: a query without a prefix has weight 1.
+        weight = 1 if row.fusion == "image only" else None
+        expected = fpve.open(job.store).evaluate(label="kind", image_weight=weight, centred=False)
         assert {name: row[name] for name in FIGURES} == {name: getattr(expected, name) for name in FIGURES}
         assert {**row, "ms_per_image": 0} == {**once_more, "ms_per_image": 0}
         assert row.ms_per_image > 0
@@ -312,7 +314,8 @@ def test_pooling_by_prefixes_is_compared(shapes: Job) -> None:
     store = fpve.open(shapes.store)
     for row in found:
         if row.pooling == "gem":
-            expected = store.evaluate(label="kind", image_weight=row.image_weight, centred=False)
+            weight = 1 if row.fusion == "image only" else None
+            expected = store.evaluate(label="kind", image_weight=weight, centred=False)
             assert {name: row[name] for name in FIGURES} == {name: getattr(expected, name) for name in FIGURES}
 
 

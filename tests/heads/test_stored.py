@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from heads.conftest import COUNT
 from samples import draw
 
 import fpve
+from fpve.cli import cli
 from fpve.config import EncoderConfig, Encoders, FusionConfig, Job
 from fpve.errors import QueryError, StoreCorrupt, StoreLocked, StoreNotFound
 from fpve.heads.head import Head
@@ -434,26 +436,22 @@ def test_a_damaged_newest_manifest_gives_way_to_the_one_before(trained: Job, fli
 def test_the_command_line_trains(labelled: Job) -> None:
     """`fpve train` prints what was learnt, as a table or as one JSON object, and its errors in one line."""
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        words = ("-m", "fpve", "train", str(labelled.store), *words)
-        return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["train", str(labelled.store), *words])
 
     done = run("--label", "kind", "--head", "mlp", "--seed", "1", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["label"], said["kind"], said["rows"], said["snapshot"]) == ("kind", "mlp", COUNT, 2)
     done = run("--label", "kind", "--class-weight", "balanced")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "head         logistic for 'kind', 3 classes"
     assert lines[1] == "learnt from  150 images, image weight 0.5"
     assert lines[2] == "snapshot     3 (published)"
     assert [line.split("  ")[0] for line in lines[-2:]] == ["as they are", "without their prefix"]
-    done = run("--label", "knid")
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        "fpve: no label column 'knid'; did you mean 'kind'?; the store has caption, colour, kind"
-    ]
+    said = str(run("--label", "knid").exception)
+    assert said == "no label column 'knid'; did you mean 'kind'?; the store has caption, colour, kind"
 
 
 def test_a_head_of_few_images_says_that_it_was_not_measured(job: Job) -> None:
@@ -462,7 +460,7 @@ def test_a_head_of_few_images_says_that_it_was_not_measured(job: Job) -> None:
     found = fpve.train(job.store, label="kind")
     assert found.rows == 12
     assert not any(name.startswith(("accuracy", "held_out")) for name in found.metrics)
-    words = [sys.executable, "-m", "fpve", "train", str(job.store), "--label", "kind", "--head", "mlp"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = CliRunner().invoke(cli, ["train", str(job.store), "--label", "kind", "--head", "mlp"])
+    assert done.exit_code == 0
     assert "how good it is was not measured" in done.stderr
     assert Head.loads(file.read_bytes(), "head").names if (file := next((job.store / "heads").glob("*"))) else False
