@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from fpve.classify import Abstention, KnnClassifier, Voting, schema_of, told, told_of_head
+from fpve.config import HEADS, HeadName
 from fpve.errors import QueryError, nearest
 from fpve.fusion import Blocks, Floats
 from fpve.heads.head import Head
@@ -17,9 +17,6 @@ from fpve.heads.stored import load_head
 from fpve.opened import Opened
 from fpve.queries import Asked, Picture, Queries, ask, check_weight
 from fpve.records import Response
-
-HeadKind = Literal["knn", "logistic", "mlp"]
-HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 # Queries that are classified at once: probabilities of a thousand classes are 8 MB.
 _AT_ONCE = 1_000
@@ -40,7 +37,7 @@ class Wanted:
     """
 
     label: str
-    head: HeadKind = "knn"
+    head: HeadName = "knn"
     voting: Voting = Voting()  # noqa: RUF009 (frozen)
     calibrate: bool = True
     image_weight: float | None = None

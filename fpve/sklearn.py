@@ -96,7 +96,7 @@ class KNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Raises:
             ValueError: shapes don't fit, a value is not finite, or an option is wrong.
         """
-        voting = _voting(self.n_neighbors, self.weights, self.temperature)
+        voting = Voting.given(self.n_neighbors, self.weights, self.temperature)
         rows, truth = validate_data(self, X, y, multi_output=True, dtype=(np.float64, np.float32))
         check_classification_targets(truth)
         self.classes_, labels = _labels(truth)
@@ -136,7 +136,7 @@ class KNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             StoreNotFound: there is no store.
         """
         fitted = cls(n_neighbors, weights=weights, temperature=temperature)
-        voting = _voting(n_neighbors, weights, temperature)
+        voting = Voting.given(n_neighbors, weights, temperature)
         path, at = (Path(store), None) if isinstance(store, str | os.PathLike) else (store.path, store.snapshot)
         known = _Stored.opened(path.resolve(), at, _Asked(label, voting, temperature is None, image_weight, where))
         fitted.classes_ = np.array(known.labels.names, object)
@@ -190,7 +190,7 @@ class KNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             return_distance: whether distances are wanted.
         """
         check_is_fitted(self)
-        voting = _voting(self.n_neighbors if n_neighbors is None else n_neighbors, self.weights, self.temperature)
+        voting = Voting.given(self.n_neighbors if n_neighbors is None else n_neighbors, self.weights, self.temperature)
         found = self._known.nearest(self._rows(X), voting.k)
         return (distances(found.score), found.row) if return_distance else found.row
 
@@ -344,15 +344,6 @@ class _Stored:
                 yield self.searcher.blocks_of(self.rows[part]), self.rows[part]
             else:
                 yield self.searcher.split(queries[part]), None
-
-
-def _voting(n_neighbors: int, weights: Weights, temperature: float | None) -> Voting:
-    """How neighbours vote, before it is calibrated.
-
-    Raises:
-        QueryError: an option is wrong.
-    """
-    return Voting(n_neighbors, weights, DEFAULT_TEMPERATURE if temperature is None else temperature)
 
 
 def _labels(truth: NDArray[Any]) -> tuple[NDArray[Any], LabelSets]:

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from samples import KINDS, draw, make_job
 
 import fpve
-from fpve.classify import Abstention, KnnClassifier, told
+from fpve.classify import Abstention, KnnClassifier, Voting, told
 from fpve.config import Job, PredictRule
 from fpve.pipeline.calibrations import read_calibrations
-from fpve.pipeline.predict import voting_of
 from fpve.search import Searcher
 from fpve.store import tables
 from fpve.store.snapshot import Snapshot
@@ -77,12 +76,14 @@ def expected(store: Path, label: str = "kind") -> dict[str, dict[str, Any]]:
     rule = next(one.rule for one in snapshot.manifest.predict if one.rule.label == label)
     searcher = Searcher(snapshot).variant(predicted=False)
     known = snapshot.table(tables.CALIBRATIONS)
-    classifier = KnnClassifier(searcher, label=label, voting=voting_of(rule), calibrate=rule.is_calibrated)
+    classifier = KnnClassifier(
+        searcher, label=label, voting=Voting.given(rule.k, rule.weights, rule.temperature), calibrate=rule.is_calibrated
+    )
     calibrations = read_calibrations(known.filter(pc.equal(known["label"], label)), classifier.labels)
     classifier = KnnClassifier(
         searcher,
         label=label,
-        voting=voting_of(rule),
+        voting=Voting.given(rule.k, rule.weights, rule.temperature),
         calibrate=rule.is_calibrated,
         image_weight=rule.image_weight,
         calibrations=calibrations,

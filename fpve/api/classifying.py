@@ -9,6 +9,7 @@ from pathlib import Path
 from fpve.batch import Batch
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE, DEFAULT_WEIGHTS, Abstention, Weights
+from fpve.config import HeadName
 from fpve.errors import QueryError
 from fpve.evaluate import SAMPLE, Query, evaluate_head, voting_of
 from fpve.evaluate import ablation as ablation_of
@@ -18,7 +19,7 @@ from fpve.fusion import Floats, Mode
 from fpve.heads.settings import ClassWeight, HeadSettings
 from fpve.opened import Opened
 from fpve.planning.captions import Captions, captions
-from fpve.prediction import Classification, HeadKind, Wanted
+from fpve.prediction import Classification, Wanted
 from fpve.progress import Progress
 from fpve.queries import Picture
 from fpve.records import Evaluation, FittedWeight, Predictions
@@ -34,7 +35,7 @@ class Classifying:
         images: Sequence[Picture] | None = None,
         *,
         label: str,
-        head: HeadKind = "knn",
+        head: HeadName = "knn",
         text: str | Sequence[str | None] | None = None,
         metadata: str | os.PathLike[str] | None = None,
         collection: str | None = None,
@@ -101,7 +102,7 @@ class Classifying:
         source: str | os.PathLike[str],
         *,
         label: str,
-        head: HeadKind = "knn",
+        head: HeadName = "knn",
         image_weight: float | None = None,
         k: int = DEFAULT_VOTERS,
         weights: Weights = DEFAULT_WEIGHTS,
@@ -131,7 +132,7 @@ class Classifying:
         self,
         *,
         label: str,
-        head: HeadKind = "knn",
+        head: HeadName = "knn",
         image_weight: float | None = None,
         mode: Mode | None = None,
         centred: bool | None = None,
@@ -271,7 +272,7 @@ class Classifying:
 
 def _wanted(
     label: str,
-    head: HeadKind,
+    head: HeadName,
     k: int,
     weights: Weights,
     temperature: float | None,

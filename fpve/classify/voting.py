@@ -70,6 +70,15 @@ class Voting:
     prior_score: float | None = None
     sharpness: float = 1.0
 
+    @classmethod
+    def given(cls, k: int | None, weights: Weights | None, temperature: float | None) -> Voting:
+        """Of options, of which those that are None have their defaults; it is not calibrated."""
+        return cls(
+            DEFAULT_K if k is None else k,
+            DEFAULT_WEIGHTS if weights is None else weights,
+            DEFAULT_TEMPERATURE if temperature is None else temperature,
+        )
+
     def __post_init__(self) -> None:
         """Check what is given."""
         if isinstance(self.k, bool) or not isinstance(self.k, Integral):

@@ -14,7 +14,7 @@ from fpve.config.job import (
     Limits,
 )
 from fpve.config.loading import load_job, parse_job, resolve_paths
-from fpve.config.predict import HeadName, PredictRule, VoteWeights
+from fpve.config.predict import HEADS, HeadName, PredictRule, VoteWeights
 from fpve.config.prefixes import (
     OTHERWISE,
     GenerateConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "FusionConfig",
     "GenerateConfig",
     "HeadName",
+    "HEADS",
     "Job",
     "IndexConfig",
     "Limits",

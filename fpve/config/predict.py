@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict
 
 from fpve.errors import JobError
 
 HeadName = Literal["knn", "logistic", "mlp"]
+HEADS: tuple[HeadName, ...] = get_args(HeadName)
 VoteWeights = Literal["softmax", "distance", "uniform"]
 _STRICT = ConfigDict(extra="forbid", strict=True)
 # A saved head has settings of its own, and no neighbours that could be far.

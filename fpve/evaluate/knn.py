@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fpve.classify import DEFAULT_K, DEFAULT_TEMPERATURE, Labels, Voting, Weights
+from fpve.classify import DEFAULT_K, Labels, Voting, Weights
 from fpve.classify.voting import DEFAULT_WEIGHTS
 from fpve.errors import QueryError
 from fpve.evaluate.evaluation import Found, Setting, evaluations
@@ -106,7 +106,7 @@ def voting_of(k: int, weights: Weights, temperature: float | None) -> tuple[Voti
     """
     if temperature is not None and weights != "softmax":
         raise QueryError(f"temperature: softmax weights have one, found {temperature} with {weights} weights")
-    return Voting(k, weights, DEFAULT_TEMPERATURE if temperature is None else temperature), temperature is None
+    return Voting.given(k, weights, temperature), temperature is None
 
 
 def ablation(

@@ -9,19 +9,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 
+from fpve.config import HeadName
 from fpve.evaluate import Comparison, Labelled, Lesson, Outcome, behind, evaluate_blocks, evaluate_lesson
 from fpve.evaluate.sides import Sides, clusters_of, folds_of
 from fpve.experiment.texts import Texts
 from fpve.experiment.ways import Way
 from fpve.fusion import Blocks, Floats, Fusion, Mode
-from fpve.heads.settings import HeadKind, HeadSettings
+from fpve.heads.settings import HeadSettings
 from fpve.progress import Stage
 from fpve.records import Evaluation
 
 FusionName = Literal["image only", "prefix only", "balanced", "concat"]
 FUSIONS: tuple[FusionName, ...] = get_args(FusionName)
-Head = Literal["knn"] | HeadKind
-HEADS: tuple[Head, ...] = ("knn", *get_args(HeadKind))
 # What the prefix of a picture that is predicted is good for: whether it pools, and whether it is fused.
 _QUERY_PREFIX = {
     (False, False): "unused",
@@ -72,7 +71,7 @@ class Plan:
     """
 
     fusions: tuple[FusionName, ...]
-    heads: tuple[Head, ...]
+    heads: tuple[HeadName, ...]
     folds: int | None
     weight: float
 
@@ -98,7 +97,7 @@ class _Row:
     way: Way | None
     texts: Texts | None
     fusion: FusionName
-    head: Head
+    head: HeadName
     query_prefix: str
     bytes_per_row: int
     outcome: Outcome
@@ -168,7 +167,7 @@ class Bench:
 
     def _outcomes(
         self,
-        head: Head,
+        head: HeadName,
         images: Labelled,
         blocks: Blocks,
         asked: Blocks | None,

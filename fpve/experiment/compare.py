@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fpve.config import AUTO, EncoderConfig, Job, load_job
+from fpve.config import AUTO, HEADS, EncoderConfig, HeadName, Job, load_job
 from fpve.encoders import open_image_encoder
 from fpve.errors import QueryError, nearest
 from fpve.evaluate import DEFAULT_FOLDS
-from fpve.experiment.bench import FUSIONS, HEADS, Bench, FusionName, Head, Plan
+from fpve.experiment.bench import FUSIONS, Bench, FusionName, Plan
 from fpve.experiment.features import OWN, Encoded, Model, encode
 from fpve.experiment.named import named_encoders
 from fpve.experiment.pictures import Pictures, read_pictures
@@ -71,7 +71,7 @@ def compare(
     text_encoders: Sequence[str | EncoderConfig] = (),
     prefixes: Sequence[str] = (),
     fusions: Sequence[FusionName] = (),
-    heads: Sequence[Head] = (),
+    heads: Sequence[HeadName] = (),
     folds: int | None = None,
     sample: int | None = None,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def compare(
     return Compared(bench.table(), list(dict.fromkeys(notes)))
 
 
-def _plan(job: Job, fusions: Sequence[FusionName], heads: Sequence[Head], folds: int | None) -> Plan:
+def _plan(job: Job, fusions: Sequence[FusionName], heads: Sequence[HeadName], folds: int | None) -> Plan:
     """What is evaluated of each way.
 
     Raises:

@@ -18,9 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.classify import (
-    DEFAULT_K,
-    DEFAULT_TEMPERATURE,
-    DEFAULT_WEIGHTS,
     Abstention,
     KnnClassifier,
     LabelSets,
@@ -97,19 +94,15 @@ def way_of(manifest: Manifest, rule: PredictRule) -> str:
     parts = [space_of(manifest)]
     if rule.head == "knn":
         weight = manifest.fusion.image_weight if rule.image_weight is None else rule.image_weight
-        parts += [repr(weight), repr(voting_of(rule))]
+        parts += [repr(weight), repr(_voting(rule))]
     else:
         parts += [one.file.sha256 for one in manifest.heads if (one.label, one.kind) == (rule.label, rule.head)]
     return hashlib.sha256(";".join(parts).encode()).hexdigest()[:NAME_DIGITS]
 
 
-def voting_of(rule: PredictRule) -> Voting:
+def _voting(rule: PredictRule) -> Voting:
     """How neighbours vote by a rule, before that is calibrated."""
-    return Voting(
-        DEFAULT_K if rule.k is None else rule.k,
-        rule.weights or DEFAULT_WEIGHTS,
-        DEFAULT_TEMPERATURE if rule.temperature is None else rule.temperature,
-    )
+    return Voting.given(rule.k, rule.weights, rule.temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +161,7 @@ class _Work:
         return self._by_head(ref, wanted)
 
     def _by_votes(self, ref: PredictRef, labels: LabelSets, wanted: Wanted, calibrations: pa.Table) -> _Done:
-        rule, voting = ref.rule, voting_of(ref.rule)
+        rule, voting = ref.rule, _voting(ref.rule)
         counts = count_voters(self._searcher, labels.labelled, kinds_of(calibrations))
         stands = np.zeros(len(wanted.rows), bool)
         if not stand(calibrations, labels, counts):
