@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.analytics import list_prefixes, run_sql
 from fpve.api.classifying import Classifying
+from fpve.api.querying import Querying
 from fpve.api.searching import Searching
 from fpve.fusion import Floats
 from fpve.opened import Opened
@@ -22,7 +22,7 @@ from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
 
 
-class Store(Searching, Classifying):
+class Store(Searching, Classifying, Querying):
     """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
 
     Raises:
@@ -73,30 +73,6 @@ class Store(Searching, Classifying):
         # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
         self._open = Opened(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
         return True
-
-    def sql(self, query: str) -> pa.Table:
-        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
-
-        Where prefixes came from is in `generated` and `corrections`, too.
-
-        Raises:
-            QueryError: it is not one valid query over these views.
-        """
-        return run_sql(self._open.searcher.snapshot, query)
-
-    def prefixes(self, *, where: str | None = None) -> pa.Table:
-        """The prefixes: how many images have each, where it came from, and what a language model was asked for it.
-
-        Columns: `prefix_id`, `images`, `corrected` (to how many images a person gave it), `text`, `origin`, `template`,
-        `model`, `prompt`, `created_at`; most used ones first.
-
-        Args:
-            where: an SQL condition over these columns, and the others of the view `prefixes`.
-
-        Raises:
-            QueryError: the condition is none.
-        """
-        return list_prefixes(self._open.searcher.snapshot, where)
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of an image.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +14,11 @@ from fpve.cli import output
 from fpve.rowfiles import check_target
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fpve.api import Store
     from fpve.batch import FailedQuery
+    from fpve.records import Records
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,6 +74,30 @@ def row_output(command: Command) -> Command:
         type=click.Choice(["table", "json", "jsonl", "csv", "parquet"]),
         help="How to print rows; json is one array.  [default: by --output's extension, else table]",
     )(command)
+
+
+def _saved_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A name for saved rows: one that is none is refused before anything is computed."""
+    if value is None:
+        return None
+    from fpve.store.saved import checked_name
+
+    return checked_name(value)
+
+
+save_option = click.option(
+    "--save",
+    callback=_saved_name,
+    metavar="NAME",
+    help="Keep the rows in the store as well; SQL has them as saved.NAME.",
+)
+
+
+def save_rows(store: Store, name: str | None, rows: pa.Table | Records) -> None:
+    """Keep rows under the name of `--save`, if there is one, with the command line that made them."""
+    if name is not None:
+        store.save(name, rows, command=shlex.join(["fpve", *sys.argv[1:]]))
+        output.note(f'saved {len(rows):,} rows: `fpve sql {store.path} "SELECT * FROM saved.{name}"`')
 
 
 def object_output(command: Command) -> Command:

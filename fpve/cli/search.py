@@ -17,6 +17,8 @@ from fpve.cli.options import (
     image_weight,
     name_failed,
     row_output,
+    save_option,
+    save_rows,
     store_argument,
 )
 from fpve.cli.progress import terminal_progress, working
@@ -68,6 +70,7 @@ def _selection(command: Command) -> Command:
 @_selection
 @at_option
 @row_output
+@save_option
 def search(
     store: Path,
     image: Path | None,
@@ -78,6 +81,7 @@ def search(
     at: int | None,
     kind: str | None,
     output_file: Path | None,
+    save: str | None,
     **wanted: Any,
 ) -> int:
     """Find the images of a STORE most like a picture, a text, both, or one of its own images.
@@ -101,11 +105,12 @@ def search(
     opened = fpve.open(store, at=at)
     if queries is not None:
         batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted))
-        if output_file is not None and output.is_data(kind, output_file):
+        if output_file is not None and save is None and output.is_data(kind, output_file):
             with output.one_line_errors(kind or output_file.suffix.removeprefix(".")):
                 report = batch.write(output_file, kind=kind)
         else:
             rows, report = batch.collect()
+            save_rows(opened, save, rows)
             output.print_rows(rows, kind, output_file, hide=_hidden(rows))
         if explain and report.explanation is not None:
             _explain(report.explanation)
@@ -113,6 +118,7 @@ def search(
         return EXIT_PARTLY if report.failed else 0
     with working("searching"):
         hits = opened.search(**single, **given(**wanted))
+    save_rows(opened, save, hits)
     output.print_rows(hits.to_arrow(), kind, output_file, hide=_hidden(hits.to_arrow()))
     if explain:
         _explain(hits.explanation)

@@ -27,9 +27,9 @@ from fpve.store.manifest import Manifest
 DEFAULT_GRACE = timedelta(hours=1)
 # Finished shards of a run that nobody has repeated for so long are given up.
 _PENDING_DAYS = timedelta(days=7)
-# Reports of runs are written without the writer's lock, so a young temporary file may be somebody's at the moment.
-_REPORT_AGE = timedelta(hours=1)
-_UNLOCKED = ("runs", "state")
+# These are written without the writer's lock, so a young temporary file may be somebody's at the moment.
+_UNLOCKED_AGE = timedelta(hours=1)
+_UNLOCKED = ("saved", "runs", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> dict[Path,
 
 def _least_age(root: Path, path: Path, grace: timedelta) -> float:
     unlocked = is_temporary(path) and path.relative_to(root).parts[0] in _UNLOCKED
-    return (max(grace, _REPORT_AGE) if unlocked else grace).total_seconds()
+    return (max(grace, _UNLOCKED_AGE) if unlocked else grace).total_seconds()
 
 
 def _delete(root: Path, files: dict[Path, os.stat_result], *, dry_run: bool) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from fpve.errors import StoreConflict, StoreCorrupt
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
 NAME_DIGITS = 16
 # The directories of a store; what each holds is in docs/store.md.
-LAYOUT = ("snapshots", "images", "vectors", "tables", "heads", "runs", "state", "pending")
+LAYOUT = ("snapshots", "images", "vectors", "tables", "heads", "saved", "runs", "state", "pending")
 _DIGITS = rf"[0-9a-f]{{{NAME_DIGITS}}}"
 _TEMPORARY = rf"\.{_DIGITS}(?:\.\w+)?\.tmp"
 # A segment's index, with a digest of what went into it besides the segment's rows.
@@ -40,6 +40,8 @@ _OURS = re.compile(
     "|".join(
         (
             _NAMED,
+            # As SQL names them, in lower case.
+            rf"saved/(?:[a-z_][a-z0-9_]{{0,62}}\.parquet|{_TEMPORARY})",
             rf"runs/(?:\d{{8}}T\d{{6}}(?:\.\d{{6}})?Z-[0-9a-f]{{8}}\.json|{_TEMPORARY})",
             rf"state/(?:lock|writer\.json|{_TEMPORARY}|scan/(?:[\w.\-]+\.parquet|{_TEMPORARY}))",
             rf"state/archives/[\w.\-]+/(?:{_DIGITS}\.parquet|{_TEMPORARY})",

@@ -21,7 +21,7 @@ def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:
     named = {root / name for manifest in manifests for name in _names(manifest)}
     for folder in _NAMED:
         yield from (path for path in our_files(root, folder) if path not in named)
-    for folder in ("snapshots", "runs", "state"):
+    for folder in ("snapshots", "saved", "runs", "state"):
         yield from (path for path in our_files(root, folder) if is_temporary(path))
 
 

@@ -185,15 +185,16 @@ def test_files_that_vanish_meanwhile_are_no_error(store: Path, monkeypatch: pyte
 
 
 def test_a_report_that_is_being_written_is_left_alone(store: Path) -> None:
-    """Temporary files of reports are written without the lock: whatever the grace period, young ones stay."""
-    young = [store / f"{folder}/.0123456789abcdef.json.tmp" for folder in ("runs", "state", "state/scan")]
+    """Those of reports and saved rows are written without the lock: whatever the grace period, young ones stay."""
+    young = [store / f"{folder}/.0123456789abcdef.json.tmp" for folder in ("saved", "runs", "state", "state/scan")]
     old = [path.with_name(".fedcba9876543210.json.tmp") for path in young]
+    (store / "saved").mkdir()
     for path in (*young, *old):
         path.write_bytes(b"x")
     for path in old:
         _age(path, hours=2)
-    assert fpve.prune(store, keep=3, grace=NOW).files == 3
-    assert [path.exists() for path in (*young, *old)] == [True] * 3 + [False] * 3
+    assert fpve.prune(store, keep=3, grace=NOW).files == 4
+    assert [path.exists() for path in (*young, *old)] == [True] * 4 + [False] * 4
 
 
 def test_what_was_set_aside_is_deleted(store: Path) -> None:

@@ -30,6 +30,9 @@ FOREIGN = [
     "vectors/0123456789abcdef/rows.csv",
     "tables/labels.parquet",
     "tables/labels/mine.parquet",
+    "saved/Mine.parquet",
+    "saved/1.parquet",
+    "saved/mine.csv",
     "runs/notes.json",
     "runs/0123456789abcdef.parquet",
     "state/damaged/README",
@@ -54,6 +57,7 @@ def test_all_that_a_store_gets_is_its_own(job: Job, pictures: Path, monkeypatch:
     fpve.label(store, labels)
     fpve.rollback(store)
     fpve.compact(store)
+    fpve.open(store).save("Every_1", fpve.open(store).images)
     whole = _files(store)
     before = manifests.load(store)
     assert {one.name for one in before.tables} == {"prefixes", "quarantine", "thumbnails", "labels"}
@@ -67,7 +71,7 @@ def test_all_that_a_store_gets_is_its_own(job: Job, pictures: Path, monkeypatch:
     after = _files(store)
     assert [path for path in (*whole, *after) if not is_ours(store, path)] == []
     parts = {path.relative_to(store).parts[0] for path in (*whole, *after)}
-    assert parts == {"snapshots", "images", "vectors", "tables", "runs", "state", "pending"}
+    assert parts == {"snapshots", "images", "vectors", "tables", "saved", "runs", "state", "pending"}
     aside = {path.name.partition("_")[0] for path in (store / "state/damaged").iterdir()}
     assert aside == {"snapshots", "images", "vectors", "tables"}
     assert len(list((store / "runs").iterdir())) == 2

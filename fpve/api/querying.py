@@ -1,0 +1,73 @@
+"""The part of a store's API that answers SQL, and keeps rows under a name for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from fpve.analytics import list_prefixes, run_sql
+from fpve.opened import Opened
+from fpve.records import Records
+from fpve.store import saved
+
+
+class Querying:
+    """A store that answers SQL."""
+
+    path: Path
+    _open: Opened
+
+    def sql(self, query: str) -> pa.Table:
+        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
+
+        Where prefixes came from is in `generated` and `corrections`, too.
+
+        Raises:
+            QueryError: it is not one valid query over these views.
+        """
+        return run_sql(self._open.searcher.snapshot, query)
+
+    def save(self, name: str, rows: pa.Table | Records, *, command: str = "Store.save") -> None:
+        """Keep rows in the store under a name, in the place of those that it had; SQL has them as `saved.NAME`.
+
+        They belong to no snapshot, and stay until they are removed.
+
+        Args:
+            name: of letters, digits and _, not beginning with a digit; its case does not matter.
+            rows: a result of this store, or any Arrow table.
+            command: what made them, for whoever lists what is saved.
+
+        Raises:
+            QueryError: the name is none, or the rows can't be kept: two columns of one name, say.
+            OSError: they can't be written.
+        """
+        table = rows.to_arrow() if isinstance(rows, Records) else rows
+        snapshot = self._open.searcher.snapshot.manifest.snapshot
+        saved.save_rows(self.path, name, table, command=command, snapshot=snapshot)
+
+    def saved(self) -> pa.Table:
+        """What is saved: `name`, `rows`, `columns`, `command`, `snapshot`, `saved_at`; null where a file is damaged."""
+        return saved.list_saved(self.path)
+
+    def remove_saved(self, name: str) -> None:
+        """Delete the rows that were saved under a name.
+
+        Raises:
+            QueryError: there are none.
+        """
+        saved.remove_saved(self.path, name)
+
+    def prefixes(self, *, where: str | None = None) -> pa.Table:
+        """The prefixes: how many images have each, where it came from, and what a language model was asked for it.
+
+        Columns: `prefix_id`, `images`, `corrected` (to how many images a person gave it), `text`, `origin`, `template`,
+        `model`, `prompt`, `created_at`; most used ones first.
+
+        Args:
+            where: an SQL condition over these columns, and the others of the view `prefixes`.
+
+        Raises:
+            QueryError: the condition is none.
+        """
+        return list_prefixes(self._open.searcher.snapshot, where)
