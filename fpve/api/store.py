@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from fpve.api.classifying import Classifying
+from fpve.api.exporting import Exporting
+from fpve.api.mapping import Mapping
 from fpve.api.querying import Querying
 from fpve.api.searching import Searching
 from fpve.fusion import Floats
@@ -22,7 +24,7 @@ from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
 
 
-class Store(Searching, Classifying, Querying):
+class Store(Searching, Classifying, Querying, Exporting, Mapping):
     """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
 
     Raises:

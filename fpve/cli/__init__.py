@@ -9,7 +9,22 @@ import sys
 import click
 
 from fpve._version import __version__
-from fpve.cli import classify, compare, demo, evaluate, jobs, labels, prefixes, saved, search, sql, stores, train
+from fpve.cli import (
+    classify,
+    compare,
+    demo,
+    evaluate,
+    exchange,
+    jobs,
+    labels,
+    map,
+    prefixes,
+    saved,
+    search,
+    sql,
+    stores,
+    train,
+)
 from fpve.cli.signals import Interrupted, end_without_waiting, interruptible, leave
 from fpve.errors import FpveError
 
@@ -28,7 +43,22 @@ def cli() -> None:
     """
 
 
-for _commands in (jobs, labels, prefixes, search, classify, evaluate, train, compare, sql, saved, stores, demo):
+for _commands in (
+    jobs,
+    labels,
+    prefixes,
+    search,
+    classify,
+    evaluate,
+    train,
+    compare,
+    sql,
+    saved,
+    map,
+    exchange,
+    stores,
+    demo,
+):
     for _command in _commands.COMMANDS:
         cli.add_command(_command)
 

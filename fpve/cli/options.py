@@ -54,17 +54,17 @@ class _Target(click.Path):
         return path
 
 
-_TARGET = _Target(path_type=Path)
+TARGET = _Target(path_type=Path)
 
 
 def html_option(shown: str) -> Callable[[Command], Command]:
     """`--html`, for whatever can be shown as a page."""
-    return click.option("--html", type=_TARGET, metavar="FILE", help=f"Write a page with {shown}.")
+    return click.option("--html", type=TARGET, metavar="FILE", help=f"Write a page with {shown}.")
 
 
 def row_output(command: Command) -> Command:
     """`--format` and `--output`, for whatever prints rows."""
-    command = click.option("--output", "-o", "output_file", type=_TARGET, help="Write to a file instead of stdout.")(
+    command = click.option("--output", "-o", "output_file", type=TARGET, help="Write to a file instead of stdout.")(
         command
     )
     return click.option(
