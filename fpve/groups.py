@@ -71,16 +71,39 @@ def grouped(
     alone = np.full(len(prefix), -1)
     if len(own_prefixes) == 1 and np.all(own >= 0):
         return Groups(content, alone), ("all evaluated images have the same prefix: it ranks nothing",)
-    collections = images["collection"].take(pa.array(rows)).unique().to_pylist()
-    leaks = [name for name, of_it in rules.items() if name in collections and _fills_in(of_it, label)]
     # Each class has one prefix, shared by its images: leaving them out would leave no voter of the right class.
-    pairs = np.unique(np.stack([classes, own]), axis=1)
-    one_each = pairs.shape[1] == len(np.unique(classes)) and len(own_prefixes) > 1 and len(own_prefixes) < len(rows)
-    if leaks or one_each:
-        reason = f"collection {leaks[0]!r} fills it into its prefix" if leaks else "each class has a prefix of its own"
+    one_each = _one_each(classes, own)
+    reason = _leak(images["collection"].take(pa.array(rows)), rules, label, one_each=one_each)
+    if reason is not None:
         warning = f"figures that use the prefix leak the label {label!r} ({reason}); evaluate with image weight 1"
         return Groups(content, alone if one_each else prefix), (warning,)
     return Groups(content, prefix), ()
+
+
+def leak_of(searcher: Searcher, label: str, codes: Rows, rows: Rows) -> str | None:
+    """How the prefixes of image rows (n,) tell the label of which `codes` (all,) are the classes; None: they don't."""
+    snapshot = searcher.snapshot
+    rules = {one.name: as_rules(one.prefix) for one in snapshot.manifest.collections}
+    own = codes_of(snapshot.rows.column("prefix_id"))[rows]
+    collections = snapshot.rows.column("collection").take(pa.array(rows))
+    return _leak(collections, rules, label, one_each=_one_each(codes[rows], own))
+
+
+def _leak(
+    collections: pa.ChunkedArray, rules: Mapping[str, Iterable[PrefixRule]], label: str, *, one_each: bool
+) -> str | None:
+    names = collections.unique().to_pylist()
+    leaks = [name for name, of_it in rules.items() if name in names and _fills_in(of_it, label)]
+    if leaks:
+        return f"collection {leaks[0]!r} fills it into its prefix"
+    return "each class has a prefix of its own" if one_each else None
+
+
+def _one_each(classes: Rows, prefix: Rows) -> bool:
+    """Whether each class (n,) has one prefix (n,), which its images share."""
+    prefixes = len(np.unique(prefix[prefix >= 0]))
+    pairs = np.unique(np.stack([classes, prefix]), axis=1)
+    return pairs.shape[1] == len(np.unique(classes)) and 1 < prefixes < len(prefix)
 
 
 def _fills_in(rules: Iterable[PrefixRule], label: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fpve.api.classifying import Classifying
+from fpve.api.curating import Curating
 from fpve.api.exporting import Exporting
 from fpve.api.mapping import Mapping
 from fpve.api.querying import Querying
@@ -24,7 +25,7 @@ from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
 
 
-class Store(Searching, Classifying, Querying, Exporting, Mapping):
+class Store(Searching, Classifying, Querying, Curating, Exporting, Mapping):
     """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
 
     Raises:

@@ -7,16 +7,8 @@ import numpy as np
 from fpve.fusion import Blocks, unit
 from fpve.groups import Groups
 from fpve.neighbours import Mask, Neighbours, Panel, Rows
-from fpve.search import Searcher
+from fpve.search import Searcher, nearest_others
 from fpve.splits import NEAR_DUPLICATE
-
-# Fetched beyond k at first: most images have few copies. Where what is tied to an image fills its list, many times
-# more, and in the end as many as a search can still rank at once.
-_SPARE = 16
-_DEEPER = 4
-_DEEPEST = 2_048
-# Vectors of neighbours that are held at once: 200 MB of 896 numbers.
-_HELD = 50_000
 
 
 def neighbours_of_others(
@@ -42,30 +34,11 @@ def neighbours_of_others(
         k: how many.
         allowed: (all,) which images may be found; None means all.
     """
-    panel = Panel(np.full((len(rows), k), -1), np.full((len(rows), k), -np.inf))
-    waiting, depth = np.arange(len(rows)), k + _SPARE
-    while len(waiting):
-        step = max(1, _HELD // depth)
-        short = []
-        for start in range(0, len(waiting), step):
-            mine = waiting[start : start + step]
-            found = searcher.nearest(
-                Blocks(blocks.image[mine], blocks.prefix[mine]),
-                image_weight=image_weight,
-                k=depth,
-                allowed=allowed,
-                exclude=rows[mine],
-            )
-            free = found.where(~_tied(searcher, rows[mine], found, groups)).first(k)
-            panel.row[mine], panel.score[mine] = free.panel(len(mine), k)
-            # Who got fewer images than were asked for has seen all.
-            more = np.bincount(found.query, minlength=len(mine)) >= depth
-            short.append(mine[more & (panel.row[mine, -1] < 0)])
-        waiting = np.concatenate(short)
-        if depth >= _DEEPEST:
-            break
-        depth = min(depth * _DEEPER, _DEEPEST)
-    return panel
+
+    def tied(own: Rows, found: Neighbours) -> Mask:
+        return _tied(searcher, own, found, groups)
+
+    return nearest_others(searcher, rows, blocks, tied=tied, image_weight=image_weight, k=k, allowed=allowed)
 
 
 def _tied(searcher: Searcher, rows: Rows, found: Neighbours, groups: Groups) -> Mask:

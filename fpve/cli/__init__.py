@@ -12,6 +12,7 @@ from fpve._version import __version__
 from fpve.cli import (
     classify,
     compare,
+    curation,
     demo,
     evaluate,
     exchange,
@@ -49,6 +50,7 @@ for _commands in (
     prefixes,
     search,
     classify,
+    curation,
     evaluate,
     train,
     compare,

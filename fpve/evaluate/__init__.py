@@ -16,6 +16,7 @@ from fpve.evaluate.knn import Outcome, Query, ablation, evaluate, evaluate_block
 from fpve.evaluate.labelled import Labelled
 from fpve.evaluate.pairs import Comparison
 from fpve.evaluate.trial import SAMPLE
+from fpve.evaluate.verdicts import Subject, Verdict, judge
 from fpve.evaluate.weights import fit_weight
 
 __all__ = [
@@ -33,5 +34,8 @@ __all__ = [
     "Lesson",
     "DEFAULT_FOLDS",
     "fit_weight",
+    "judge",
+    "Subject",
+    "Verdict",
     "voting_of",
 ]
