@@ -122,6 +122,11 @@ class Batch:
         return len(self._source)
 
     @property
+    def queries(self) -> QuerySource:
+        """What is asked: what queries are called, their texts, and where their pictures are."""
+        return self._source
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns of tables of answers."""
         return self._answering.schema.insert(0, pa.field("query", pa.string()))

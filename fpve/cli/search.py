@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from fpve.cli.options import (
     PATH,
     at_option,
     given,
+    html_option,
     image_weight,
     name_failed,
     row_output,
@@ -26,7 +27,9 @@ from fpve.cli.progress import terminal_progress, working
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fpve.api import Store
     from fpve.records import Explanation
+    from fpve.report.hits import Question
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,6 +71,7 @@ def _selection(command: Command) -> Command:
 )
 @image_weight
 @_selection
+@html_option("what was searched by, and the hits")
 @at_option
 @row_output
 @save_option
@@ -78,6 +82,7 @@ def search(
     text: str | None,
     queries: Path | None,
     explain: bool,
+    html: Path | None,
     at: int | None,
     kind: str | None,
     output_file: Path | None,
@@ -105,13 +110,18 @@ def search(
     opened = fpve.open(store, at=at)
     if queries is not None:
         batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted))
-        if output_file is not None and save is None and output.is_data(kind, output_file):
+        if output_file is not None and save is None and html is None and output.is_data(kind, output_file):
             with output.one_line_errors(kind or output_file.suffix.removeprefix(".")):
                 report = batch.write(output_file, kind=kind)
         else:
             rows, report = batch.collect()
             save_rows(opened, save, rows)
             output.print_rows(rows, kind, output_file, hide=_hidden(rows))
+            if html is not None:
+                from fpve.report.hits import questions_of, totals
+
+                questions = questions_of(rows, batch.queries)
+                _write_page(html, questions, opened, options={"queries": queries, **wanted}, **totals(report))
         if explain and report.explanation is not None:
             _explain(report.explanation)
         name_failed(report.failed)
@@ -122,7 +132,23 @@ def search(
     output.print_rows(hits.to_arrow(), kind, output_file, hide=_hidden(hits.to_arrow()))
     if explain:
         _explain(hits.explanation)
+    if html is not None:
+        from fpve.report.hits import Question
+        from fpve.report.pictures import asked
+
+        picture = None if image is None else asked(str(image), image)
+        question = Question(hits, picture, text, image_id)
+        options = {"image": image, "id": image_id, "text": text, **wanted}
+        _write_page(html, [question], opened, explanation=hits.explanation, options=options)
     return 0
+
+
+def _write_page(html: Path, questions: Iterable[Question], opened: Store, **told: Any) -> None:
+    """Write hits as a page."""
+    from fpve.report.hits import write_hits
+
+    write_hits(html, questions, opened, **told)
+    output.note(f"wrote {html}")
 
 
 def _explain(explanation: Explanation) -> None:

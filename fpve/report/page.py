@@ -14,6 +14,8 @@ from fpve._version import __version__
 from fpve.rowfiles import check_target
 from fpve.store.files import write_durably
 
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
 
 def write_page(path: Path, template: str, **context: Any) -> None:
     """Render one of the templates beside this module, and write it.
@@ -29,7 +31,7 @@ def write_page(path: Path, template: str, **context: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cell": _cell, "percent": percent, "floored": floored}
+    environment.filters |= {"cell": _cell, "percent": percent, "floored": floored, "size": size, "plural": plural}
     made = {"version": __version__, "created_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
     html = environment.get_template(template).render({**made, **context})
     # Names of files can hold what is no character: half of a pair, which stands for an undecodable byte.
@@ -56,6 +58,22 @@ def percent(share: float) -> str:
 def floored(value: float) -> str:
     """A number with three digits, not rounded up: what is to be compared with it is not to fall below."""
     return f"{math.floor(round(value * 1000, 6)) / 1000:.3f}"
+
+
+def size(count: float) -> str:
+    """A number of bytes as people read it: 4,096 are 4.1 kB."""
+    unit = 0
+    # What would be rounded to a thousand is one of the next unit.
+    while count >= 999.5 and unit < len(_UNITS) - 1:
+        count /= 1000
+        unit += 1
+    digits = 1 if unit and count < 9.95 else 0
+    return f"{count:,.{digits}f}\u00a0{_UNITS[unit]}"
+
+
+def plural(count: int, noun: str, more: str | None = None) -> str:
+    """How many there are of something: 1 image, 2,000 images."""
+    return f"{count:,} {noun if count == 1 else more or noun + 's'}"
 
 
 def _cell(value: Any) -> str:

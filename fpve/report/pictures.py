@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,11 @@ from fpve.errors import ImageError
 from fpve.images import decode, from_picture, thumbnail, without_warnings
 from fpve.queries import Picture
 from fpve.report.page import data_uri
+
+# A page of 30 MB is still opened at once by a browser, and sent by mail; something is left for all that is no picture.
+_MOST_BYTES = 27_000_000
+# More cards than a person looks through.
+_MOST_CARDS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,26 @@ def stored(store: Store, image_ids: Iterable[str]) -> dict[str, Shown]:
         name: Shown(name, captions.get(name), data_uri(thumbnails[name]) if name in thumbnails else None)
         for name in wanted
     }
+
+
+def fitting(
+    store: Store, cards: Sequence[Sequence[str]], *, more: Sequence[int] | None = None
+) -> tuple[int, dict[str, Shown]]:
+    """How many of some cards fit on a page, from the first on, and their pictures by image_id.
+
+    Args:
+        store: where the pictures are.
+        cards: the image_ids that each shows; one that is shown twice counts twice.
+        more: bytes of whatever else each shows.
+    """
+    cards = cards[:_MOST_CARDS]
+    pictures = stored(store, [one for card in cards for one in card])
+    left = _MOST_BYTES
+    for number, card in enumerate(cards):
+        left -= sum(len(pictures[one].address or "") for one in card) + (more[number] if more else 0)
+        if left < 0 and number:
+            return number, pictures
+    return len(cards), pictures
 
 
 def asked(name: str, picture: Picture | None) -> Shown:
