@@ -1,0 +1,189 @@
+"""A page with the map of a store: points to be zoomed, searched and filtered, and the pictures at them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fpve.api import Store
+from fpve.curation.map import Map
+from fpve.fusion import Floats
+from fpve.neighbours import Rows
+from fpve.report.colouring import CLASSES, Colouring, colouring_of
+from fpve.report.page import write_page
+
+# Of all pictures as they stand in the page: with names and captions of 100,000 images that is 40 MB, which a phone
+# still opens.
+_MOST_BYTES = 27_000_000
+# Sides of pictures, the first of which all fit; where they don't even at the last, some images have none.
+_SIDES = (160, 96, 64, 48)
+# That some images have a picture of this side is better than that a few more have a smaller one.
+_SIDE_OF_SOME = 64
+# Seen at the size of a stamp, WebP at 60 is as good as JPEG at 75, of half the bytes.
+_QUALITY = 60
+# Pictures that tell how large all will be.
+_SAMPLE = 128
+# More of a caption is not read on a card.
+_LONGEST = 400
+# Halvings of the map's width, by which points are spread: 4,096 columns of a screen.
+_LEVELS = 12
+# Pictures that are read from the store at once.
+_PART = 1024
+# Twelve colours for points on light and on dark paper, found by search: to people who see no red, no green or no blue
+# any two differ by CIEDE2000 of 13 or more (of common palettes of as many, by less than 2), to all others by 21; and
+# they stand out from the paper by a contrast of 1.7 and 3.1. The first ones, of the largest classes, differ most.
+_LIGHT = (
+    *("#5b81ea", "#d46800", "#137567", "#b3214d", "#b6c522", "#6bc8e4"),
+    *("#5a345d", "#f3a7b1", "#7b9969", "#976e9b", "#0b37ca", "#414513"),
+)
+_DARK = (
+    *("#42a9b0", "#ffa57f", "#bf7cff", "#d5e809", "#f05e7d", "#78f3c9"),
+    *("#fcceff", "#a45105", "#4c53ec", "#a29118", "#397353", "#825a86"),
+)
+
+
+def write_map(path: str | os.PathLike[str], found: Map, store: Store) -> None:
+    """Write a self-contained page of a map: nothing is fetched, it opens from a disk.
+
+    All images are points; pictures are there for as many as fit into 27 MB, spread over the map.
+
+    Args:
+        path: of the HTML file.
+        found: the places. Their colours are by its column, or by collection where there are several.
+        store: where captions and pictures are; an image that is not in it has neither.
+    """
+    places = found.to_arrow()
+    points = np.stack([places["x"].to_numpy(), places["y"].to_numpy()], axis=1).astype(np.float32)
+    order = spread(points)
+    ids = places["image_id"].take(pa.array(order))
+    images = store.images.select(["image_id", "prefix", "collection"])
+    rows = pc.index_in(ids, value_set=images["image_id"])
+    captions = images["prefix"].take(rows)
+    name, colouring = _colouring(found, order, images["collection"].take(rows))
+    names = ids.to_pylist()
+    pictures = _pictures(store, names, rows.is_valid().to_pylist())
+    shown = sum(map(bool, pictures))
+    # By what they are called on the page.
+    texts, caption = _coded(pc.utf8_slice_codeunits(captions, 0, _LONGEST))
+    data: dict[str, Any] = {
+        "ids": names,
+        "points": _packed(points[order], "<f4"),
+        "captions": texts,
+        "caption": _packed(caption, "<i4"),
+        "kind": colouring.kind,
+        "column": name,
+        "names": colouring.names,
+        "codes": _packed(colouring.codes, "<i4"),
+        "values": _packed(colouring.values, "<f8"),
+        "classes": CLASSES,
+    }
+    write_page(
+        Path(path),
+        "map.html",
+        store=store.path.resolve().name,
+        images=len(names),
+        method=found.method,
+        image_weight=found.image_weight,
+        share=found.share,
+        column=name,
+        counts=colouring.counts()[:CLASSES],
+        more=max(0, len(colouring.names) - CLASSES),
+        shown=shown,
+        light=_LIGHT,
+        dark=_DARK,
+        data=data,
+        # In the order of the points: those at the end that have none need no line.
+        pictures="\n".join(one or "-" for one in pictures),
+    )
+
+
+def spread(points: Floats) -> Rows:
+    """An order of points (n, 2) of which any beginning is spread over all: of each cell one, of ever smaller cells.
+
+    What is left when cells are a 4,096th of the width comes last, at random.
+    """
+    count = len(points)
+    drawn: Rows = np.random.default_rng(0).permutation(count)
+    if count < 2:
+        return drawn
+    low, width = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
+    level = np.full(count, _LEVELS + 1)
+    for depth in range(_LEVELS + 1):
+        side = 2**depth
+        cell = np.minimum((points[drawn] - low) / width * side, side - 1).astype(np.int64)
+        _, first = np.unique(cell[:, 0] * side + cell[:, 1], return_index=True)
+        level[first] = np.minimum(level[first], depth)
+    found: Rows = drawn[np.argsort(level, kind="stable")]
+    return found
+
+
+def _colouring(found: Map, order: Rows, collections: pa.ChunkedArray) -> tuple[str | None, Colouring]:
+    """The name of the column that points are coloured by, and their colours; of one class where there is none."""
+    places = found.to_arrow()
+    if found.color is not None:
+        column = places[places.column_names[-1]] if len(places.column_names) > 3 else places["image_id"]
+        return found.color, colouring_of(column.take(pa.array(order)))
+    several = colouring_of(collections)
+    if len(several.names) > 1:
+        return "collection", several
+    return None, Colouring("classes", ("images",), np.zeros(len(order), np.int64), np.zeros(0))
+
+
+def _pictures(store: Store, names: Sequence[str], known: Sequence[bool]) -> list[str]:
+    """Small pictures of the first images, as many as fit, each in base64; empty for one without a picture."""
+    wanted = [name for name, is_known in zip(names, known, strict=True) if is_known]
+    sample = list(store.thumbnails(wanted[:: max(1, len(wanted) // _SAMPLE)][:_SAMPLE]).values())
+    side = next((side for side in _SIDES if _expected(sample, side) * len(wanted) <= _MOST_BYTES), _SIDE_OF_SOME)
+    found: list[str] = []
+    left = _MOST_BYTES
+    for start in range(0, len(names), _PART):
+        part = [name for name, is_known in zip(names[start:], known[start : start + _PART], strict=False) if is_known]
+        thumbnails = store.thumbnails(part)
+        for name in names[start : start + _PART]:
+            picture = base64.b64encode(_shrunk(thumbnails[name], side)).decode("ascii") if name in thumbnails else ""
+            left -= len(picture) + 1
+            if left < 0:
+                return found
+            found.append(picture)
+    return found
+
+
+def _expected(sample: Sequence[bytes], side: int) -> float:
+    """How many characters a picture of this side takes in the page, and a little more, by a sample of them."""
+    sizes = [len(_shrunk(one, side)) for one in sample]
+    return 1.05 * 4 / 3 * sum(sizes) / max(1, len(sizes))
+
+
+def _shrunk(thumbnail: bytes, side: int) -> bytes:
+    """A thumbnail of the store as a smaller picture."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(thumbnail)) as image:
+        image.draft("RGB", (side, side))
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # Method 2 of 6: the slowest saves a twentieth of the bytes, in twice the time.
+    small.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def _coded(texts: pa.ChunkedArray) -> tuple[list[str], Rows]:
+    """Texts that differ, and (n,) the number of each; -1 for null."""
+    found = texts.combine_chunks().dictionary_encode()
+    codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return found.dictionary.to_pylist(), codes
+
+
+def _packed(numbers: NDArray[Any], kind: str) -> str:
+    """Numbers in base64, little-endian as browsers have them: a quarter of what they are as text."""
+    return base64.b64encode(np.ascontiguousarray(numbers, kind).tobytes()).decode("ascii")
