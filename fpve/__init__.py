@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fpve.edits.label import LabelReport, label
     from fpve.edits.prefix import Corrected, set_prefix
     from fpve.experiment.compare import Compared, compare
+    from fpve.export import Exported
     from fpve.maintenance.compact import Compacted, compact
     from fpve.maintenance.history import history
     from fpve.maintenance.prune import Pruned, prune
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from fpve.pipeline.check import check
     from fpve.pipeline.encode import encode
     from fpve.pipeline.freeze import FrozenReport, freeze
+    from fpve.pipeline.imports import Imported, import_vectors
     from fpve.pipeline.init import init
     from fpve.pipeline.preview import preview
     from fpve.pipeline.report import RunReport
@@ -46,6 +48,7 @@ __all__ = [
     "open",
     "run",
     "encode",
+    "import_vectors",
     "label",
     "align",
     "train",
@@ -73,6 +76,8 @@ __all__ = [
     "FittedWeight",
     "RunReport",
     "LabelReport",
+    "Imported",
+    "Exported",
     "Aligned",
     "TrainedHead",
     "Compared",
@@ -103,6 +108,8 @@ _HOMES = {
     **dict.fromkeys(("compare", "Compared"), "fpve.experiment.compare"),
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",
+    **dict.fromkeys(("import_vectors", "Imported"), "fpve.pipeline.imports"),
+    "Exported": "fpve.export",
     "init": "fpve.pipeline.init",
     **dict.fromkeys(("label", "LabelReport"), "fpve.edits.label"),
     "RunReport": "fpve.pipeline.report",

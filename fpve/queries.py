@@ -24,6 +24,7 @@ from fpve.neighbours import Rows
 from fpve.search import Searcher
 from fpve.sources.inputs import read_file
 from fpve.store.encoding import EncoderRef
+from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
@@ -193,6 +194,13 @@ def encode_texts(texts: Sequence[str], snapshot: Snapshot, encoders: QueryEncode
     Raises:
         QueryError: a text is empty, or there is nothing that it could be compared with.
     """
+    if not snapshot.has_prefixes and not snapshot.shares_space and "text" not in snapshot.manifest.encoders:
+        imported = next(filter(is_imported, snapshot.manifest.collections), None)
+        if imported is not None:
+            raise QueryError(
+                f"{snapshot.root}: the vectors of {imported.name!r} were imported without texts that a text could be "
+                "compared with; search by id or by vector, or import them again with a column prefix and --text-encoder"
+            )
     if not snapshot.has_prefixes and not snapshot.shares_space:
         raise QueryError(
             f"{snapshot.root}: no image has a prefix that a text could be compared with; give the collections a prefix "

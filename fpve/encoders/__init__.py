@@ -13,6 +13,8 @@ from fpve.config import EncoderConfig, Pooling
 from fpve.encoders.causal_lm import CausalTextEncoder
 from fpve.encoders.conformance import check_encoder
 from fpve.encoders.fake import FakeImageEncoder, FakeTextEncoder
+from fpve.encoders.imported import FAMILY as IMPORTED
+from fpve.encoders.imported import ImportedImageEncoder
 from fpve.encoders.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fpve.encoders.own import OwnImageEncoder, OwnTextEncoder
 from fpve.encoders.packaged import EfficientNetLite0, open_minilm
@@ -27,6 +29,7 @@ __all__ = [
     "Encoder",
     "Floats",
     "ImageEncoder",
+    "ImportedImageEncoder",
     "Limited",
     "TextEncoder",
     "check_encoder",
@@ -96,6 +99,10 @@ def open_image_encoder(config: EncoderConfig) -> ImageEncoder:
             such as an unknown torchvision model, is raised by the first use.
         EncoderError: the configuration has an option that this encoder can't honour.
     """
+    family, _, dim = config.name.partition(":")
+    if family == IMPORTED and dim.isdecimal():
+        # No family that a job could choose: only manifests of imported vectors name it.
+        return ImportedImageEncoder.unnamed(int(dim))
     return _open(config, _IMAGE, "image", OFFLINE_IMAGE)
 
 

@@ -23,6 +23,7 @@ from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
 from fpve.store.answers import AnswerLog
 from fpve.store.files import NAME_DIGITS, read_parquet, ref, sha256_of
+from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest, Table
 from fpve.store.snapshot import Snapshot
 
@@ -154,6 +155,9 @@ def _thumbnails(snapshot: Snapshot, sound: list[Table], notes: Notes) -> list[Ta
     known = tables.read_tables(snapshot.root, tables.THUMBNAILS, sound, ["content_hash"])["content_hash"]
     missing: dict[str, list[bytes]] = {}
     for collection in snapshot.manifest.collections:
+        if is_imported(collection):
+            # Of vectors alone there never was one.
+            continue
         rows = pages.read_columns(snapshot.root, collection.pages, ["path", "content_hash"])
         rows = rows.filter(pc.invert(pc.is_in(rows["content_hash"], value_set=known.combine_chunks())))
         for path, content_hash in zip(rows["path"].to_pylist(), rows["content_hash"].to_pylist(), strict=True):

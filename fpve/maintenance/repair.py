@@ -21,6 +21,7 @@ from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
 from fpve.store.files import read_parquet, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
+from fpve.store.imported import is_imported
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.predict import forgotten, images_of
@@ -290,6 +291,11 @@ def _sound_collection(snapshot: Snapshot, collection: Collection, bad: Container
             kept.append(page)
     whole = has_vector(snapshot, pages.read_columns(snapshot.root, kept, ROW_KEYS))
     gone = len(whole) - (pc.sum(whole).as_py() or 0)
+    if is_imported(collection) and (gone or len(kept) < len(collection.pages)):
+        notes.lost.append(
+            f"{collection.name}: its vectors were imported, and no run makes them again; `fpve import {snapshot.root} "
+            f"--vectors {collection.source} --collection {collection.name}` brings back what was taken out"
+        )
     if not gone:
         return replace(collection, pages=tuple(kept))
     rows = pages.read_pages(snapshot.root, kept, snapshot.manifest.columns)

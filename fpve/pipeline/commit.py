@@ -24,7 +24,7 @@ from fpve.store import tables
 from fpve.store.answers import AnswerLog
 from fpve.store.encoding import AlignmentRef
 from fpve.store.files import read_parquet
-from fpve.store.manifest import Collection, Manifest, Segment, Table
+from fpve.store.manifest import Collection, Manifest, Operation, Segment, Table
 from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
 from fpve.store.predict import rules_of
@@ -39,6 +39,8 @@ def commit(
     collections: list[Ready],
     sources: Iterable[Segment | Shard],
     summary: dict[str, int],
+    *,
+    operation: Operation = "run",
 ) -> Manifest | None:
     """Write all files of a new snapshot, then the manifest that names them.
 
@@ -49,6 +51,7 @@ def commit(
         collections: the job's collections; all others stay as they are.
         sources: where the collections' vectors are.
         summary: numbers of images by what became of them, for the history.
+        operation: what commits it.
 
     Returns:
         The new manifest; None if it would say what the last one says.
@@ -90,6 +93,7 @@ def commit(
         heads=last.heads if last else (),
         predict=rules_of(header.job, header.predict, last, (one.job for one in (*others, *entries))),
         target_recall=header.target_recall,
+        operation=operation,
         summary=summary,
     )
     if last is not None and manifest.says_the_same(last):

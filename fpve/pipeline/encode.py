@@ -77,7 +77,8 @@ def encode(
     )
 
 
-def _fusion_config(ref: FusionRef) -> FusionConfig:
+def fusion_config(ref: FusionRef) -> FusionConfig:
+    """The configuration of a store's fusion."""
     if ref.auto is None:
         return FusionConfig(ref.mode, ref.image_weight, centre=ref.centre)
     return FusionConfig(ref.mode, AUTO, ref.auto.label, ref.centre)
@@ -98,5 +99,5 @@ def _as_before(job: Job) -> Job:
         job,
         collections=(mine,),
         encoders=Encoders(image=found["image"], text=found.get("text", EncoderConfig("none"))),
-        fusion=_fusion_config(manifest.fusion),
+        fusion=fusion_config(manifest.fusion),
     )

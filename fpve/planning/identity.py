@@ -13,7 +13,7 @@ from fpve.sources.metadata import Metadata
 from fpve.sources.names import normalised
 
 # Ids are paths of addresses, and of the rows of other tables: no empty part, no dots alone, nothing that can't be seen.
-_BAD = r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]"
+BAD_ID = r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]"
 
 
 def parse_id(config: CollectionConfig) -> Template | None:
@@ -86,7 +86,7 @@ def _check(config: CollectionConfig, names: pa.Array, files: pa.Table, *, rows: 
             f"{where} is empty for {names.null_count} of {len(names)} pictures, the first is "
             f"{place(pc.index(names.is_null(), True).as_py())}; fill in the cell, or exclude the picture"
         )
-    bad = pc.match_substring_regex(names, _BAD)
+    bad = pc.match_substring_regex(names, BAD_ID)
     if pc.any(bad).as_py():
         at = pc.index(bad, True).as_py()
         raise MetadataError(

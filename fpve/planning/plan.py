@@ -168,7 +168,7 @@ def plan_job(
     check_root(job.store)
     base = Snapshot.open(job.store) if manifests.numbers(job.store) else None
     _check_same_encoders(job, recipe, base)
-    _check_names(job, base)
+    check_names(job, base)
     scanned_at = time.time_ns()
     rules = [rule for config in job.collections for rule in config.prefix if rule.generate is not None]
     tokens = any(rule.keep_tokens is not None for rule in rules)
@@ -183,7 +183,7 @@ def plan_job(
             collections.append(plan)
             stage.advance()
     # The columns of all collections must agree: found out now, not after hours of encoding.
-    _check_columns(collections, base)
+    check_columns(collections, base)
     return Plan(base, tuple(collections), frozen, scanned_at)
 
 
@@ -321,7 +321,7 @@ def _check_same_encoders(job: Job, recipe: Recipe | None, base: Snapshot | None)
         )
 
 
-def _check_names(job: Job, base: Snapshot | None) -> None:
+def check_names(job: Job, base: Snapshot | None) -> None:
     """Refuse a collection whose name differs from another job's in case only: on some disks they are one directory."""
     known = {one.name.casefold(): one.name for one in base.manifest.collections} if base else {}
     for config in job.collections:
@@ -330,7 +330,12 @@ def _check_names(job: Job, base: Snapshot | None) -> None:
             raise StoreConflict(f"{job.store} has a collection {other!r}; a name like {config.name!r} must differ more")
 
 
-def _check_columns(collections: list[CollectionPlan], base: Snapshot | None) -> None:
+def check_columns(collections: list[CollectionPlan], base: Snapshot | None) -> None:
+    """Refuse columns that don't go together with one another, or with those of other collections.
+
+    Raises:
+        StoreConflict: naming the column and the collections.
+    """
     mine = {one.name: one.own.columns for one in collections}
     others = {one.name: one.columns for one in base.manifest.collections} if base else {}
     merge({**others, **mine})

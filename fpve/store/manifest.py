@@ -34,7 +34,7 @@ _FOLDER = "snapshots"
 _NAME = re.compile(r"(\d{20})\.json")
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
-Operation = Literal["run", "label", "prefix", "align", "train", "compact", "rollback", "repair"]
+Operation = Literal["run", "import", "label", "prefix", "align", "train", "compact", "rollback", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
