@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.analytics import list_prefixes, run_sql
+from fpve.analytics import Bounds, Session, list_prefixes
+from fpve.api.functions import table_functions
 from fpve.opened import Opened
 from fpve.records import Records
 from fpve.store import saved
@@ -18,15 +19,39 @@ class Querying:
     path: Path
     _open: Opened
 
-    def sql(self, query: str) -> pa.Table:
-        """Answer an SQL query over `images`, `vectors`, `prefixes`, `quarantine`, `labels` and `runs`.
+    def sql(self, query: str, *, timeout: float | None = None, memory: int | str | None = None) -> pa.Table:
+        """Answer an SQL query (DuckDB) over the views of the store, in which it can change nothing.
 
-        Where prefixes came from is in `generated` and `corrections`, too.
+        They are `images`, `vectors`, `prefixes`, `quarantine`, `labels`, `predictions` and `runs`; `generated`,
+        `corrections`, `means` and `predicted`, where the store has such; `saved`, which lists what is saved, and
+        `saved.NAME`. Beside DuckDB's functions there are `cosine`, `image_cosine` and `prefix_cosine` of vectors, and
+        the tables `search(text)` and `neighbours(image_id)`, both with `k` and `image_weight`.
+
+        Args:
+            query: the query.
+            timeout: after how many seconds it is given up; None is never.
+            memory: how many bytes, or a text such as `2GB`, it may take, and so much again its result; None is half of
+                what this process may use.
 
         Raises:
-            QueryError: it is not one valid query over these views.
+            QueryError: it is not one valid query over these views, or takes too long or too much.
+            StoreCorrupt: a file that it needs is damaged.
         """
-        return run_sql(self._open.searcher.snapshot, query)
+        with self.sql_session(timeout=timeout, memory=memory) as session:
+            return session.ask(query).collect()
+
+    def sql_session(self, *, timeout: float | None = None, memory: int | str | None = None) -> Session:
+        """Open a connection for several queries to the snapshot that is open now, one at a time.
+
+        `session.ask(query)` gives an answer that is fetched by `parts()`, in bounded memory, or by `collect()`. The
+        bounds are those of `sql`, for each query.
+
+        Raises:
+            QueryError: a bound is none.
+        """
+        opened = self._open
+        bounds = Bounds(timeout, memory)
+        return Session(opened.searcher.snapshot, functions=table_functions(opened), bounds=bounds)
 
     def save(self, name: str, rows: pa.Table | Records, *, command: str = "Store.save") -> None:
         """Keep rows in the store under a name, in the place of those that it had; SQL has them as `saved.NAME`.

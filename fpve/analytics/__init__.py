@@ -1,0 +1,17 @@
+"""SQL over a snapshot: the only package that imports duckdb. It sees the store's tables and nothing else."""
+
+from fpve.analytics.conditions import matching_rows, rows_where
+from fpve.analytics.functions import Listed, TableFunction
+from fpve.analytics.prefixes import list_prefixes
+from fpve.analytics.session import Answer, Bounds, Session
+
+__all__ = [
+    "Answer",
+    "Bounds",
+    "Listed",
+    "Session",
+    "TableFunction",
+    "list_prefixes",
+    "matching_rows",
+    "rows_where",
+]

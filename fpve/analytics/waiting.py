@@ -1,0 +1,78 @@
+"""Waiting for a query so that a signal, or a clock, can end it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+# What an interrupted query may need to notice; a model that is being loaded does not.
+_PATIENCE = 2.0
+# Between two interruptions: one that comes before the query has begun is lost.
+_AGAIN = 0.05
+
+
+class Overdue(Exception):
+    """The time is up."""
+
+
+class Waiter:
+    """Has work done in a thread of its own, one piece at a time, within one budget of seconds.
+
+    DuckDB waits without looking for signals while it computes what is fetched; Python's locks look for them.
+
+    Attributes:
+        is_idle: whether the last piece of work has ended.
+    """
+
+    def __init__(self, seconds: float | None, interrupt: Callable[[], None]) -> None:
+        self._left = seconds
+        self._interrupt = interrupt
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being done any more."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def wait(self, work: Callable[[], Found]) -> Found:
+        """Do some work, and raise what it raises.
+
+        Raises:
+            Overdue: it takes longer than what is left of the time.
+        """
+        found: list[Found] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(work())
+            except BaseException as error:  # noqa: BLE001 (raised again, in the thread that waits)
+                failed.append(error)
+
+        start = time.monotonic()
+        self._thread = threading.Thread(target=run, name="fpve-sql", daemon=True)
+        self._thread.start()
+        try:
+            self._thread.join(self._left)
+        except BaseException:
+            self._end()
+            raise
+        if self._thread.is_alive():
+            self._end()
+            raise Overdue
+        if self._left is not None:
+            self._left = max(0.0, self._left - (time.monotonic() - start))
+        if failed:
+            raise failed[0]
+        return found[0]
+
+    def _end(self) -> None:
+        """Interrupt the work until it ends, or takes too long to do so."""
+        last = time.monotonic() + _PATIENCE
+        while not self.is_idle and time.monotonic() < last:
+            self._interrupt()
+            if self._thread is not None:
+                self._thread.join(_AGAIN)
