@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fpve.fusion import Floats, FusedRows, Fusion
 from fpve.planning.models import recipe_of
 from fpve.store import segments
+from fpve.store.imported import are_vectors
 from fpve.store.manifest import Segment
 from fpve.store.pages import read_columns
 from fpve.store.pending import Recipe, Shard, finished_shards
@@ -118,7 +119,8 @@ class Vectors:
                 for segment in self._segments():
                     keys = self._features_from.segment_keys(segment)
                     rows = _places(segment.name, keys, self._vectors_from is not None)
-                    parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=seen)))
+                    usable = pc.is_in(rows["content_hash"], value_set=seen)
+                    parts.append(rows.filter(pc.or_(usable, are_vectors(rows["content_hash"]))))
             published = {segment.name for segment in self._segments()}
             parts += [
                 _places(shard.name, segments.read_keys(shard.rows_file), True)
@@ -129,7 +131,10 @@ class Vectors:
         return self._all
 
     def _seen(self, previous: Snapshot) -> pa.Array:
-        """Content whose size and thumbnail are known: a picture that comes back without them is encoded again."""
+        """Content whose size and thumbnail are known: a picture that comes back without them is encoded again.
+
+        Imported vectors have none to come back without.
+        """
         thumbnails = previous.table(THUMBNAILS, ["content_hash"])["content_hash"]
         return pa.concat_arrays([_one(self._alive["content_hash"]), _one(thumbnails)])
 

@@ -111,7 +111,9 @@ def _scan(config: CollectionConfig, file: VectorFile, *, exported: bool) -> Scan
         origin=pa.nulls(file.rows, pa.string()),
     )
     metadata = typed(file.table_file, name, written) if written.column_names else None
-    return Scan(files, (), _no_inputs, b"", config.source.parent, (file.file,), metadata)
+    # Where no row says where its picture is, the vectors are all that there is.
+    folder = config.source.parent if PATH in file.table.column_names else config.source
+    return Scan(files, (), _no_inputs, b"", folder, (file.file,), metadata)
 
 
 def _without(table: pa.Table, names: tuple[str, ...]) -> pa.Table:
@@ -159,9 +161,9 @@ def _refuse(file: VectorFile, row: int, reason: str) -> NoReturn:
 
 def _paths(file: VectorFile, name: pa.Array) -> pa.Array:
     """The paths (n,) of pictures, as far as the file has them; else where their vectors are."""
-    here = pc.binary_join_element_wise(pa.scalar(file.file.name), name, "/")
     if PATH not in file.table.column_names:
-        return here
+        return name
+    here = pc.binary_join_element_wise(pa.scalar(file.file.name), name, "/")
     given = paths_in(file.table_file, file.table, PATH)
     return pc.if_else(pc.fill_null(pc.equal(given, ""), True), here, given)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fpve.fusion import Floats
 from fpve.store.manifest import Collection
@@ -28,6 +30,6 @@ def content_of(vectors: Floats) -> list[str]:
     return [f"{_VECTOR}{hashlib.sha256(row.tobytes()).hexdigest()[:_DIGITS]}" for row in rows]
 
 
-def is_vector(content_hash: str) -> bool:
-    """Whether a content hash is that of a vector, and not of a picture."""
-    return content_hash.startswith(_VECTOR)
+def are_vectors(content_hash: pa.ChunkedArray) -> pa.ChunkedArray:
+    """(n,) which content hashes are those of vectors, and not of pictures; null is not."""
+    return pc.fill_null(pc.starts_with(content_hash, _VECTOR), False)
