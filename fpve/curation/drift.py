@@ -15,20 +15,20 @@ import pyarrow.compute as pc
 
 from fpve.classify import read_labels
 from fpve.curation.contents import AT_ONCE, Contents
-from fpve.curation.sample import farthest_first
 from fpve.curation.space import points_in_parts, points_of
 from fpve.errors import QueryError
 from fpve.neighbours import Exact, Mask, Rows
 from fpve.progress import Progress, SilentProgress
 from fpve.search import Searcher
+from fpve.splits import components
 
 # A class that is empty on one side counts as half an image, so that its logarithm is one.
 _HALF = 0.5
 # Pictures whose distance to their nearest tells how near pictures of a collection are, and beyond which a new one is
 # unlike them: one of a hundred old ones is.
 _REFERENCE, _SEED, _QUANTILE = 5_000, 0, 0.99
-# Fewer new pictures of one kind are no cluster.
-_FEWEST = 3
+# Fewer new pictures of one kind are no cluster; and by how many of its nearest each is joined to others.
+_FEWEST, _LINKS = 3, 8
 
 SCHEMA = pa.schema(
     [
@@ -217,25 +217,36 @@ def _new_clusters(before: _Side, after: _Side, progress: Progress) -> Iterator[R
     novel = np.flatnonzero(distance > cut)
     if not len(novel):
         return
+    kind = _kinds(searcher, arrived[novel], cut)
     points = points_of(searcher, arrived[novel], 1.0)
-    # Centres until everything new is as near to one as old pictures are to each other.
-    centres = []
-    for place, far in farthest_first(points, np.full(len(points), np.inf)):
-        if far <= cut:
-            break
-        centres.append(place)
-    kind = np.argmax(points @ points[centres].T, axis=1)
     found = []
-    for number in range(len(centres)):
+    for number in np.flatnonzero(np.bincount(kind) >= _FEWEST).tolist():
         members = np.flatnonzero(kind == number)
-        if len(members) >= _FEWEST:
-            typical = members[np.argmax(points[members] @ points[members].mean(axis=0))]
-            found.append((len(members), novel[typical]))
+        typical = members[np.argmax(points[members] @ points[members].mean(axis=0))]
+        found.append((len(members), novel[typical]))
     found.sort(key=lambda one: (-one[0], one[1]))
     named = arrived[np.array([at for _, at in found], np.int64)]
     ids = searcher.snapshot.rows.take(named, ["image_id"])["image_id"].to_pylist()
     for (size, at), name in zip(found, ids, strict=True):
         yield Row("cluster", name, None, size, float(distance[at]), cut)
+
+
+def _kinds(searcher: Searcher, rows: Rows, cut: float) -> Rows:
+    """Numbers (n,) of the kinds of image rows (n,): chains of pictures as near as old ones join them."""
+    allowed = np.zeros(searcher.rows, bool)
+    allowed[rows] = True
+    allowed.flags.writeable = False
+    place = np.full(searcher.rows, -1)
+    place[rows] = np.arange(len(rows))
+    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for start in range(0, len(rows), AT_ONCE):
+        mine = rows[start : start + AT_ONCE]
+        blocks = searcher.blocks_of(mine)
+        found = searcher.nearest(blocks, image_weight=1.0, k=_LINKS, allowed=allowed, exclude=mine)
+        near = 1 - found.score <= cut
+        pairs.append((start + found.query[near], place[found.row[near]]))
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return components([np.arange(len(rows))], (one, other))
 
 
 def _nearest(before: _Side, searcher: Searcher, rows: Rows, exclude: Rows | None) -> Exact:

@@ -80,7 +80,7 @@ def sample(
         nearest[np.isin(rows, there)] = -np.inf
     chosen, distances = [], []
     with (progress or SilentProgress()).stage("choose", min(n, len(rows))) as stage:
-        for place, distance in farthest_first(points, nearest):
+        for place, distance in _farthest_first(points, nearest):
             chosen.append(place)
             distances.append(distance)
             stage.advance()
@@ -94,7 +94,7 @@ def sample(
     return pa.table([columns[field.name] for field in SCHEMA], schema=SCHEMA)
 
 
-def farthest_first(points: Floats, nearest: Exact) -> Iterator[tuple[int, float]]:
+def _farthest_first(points: Floats, nearest: Exact) -> Iterator[tuple[int, float]]:
     """Points one after the other, each the farthest from those before, and how far; of equally far ones the first.
 
     Args:
