@@ -61,8 +61,7 @@ def add_cosines(connection: duckdb.DuckDBPyConnection, fusion: Fusion) -> None:
     connection.execute(
         "CREATE MACRO cosine"
         f"(a {array}, b {array}) AS nullif(array_cosine_similarity(a, b), 'NaN'::FLOAT), "
-        "(a FLOAT[], b FLOAT[]) AS nullif(list_cosine_similarity(a, b), 'NaN'::FLOAT), "
-        "(a DOUBLE[], b DOUBLE[]) AS nullif(list_cosine_similarity(a, b), 'NaN'::DOUBLE)"
+        "(a, b) AS nullif(list_cosine_similarity(a::FLOAT[], b::FLOAT[]), 'NaN'::FLOAT)"
     )
     for name, part in (("image_cosine", f"1:{split}"), ("prefix_cosine", f"{split + 1}:{fusion.dim}")):
         connection.execute(

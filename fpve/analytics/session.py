@@ -14,7 +14,7 @@ from fpve.analytics.connection import in_one_line, lock, open_connection
 from fpve.analytics.functions import TableFunction, add_cosines, add_table_functions
 from fpve.analytics.results import plain_part, plain_schema, plain_table
 from fpve.analytics.statements import checked_statement
-from fpve.analytics.views import Views, columns_of
+from fpve.analytics.views import Views
 from fpve.analytics.waiting import Overdue, Waiter
 from fpve.errors import FpveError, QueryError, nearest
 from fpve.memory import usable
@@ -90,16 +90,22 @@ class Answer:
         Raises:
             QueryError: the query fails, takes too long or too much; or its result does.
         """
-        found, size, bound = [], 0, self._session.bounds.bytes
+        return self.first(None)[0]
+
+    def first(self, rows: int | None) -> tuple[pa.Table, int]:
+        """The first rows, or all, as `collect` gives them; and how many there are."""
+        found, size, count, bound = [], 0, 0, self._session.bounds.bytes
         for batch in self._batches():
-            size += batch.nbytes
+            kept = batch if rows is None else batch.slice(0, max(0, rows - count))
+            count += len(batch)
+            size += kept.nbytes
             if size > bound:
                 raise QueryError(
                     f"SQL: the result is larger than the {_size_text(bound)} that it may take; have it written to a "
                     "file, part by part (--output), ask for less, or allow more (memory, --memory)"
                 )
-            found.append(batch)
-        return plain_table(pa.concat_tables([self._reader.schema.empty_table(), *found]))
+            found.append(kept)
+        return plain_table(pa.concat_tables([self._reader.schema.empty_table(), *found])), count
 
     def _batches(self) -> Iterator[pa.Table]:
         while True:
@@ -124,6 +130,7 @@ class Session:
     ) -> None:
         self.bounds = bounds or Bounds()
         self._failed: list[Exception] = []
+        self._statement = ""
         self._connection = open_connection(memory=self.bounds.bytes)
         self._views = Views(self._connection, snapshot)
         add_cosines(self._connection, snapshot.fusion)
@@ -157,21 +164,10 @@ class Session:
 
         return self._wait(next_rows)
 
-    def words(self) -> list[str]:
-        """Names of the views, and of their columns: what a person may want to write."""
-
-        def read() -> list[str]:
-            self._views.add_all()
-            known = [name for name in self._views.names if name.rpartition(".")[2] not in self._views.broken]
-            columns = {name for _, name in columns_of(self._connection, known)}
-            return [*known, *sorted(columns)]
-
-        return self._wait(read)
-
     @property
-    def views(self) -> list[str]:
-        """Names of the views."""
-        return self._views.names
+    def columns(self) -> dict[str, list[str]]:
+        """The views, and the columns of each."""
+        return self._views.columns
 
     def interrupt(self) -> None:
         """End what is being answered, from any thread."""
@@ -195,6 +191,7 @@ class Session:
     def _begin(self, query: str) -> pa.RecordBatchReader:
         import duckdb
 
+        self._statement = query
         statement = checked_statement(self._connection, query)
         self._views.broken.clear()
         self._views.add_named(statement)
@@ -241,9 +238,10 @@ class Session:
         name = missing[1].rpartition(".")[2].strip('"').lower()
         if name in self._views.broken:
             return self._views.broken[name]
+        if re.search(rf"\b(saved\s*\.|hits\s*\(\s*')\s*\"?{re.escape(name)}\b", self._statement, re.IGNORECASE):
+            return self._views.not_saved(name)
         known = self._views.names
-        hint = nearest(name, known) or nearest(f"saved.{name}", known) or f"; there is {', '.join(known)}"
-        return QueryError(f"SQL: no view {missing[1]!r}{hint}")
+        return QueryError(f"SQL: no view {missing[1]!r}{nearest(name, known) or '; there is ' + ', '.join(known)}")
 
 
 def _size_text(size: int) -> str:

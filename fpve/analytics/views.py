@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpve.analytics.connection import quoted
-from fpve.errors import FpveError, StoreCorrupt
-from fpve.store import saved, tables
+from fpve.errors import FpveError, QueryError, StoreCorrupt
+from fpve.store import runs, saved, tables
 from fpve.store.copies import names_of
 from fpve.store.snapshot import Snapshot
 
@@ -58,6 +58,29 @@ class Views:
     def names(self) -> list[str]:
         """The names of all views."""
         return [*_NAMES, *(f"{saved.FOLDER}.{name}" for name in saved.saved_names(self._snapshot.root))]
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of all views; nothing is read but what is saved, of which the names are."""
+        found = {name: tables.SCHEMAS[table].names for name, table in _TABLES.items()}
+        found["images"] = self._snapshot.rows.schema.names
+        found["vectors"] = ["image_id", "vector"]
+        found["prefixes"] = [*tables.SCHEMAS[tables.PREFIXES].names, *found["generated"]]
+        found["predictions"] = tables.SCHEMAS[tables.PREDICTIONS].names
+        found["runs"] = runs.SCHEMA.names
+        found[saved.FOLDER] = saved.LISTING.names
+        listed = saved.list_saved(self._snapshot.root).to_pylist()
+        return {name: found[name] for name in _NAMES} | {
+            f"{saved.FOLDER}.{one['name']}": one["columns"] or [] for one in listed
+        }
+
+    def not_saved(self, name: str) -> FpveError:
+        """What to say of something that is not saved, or no more."""
+        try:
+            saved.read_saved(self._snapshot.root, name)
+        except FpveError as error:
+            return error
+        return QueryError(f"SQL: saved.{name} is being saved at the moment; ask again")
 
     def add_named(self, query: str) -> None:
         """Add the views that a query may name: those whose names are in its text."""
@@ -200,10 +223,3 @@ _NAMES = (
     "predicted",
     "saved",
 )
-
-
-def columns_of(connection: duckdb.DuckDBPyConnection, views: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names of the columns of views, with the view of each."""
-    for view in views:
-        for name in connection.sql(f"FROM {view} LIMIT 0").columns:
-            yield view, name

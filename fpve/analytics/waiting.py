@@ -30,12 +30,14 @@ class Waiter:
     def __init__(self, seconds: float | None, interrupt: Callable[[], None]) -> None:
         self._left = seconds
         self._interrupt = interrupt
-        self._thread: threading.Thread | None = None
+        # Not the thread's own word: in Python 3.11 one that is waited for counts as ended when a signal arrives.
+        self._ended = threading.Event()
+        self._ended.set()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being done any more."""
-        return self._thread is None or not self._thread.is_alive()
+        return self._ended.is_set()
 
     def wait(self, work: Callable[[], Found]) -> Found:
         """Do some work, and raise what it raises.
@@ -51,16 +53,18 @@ class Waiter:
                 found.append(work())
             except BaseException as error:  # noqa: BLE001 (raised again, in the thread that waits)
                 failed.append(error)
+            finally:
+                ended.set()
 
         start = time.monotonic()
-        self._thread = threading.Thread(target=run, name="fpve-sql", daemon=True)
-        self._thread.start()
+        self._ended = ended = threading.Event()
+        threading.Thread(target=run, name="fpve-sql", daemon=True).start()
         try:
-            self._thread.join(self._left)
+            ended.wait(self._left)
         except BaseException:
             self._end()
             raise
-        if self._thread.is_alive():
+        if not ended.is_set():
             self._end()
             raise Overdue
         if self._left is not None:
@@ -74,5 +78,4 @@ class Waiter:
         last = time.monotonic() + _PATIENCE
         while not self.is_idle and time.monotonic() < last:
             self._interrupt()
-            if self._thread is not None:
-                self._thread.join(_AGAIN)
+            self._ended.wait(_AGAIN)

@@ -20,7 +20,7 @@ def saved(store: Path, remove: str | None, kind: str | None, output_file: Path |
 
     opened = fpve.open(store)
     if remove is None:
-        output.print_rows(opened.saved(), kind, output_file)
+        output.print_rows(opened.saved(), kind, output_file, hide=("columns",))
         return
     if kind or output_file:
         raise click.UsageError("--remove prints no rows: leave out --format and --output")
