@@ -32,26 +32,35 @@ class Curating:
         threshold: float = THRESHOLD,
         pixels: float = PIXELS,
         where: str | None = None,
+        prefer: str | None = None,
         progress: Progress | None = None,
     ) -> Records:
         """Find images with the same picture, byte by byte, or nearly the same: what to keep, and what could go.
 
-        Each cluster has one image to keep, the largest; the picture of each other one has at least the cosine
-        `threshold` with that of the kept one, and its pixels agree. Columns: `cluster` (1 is the largest), `image_id`,
-        `collection`, `path`, `action` (`keep`, `remove`), `kind` (`exact`, `near`), `cosine`, `mirrored`, `pixels`,
-        `width`, `height`, `bytes`, `prefix`.
+        Each cluster has one image to keep, the largest or one that is preferred; the picture of each other one has at
+        least the cosine `threshold` with that of the kept one, and its pixels agree. Columns: `cluster` (1 is the
+        largest), `image_id`, `collection`, `path`, `action` (`keep`, `remove`), `kind` (`exact`, `near`), `cosine`,
+        `mirrored`, `pixels`, `width`, `height`, `bytes`, `prefix`.
 
         Args:
             threshold: the least cosine in (0, 1] of raw features.
             pixels: the least correlation of thumbnails in [-1, 1], as they are or mirrored; -1 takes any.
             where: an SQL condition on the images that are looked at.
+            prefer: an SQL condition on images to keep rather than others, however small.
             progress: is told of each picture.
 
         Raises:
             QueryError: an option is wrong.
         """
         return Records(
-            duplicates_of(self._open.searcher, threshold=threshold, pixels=pixels, where=where, progress=progress)
+            duplicates_of(
+                self._open.searcher,
+                threshold=threshold,
+                pixels=pixels,
+                where=where,
+                prefer=prefer,
+                progress=progress,
+            )
         )
 
     def outliers(

@@ -42,6 +42,9 @@ _PICTURE_WEIGHT = click.option(
     help="The least correlation of thumbnails, as they are or mirrored; -1 takes any.  [default: 0.9]",
 )
 @_WHERE
+@click.option(
+    "--prefer", metavar="SQL", help="Keep images for which this holds rather than others, however small these are."
+)
 @html_option("the pictures, cluster by cluster")
 @save_option
 @at_option

@@ -250,7 +250,7 @@ def _kinds(searcher: Searcher, rows: Rows, cut: float) -> Rows:
 
 
 def _nearest(before: _Side, searcher: Searcher, rows: Rows, exclude: Rows | None) -> Exact:
-    """How far image rows (n,) of a searcher are from the nearest old picture; `exclude` names themselves among these."""
+    """How far image rows (n,) of a searcher are from the nearest old picture; `exclude` names them among these."""
     allowed: Mask = before.contents.allowed(before.searcher.rows)
     blocks = searcher.blocks_of(rows)
     found = before.searcher.nearest(blocks, image_weight=1.0, k=1, allowed=allowed, exclude=exclude)

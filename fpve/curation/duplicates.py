@@ -81,6 +81,7 @@ def duplicates(
     threshold: float = THRESHOLD,
     pixels: float = PIXELS,
     where: str | None = None,
+    prefer: str | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
     """Clusters of images with the same picture, or nearly the same, largest first; nothing is removed.
@@ -93,6 +94,7 @@ def duplicates(
         threshold: the least cosine in (0, 1] of a member's picture with that of its cluster's centre.
         pixels: the least correlation of their thumbnails, in [-1, 1], as they are or mirrored; -1 takes any.
         where: an SQL condition on the images that are looked at.
+        prefer: an SQL condition on images that are better than all others, however small: of one collection, say.
         progress: is told of each picture that is looked at.
 
     Returns:
@@ -107,9 +109,10 @@ def duplicates(
     if not -1 <= pixels <= 1:
         raise QueryError(f"pixels: expected a correlation from -1 to 1, such as {PIXELS}, found {pixels}")
     contents = Contents.of(searcher, where)
+    better = np.zeros(searcher.rows, bool) if prefer is None else searcher.matching(prefer)
     with (progress or SilentProgress()).stage("compare", len(contents.first)) as stage:
-        near = _clustered(_Lists(searcher, contents, threshold, stage), _best_first(searcher, contents), pixels)
-    return _told(searcher, contents, near)
+        near = _clustered(_Lists(searcher, contents, threshold, stage), _best_first(searcher, contents, better), pixels)
+    return _told(searcher, contents, near, better)
 
 
 class _Lists:
@@ -194,11 +197,12 @@ class _Lists:
 _NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _best_first(searcher: Searcher, contents: Contents) -> Rows:
-    """The contents (c,) by number of pixels, then bytes, then image_id."""
+def _best_first(searcher: Searcher, contents: Contents, better: Mask) -> Rows:
+    """The contents (c,) that a better image (rows,) has first; then by number of pixels, bytes, and image_id."""
+    preferred = np.bincount(contents.content, better[contents.rows], minlength=len(contents.first)) > 0
     told = searcher.snapshot.rows.take(contents.first, ["width", "height", "bytes"])
     width, height, size = (told[name].fill_null(0).to_numpy().astype(np.int64) for name in told.column_names)
-    return np.lexsort((np.arange(len(width)), -size, -width * height))
+    return np.lexsort((np.arange(len(width)), -size, -width * height, ~preferred))
 
 
 def _clustered(lists: _Lists, order: Rows, pixels: float) -> Near:
@@ -233,7 +237,7 @@ def _clustered(lists: _Lists, order: Rows, pixels: float) -> Near:
     return ranked.where(np.diff(ranked.member, prepend=-1) != 0)
 
 
-def _told(searcher: Searcher, contents: Contents, near: Near) -> pa.Table:
+def _told(searcher: Searcher, contents: Contents, near: Near, better: Mask) -> pa.Table:
     """All images of the clusters: of near contents, and of contents that several images have."""
     images, starts = contents.copies()
     counts = np.diff(starts)
@@ -247,8 +251,8 @@ def _told(searcher: Searcher, contents: Contents, near: Near) -> pa.Table:
     own = centre[content]
     chosen = size[own] > 1
     content, own, images = content[chosen], own[chosen], images[chosen]
-    # Largest cluster first; in it the centre's own images, which come in the order of image_id, then the nearest.
-    order = np.lexsort((images, -cosine[content], content != own, own, -size[own]))
+    # Largest cluster first; in it the centre's own images, a better one before others, then the nearest.
+    order = np.lexsort((images, ~better[images], -cosine[content], content != own, own, -size[own]))
     content, own, images = content[order], own[order], images[order]
     is_first = np.ones(len(own), bool)
     is_first[1:] = own[1:] != own[:-1]

@@ -123,6 +123,15 @@ def test_only_what_meets_the_condition_is_looked_at(repeated: Path) -> None:
     assert set(found["kind"].to_pylist()) == {None, "near"}
 
 
+def test_what_is_preferred_stays(repeated: Path) -> None:
+    """The smaller picture of a pair, and a copy rather than the first image that has its content."""
+    found = fpve.open(repeated).duplicates(prefer="image_id LIKE '%-a.png' OR image_id LIKE '%copy/4.png'").to_arrow()
+    kept = {row["image_id"] for row in found.to_pylist() if row["action"] == "keep"}
+    assert {f"pets/pair/{number}-a.png" for number in range(5)} < kept
+    assert "pets/copy/4.png" in kept
+    assert "pets/single/01.png" not in kept
+
+
 def test_nothing_is_changed(repeated: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
     """Neither the store nor a picture."""
     before = tree(repeated.parent)
@@ -173,12 +182,13 @@ def thumbnails_of(folder: Path) -> tuple[Snapshot, dict[str, int]]:
 def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
     """Darker, resized, re-encoded and mirrored copies agree; other pictures and plain ones don't, or nobody knows."""
     folder = tmp_path / "pictures"
-    base = pixels(1)
+    # Fields of two by two pixels, which a thumbnail's compression leaves as they are.
+    base = np.kron(pixels(1)[:4, :4], np.ones((2, 2, 1)))
     save(folder / "base.png", base)
     save(folder / "dark.png", base * 0.6)
     save(folder / "large.png", base, (160, 120))
     save(folder / "mirrored.png", base[:, ::-1])
-    save(folder / "other.png", pixels(2))
+    save(folder / "other.png", np.kron(pixels(2)[:4, :4], np.ones((2, 2, 1))))
     save(folder / "plain.png", np.full((8, 8, 3), 128))
     save(folder / "plainer.png", np.full((8, 8, 3), 129))
     Image.open(folder / "base.png").save(folder / "encoded.jpg", quality=40)
@@ -190,10 +200,10 @@ def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
         return round(float(found.correlation[0]), 2), bool(found.mirrored[0])
 
     assert compare("base") == (1.0, False)
-    assert compare("dark")[0] > 0.94
-    assert compare("large")[0] > 0.98
+    assert compare("dark")[0] > 0.97
+    assert compare("large")[0] > 0.97
     assert compare("encoded")[0] > 0.95
-    assert compare("mirrored")[0] > 0.98
+    assert compare("mirrored")[0] > 0.97
     assert compare("mirrored")[1]
     assert compare("other")[0] < 0.5
     assert np.isnan(compare("plain")[0])
