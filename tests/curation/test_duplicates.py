@@ -200,10 +200,10 @@ def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
         return round(float(found.correlation[0]), 2), bool(found.mirrored[0])
 
     assert compare("base") == (1.0, False)
-    assert compare("dark")[0] > 0.97
-    assert compare("large")[0] > 0.97
+    assert compare("dark")[0] > 0.95
+    assert compare("large")[0] > 0.95
     assert compare("encoded")[0] > 0.95
-    assert compare("mirrored")[0] > 0.97
+    assert compare("mirrored")[0] > 0.95
     assert compare("mirrored")[1]
     assert compare("other")[0] < 0.5
     assert np.isnan(compare("plain")[0])
