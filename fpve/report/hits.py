@@ -128,7 +128,7 @@ def write_hits(
     cards = [[*_own(one), *(row.image_id for row in one.hits[:_HITS])] for one in shown]
     more = [len(one.picture.address or "") if one.picture else 0 for one in shown]
     count, pictures = fitting(store, cards, more=more)
-    columns = _columns(shown[0].hits.to_arrow()) if shown else {}
+    columns = _columns([one.hits.to_arrow() for one in shown])
     given = options or {}
     answers = [_answer(one, pictures, columns) for one in shown[:count]]
     total = sum(len(one.hits) for one in shown) if hits is None else hits
@@ -142,7 +142,6 @@ def write_hits(
         queries=queries,
         found=total,
         best=max((hit.row.score for one in answers for hit in one.hits), default=None),
-        explanation=explanation,
         weight=None if weights is None else f"{weights[0]:g}" if weights[0] == weights[1] else "varies",
         meaning=_meaning(weights, has_cross),
         exactness=_exactness(explanation),
@@ -212,8 +211,7 @@ def _hit(rank: int, row: Record, pictures: Mapping[str, Shown], columns: Mapping
         rank=rank,
         row=row,
         cosines=tuple(Cosine(kind, name, value) for kind, name, value in cosines if value is not None),
-        # A caption that the prefix was filled in with is not shown twice.
-        metadata=tuple((name, _short(value)) for name, value in values if value is not None and value != row.prefix),
+        metadata=tuple((name, _short(value)) for name, value in values if value is not None),
         keys=keys(
             rank=rank,
             score=row.score,
@@ -224,10 +222,14 @@ def _hit(rank: int, row: Record, pictures: Mapping[str, Shown], columns: Mapping
     )
 
 
-def _columns(table: pa.Table) -> dict[str, pa.Field]:
-    """The metadata columns of hits, by the keys that stand for them in a page."""
-    metadata = list(table.schema)[table.column_names.index("prefix") + 1 :]
-    return {f"column-{number}": field for number, field in enumerate(metadata) if field.name != "cross_score"}
+def _columns(tables: Sequence[pa.Table]) -> dict[str, pa.Field]:
+    """The metadata columns of hits, by the keys that stand for them in a page; the prefix once more is none."""
+    if not tables:
+        return {}
+    schema = tables[0].schema
+    metadata = [field for field in list(schema)[schema.get_field_index("prefix") + 1 :] if field.name != "cross_score"]
+    told = [one for one in metadata if not all(table[one.name].equals(table["prefix"]) for table in tables)]
+    return {f"column-{number}": field for number, field in enumerate(told)}
 
 
 def _orders(answers: Sequence[Answer], columns: Mapping[str, pa.Field]) -> tuple[Order, ...]:

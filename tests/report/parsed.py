@@ -47,7 +47,7 @@ class Page(HTMLParser):
         """Note an element."""
         element = Element(tag, {name: value or "" for name, value in attrs})
         self.elements.append(element)
-        if tag not in ("meta", "link", "img", "line", "circle", "polyline"):
+        if tag not in ("meta", "link", "img", "input", "line", "circle", "polyline"):
             self._open.append(element)
 
     def handle_endtag(self, tag: str) -> None:
