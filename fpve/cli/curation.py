@@ -63,7 +63,7 @@ def duplicates(
     Prints a plan: of each cluster the largest picture to keep, and those that could go with it.
     """
     import fpve
-    from fpve.curation.duplicates import THRESHOLD
+    from fpve.curation.duplicates import PIXELS, THRESHOLD
 
     opened = fpve.open(store, at=at)
     found = opened.duplicates(progress=terminal_progress(), **given(**wanted))
@@ -79,8 +79,8 @@ def duplicates(
     if html is not None:
         from fpve.report.duplicates import write_duplicates
 
-        threshold = THRESHOLD if wanted["threshold"] is None else wanted["threshold"]
-        write_duplicates(html, found, opened, threshold=threshold)
+        told = {"threshold": THRESHOLD, "pixels": PIXELS, **given(**wanted)}
+        write_duplicates(html, found, opened, **told)
         output.note(f"wrote {html}")
 
 
@@ -130,7 +130,7 @@ def outliers(
     if html is not None:
         from fpve.report.outliers import write_outliers
 
-        write_outliers(html, found, opened, k=k, cut=cut)
+        write_outliers(html, found, opened, **{**wanted, "k": k, "cut": cut})
         output.note(f"wrote {html}")
 
 
@@ -168,7 +168,7 @@ def mislabeled(
     if html is not None:
         from fpve.report.mislabeled import write_mislabeled
 
-        write_mislabeled(html, found, opened, label=wanted["label"])
+        write_mislabeled(html, found, opened, notes=found.notes, **wanted)
         output.note(f"wrote {html}")
 
 
