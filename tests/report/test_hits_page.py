@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from report.parsed import NASTY, Page
 
 import fpve
 from fpve.batch import FailedQuery
+from fpve.cli import cli
 from fpve.records import Explanation, Records
 from fpve.report import hits as pages
 from fpve.report import pictures
@@ -208,3 +211,34 @@ def test_hits_of_a_graph_are_said_to_be_approximate(tmp_path: Path, store: fpve.
     explanation = Explanation(1, 1200, (0.5, 0.5), 10, (), 0.95)
     page = written(tmp_path, [Question(rows({"image_id": "x"}), text="x")], store, explanation=explanation)
     assert "hits 1 of 1,200 images, 95.0 % of the true ones" in page.text
+
+
+def test_the_command_writes_a_page(tmp_path: Path, shop: Path, store: fpve.Store) -> None:
+    """Beside the rows, of one query or of many; the page names the command that gave them."""
+    file, page, table = shop / "pictures/05.png", tmp_path / "page.html", tmp_path / "hits.parquet"
+    words = ["search", str(store.path), "--html", str(page)]
+    done = CliRunner().invoke(cli, [*words, "--image", str(file), "--text", "a bird", "-k", "2"])
+    assert (done.exit_code, done.stderr) == (0, f"wrote {page}\n")
+    assert Page.read(page).texts("pre") == [
+        f"fpve search {store.path} --image {file} --text 'a bird' -k 2 --format csv --output hits.csv"
+    ]
+    done = CliRunner().invoke(cli, [*words, "--queries", str(file.parent), "-k", "2", "--output", str(table)])
+    assert done.exit_code == 0
+    assert Page.read(page).texts("h1") == ["24 searches, 48 hits"]
+    assert pq.read_metadata(table).num_rows == 48
+
+
+def test_curation_tells_its_options_to_its_pages(tmp_path: Path, store: fpve.Store) -> None:
+    """The commands that find duplicates, outliers and doubtful labels name themselves in their pages."""
+    commands = {
+        "duplicates": ("--threshold", "0.5", "--pixels", "-1"),
+        "outliers": ("-k", "3", "--cut", "-10"),
+        "mislabeled": ("--label", "kind", "-k", "10"),
+    }
+    for name, options in commands.items():
+        page = tmp_path / f"{name}.html"
+        words = [name, str(store.path), *options, "--where", "kind IS NOT NULL", "--html", str(page)]
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, done.output
+        shown = Page.read(page).texts("pre")[-1]
+        assert shown.startswith(f"fpve {name} {store.path} {' '.join(options)} --where 'kind IS NOT NULL' "), shown
