@@ -22,7 +22,8 @@ Floats = NDArray[np.float32]
 
 # Rows that are held at once: 27 MB of 1,664 numbers.
 _ROWS_AT_ONCE = 4_096
-# So that a column is read a page at a time; without a buffer Parquet reads the whole chunk of a row group first.
+# So that a column is read a page at a time: without a buffer, or with all of it buffered before, Parquet holds the
+# whole chunk of a row group, of which many files have one only.
 _BUFFER = 1 << 20
 
 
@@ -146,7 +147,7 @@ def _matrix_parts(file: Path) -> Iterator[Floats]:
 def _read_parquet(file: Path) -> tuple[pa.Table, int]:
     """All columns but the vectors, and the length of the first of these."""
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER) as parquet:
+        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
             schema = parquet.schema_arrow
             if VECTOR not in schema.names:
                 raise SourceError(
@@ -161,7 +162,7 @@ def _read_parquet(file: Path) -> tuple[pa.Table, int]:
             names = [name for name in schema.names if name != VECTOR]
             # Without a column a table would not know how many rows it has.
             table = parquet.read(names) if names else pa.table({"": pa.nulls(parquet.metadata.num_rows)}).select([])
-            first = next(parquet.iter_batches(1, columns=[VECTOR]), None)
+            first = next(parquet.iter_batches(1, columns=[VECTOR], use_threads=False), None)
     except (OSError, pa.ArrowException) as error:
         raise MetadataError(f"{file}: can't be read as parquet: {str(error).splitlines()[0]}") from error
     lengths = pc.list_value_length(first.column(0)).to_pylist() if first is not None else []
@@ -170,7 +171,7 @@ def _read_parquet(file: Path) -> tuple[pa.Table, int]:
 
 def _column_parts(file: Path, dim: int) -> Iterator[Floats]:
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER) as parquet:
+        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
             start = 0
             for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[VECTOR], use_threads=False):
                 yield _values(file, batch.column(0), dim, start)
