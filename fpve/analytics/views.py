@@ -116,6 +116,12 @@ class Views:
             else:
                 self._added.add(name)
 
+    def _need(self, name: str) -> None:
+        """Add a view that another one is made of, or raise what keeps it from being there."""
+        self._add([name])
+        if name in self.broken:
+            raise self.broken[name]
+
     def _add_saved(self, names: Iterable[str]) -> None:
         """Add what is saved, again each time: somebody may have saved it anew."""
         for name in names:
@@ -136,7 +142,7 @@ class Views:
         self._connection.execute(f"CREATE VIEW images AS {images_query(self._snapshot, f'{_HIDDEN}.image_rows')}")
 
     def _add_vectors(self) -> None:
-        self._add(["images"])
+        self._need("images")
         self._check_inside(one.file.path for one in self._snapshot.manifest.segments)
         self._put(_HIDDEN, "vector_rows", self._snapshot.vector_rows())
         self._connection.execute(
@@ -146,7 +152,7 @@ class Views:
         )
 
     def _add_prefixes(self) -> None:
-        self._add(["generated"])
+        self._need("generated")
         self._put(_HIDDEN, "prefix_texts", self._table(tables.PREFIXES))
         self._connection.execute(
             f"CREATE VIEW prefixes AS SELECT * FROM {_HIDDEN}.prefix_texts LEFT JOIN "

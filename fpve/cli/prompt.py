@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpve.cli import output
+from fpve.cli.progress import working
 from fpve.errors import FpveError
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def _answer(session: Session, text: str, kind: str | None) -> None:
         output.note(f"fpve: no command {text.split()[0]!r}; .help tells which there are")
     else:
         start = time.monotonic()
-        count = print_answer(session.ask(text), kind)
+        with working("asking"):
+            answer = session.ask(text)
+        count = print_answer(answer, kind)
         sys.stdout.flush()
         output.note(f"{count:,} row{'' if count == 1 else 's'}, {time.monotonic() - start:.2f} s")
 

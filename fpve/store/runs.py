@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from fpve.store import manifest as manifests
-from fpve.store.files import make_directory, write_durably
+from fpve.store.files import make_directory, our_files, write_durably
 
 
 class Changes(NamedTuple):
@@ -93,7 +93,7 @@ def last_success(root: Path, job: str) -> float | None:
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted((root / "runs").glob("*.json"))
+    return [path for path in our_files(root, "runs") if path.suffix == ".json"]
 
 
 def _read(file: Path) -> dict[str, Any] | None:
