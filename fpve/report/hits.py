@@ -126,8 +126,7 @@ def write_hits(
     """
     shown = list(islice(questions, _QUERIES))
     cards = [[*_own(one), *(row.image_id for row in one.hits[:_HITS])] for one in shown]
-    more = [len(one.picture.address or "") if one.picture else 0 for one in shown]
-    count, pictures = fitting(store, cards, more=more)
+    count, pictures = fitting(store, cards, more=[one.picture for one in shown])
     columns = _columns([one.hits.to_arrow() for one in shown])
     given = options or {}
     answers = [_answer(one, pictures, columns) for one in shown[:count]]

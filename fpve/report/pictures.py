@@ -16,8 +16,10 @@ from fpve.images import decode, from_picture, thumbnail, without_warnings
 from fpve.queries import Picture
 from fpve.report.page import data_uri
 
-# A page of 30 MB is still opened at once by a browser, and sent by mail; something is left for all that is no picture.
-_MOST_BYTES = 27_000_000
+# A page of 30 MB is still opened at once by a browser, and sent by mail.
+_MOST_BYTES = 28_000_000
+# What a picture brings with it, beside three times its caption: names, figures, attributes to sort by.
+_AROUND = 1_200
 # More cards than a person looks through.
 _MOST_CARDS = 500
 
@@ -61,20 +63,21 @@ def stored(store: Store, image_ids: Iterable[str]) -> dict[str, Shown]:
 
 
 def fitting(
-    store: Store, cards: Sequence[Sequence[str]], *, more: Sequence[int] | None = None
+    store: Store, cards: Sequence[Sequence[str]], *, more: Sequence[Shown | None] | None = None
 ) -> tuple[int, dict[str, Shown]]:
     """How many of some cards fit on a page, from the first on, and their pictures by image_id.
 
     Args:
         store: where the pictures are.
         cards: the image_ids that each shows; one that is shown twice counts twice.
-        more: bytes of whatever else each shows.
+        more: a picture that each shows beside them, or None.
     """
     cards = cards[:_MOST_CARDS]
     pictures = stored(store, [one for card in cards for one in card])
     left = _MOST_BYTES
     for number, card in enumerate(cards):
-        left -= sum(len(pictures[one].address or "") for one in card) + (more[number] if more else 0)
+        shown = [pictures[one] for one in card] + [one for one in (more or ())[number : number + 1] if one]
+        left -= sum(len(one.address or "") + 3 * len(one.caption or "") + _AROUND for one in shown)
         if left < 0 and number:
             return number, pictures
     return len(cards), pictures
