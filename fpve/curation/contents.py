@@ -53,8 +53,13 @@ class Contents:
         rank[order] = np.arange(len(order))
         return cls(rows, rank[content.reshape(-1)], rows[place[order]])
 
-    def allowed(self, rows: int) -> Mask:
-        """(rows,) the first image of each content: what a search is to find, so that no list is filled by copies."""
+    def allowed(self, rows: int) -> Mask | None:
+        """(rows,) the first image of each content: what a search is to find, so that no list is filled by copies.
+
+        None where these are all images: a search without a condition is faster.
+        """
+        if len(self.first) == rows:
+            return None
         mask = np.zeros(rows, bool)
         mask[self.first] = True
         # What can't be written to is remembered by the searcher, with what may be found by it.

@@ -17,7 +17,7 @@ from fpve.classify import read_labels
 from fpve.curation.contents import AT_ONCE, Contents
 from fpve.curation.space import points_in_parts, points_of
 from fpve.errors import QueryError
-from fpve.neighbours import Exact, Mask, Rows
+from fpve.neighbours import Exact, Rows
 from fpve.progress import Progress, SilentProgress
 from fpve.search import Searcher
 from fpve.splits import components
@@ -251,7 +251,7 @@ def _kinds(searcher: Searcher, rows: Rows, cut: float) -> Rows:
 
 def _nearest(before: _Side, searcher: Searcher, rows: Rows, exclude: Rows | None) -> Exact:
     """How far image rows (n,) of a searcher are from the nearest old picture; `exclude` names them among these."""
-    allowed: Mask = before.contents.allowed(before.searcher.rows)
+    allowed = before.contents.allowed(before.searcher.rows)
     blocks = searcher.blocks_of(rows)
     found = before.searcher.nearest(blocks, image_weight=1.0, k=1, allowed=allowed, exclude=exclude)
     panel = found.panel(len(rows), 1)
