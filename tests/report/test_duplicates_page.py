@@ -98,7 +98,7 @@ def test_without_duplicates_the_page_says_so(tmp_path: Path, store: fpve.Store) 
     """There is nothing to sort, and nothing to do."""
     page = written(tmp_path, records(), store)
     assert page.texts("h1") == ["No picture looks like a copy of another"]
-    assert "No two of 24 images are the same file, or have features of a cosine of 0.92 or more." in page.text
+    assert "No two of 24 images are the same file, or look alike: features with a cosine of 0.92 or more." in page.text
     assert (page.all("div", "arrange"), page.all("section")) == ([], [])
 
 
