@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Where tables are that views are made of: SHOW TABLES is to show views.
 _HIDDEN = "hidden"
+# Columns of predictions that say what an image and its prefix are: they are in `images`, under the same names.
+_IN_IMAGES = ["content_hash", "prefix_id"]
 # What lists views without naming them.
 _LISTING = re.compile(
     r"\bshow\s+(all\s+)?tables\b|^\s*(show|describe|desc)\s*;?\s*$|information_schema|sqlite_|pragma_|\bpg_|\bduckdb_",
@@ -65,8 +67,12 @@ class Views:
         found = {name: tables.SCHEMAS[table].names for name, table in _TABLES.items()}
         found["images"] = self._snapshot.rows.schema.names
         found["vectors"] = ["image_id", "vector"]
-        found["prefixes"] = [*tables.SCHEMAS[tables.PREFIXES].names, *found["generated"]]
-        found["predictions"] = tables.SCHEMAS[tables.PREDICTIONS].names
+        found["prefixes"] = [
+            *tables.SCHEMAS[tables.PREFIXES].names,
+            *(name for name in found["generated"] if name not in ("generation_id", "created_at")),
+            "generated_at",
+        ]
+        found["predictions"] = [name for name in tables.SCHEMAS[tables.PREDICTIONS].names if name not in _IN_IMAGES]
         found["runs"] = runs.SCHEMA.names
         found[saved.FOLDER] = saved.LISTING.names
         listed = saved.list_saved(self._snapshot.root).to_pylist()
@@ -160,8 +166,7 @@ class Views:
         )
 
     def _add_predictions(self) -> None:
-        # What an image and its prefix are is in `images`, under the same names.
-        rows = self._table(tables.PREDICTIONS).drop_columns(["content_hash", "prefix_id"])
+        rows = self._table(tables.PREDICTIONS).drop_columns(_IN_IMAGES)
         self._put("main", "predictions", rows)
 
     def _add_runs(self) -> None:
