@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +67,12 @@ def write_map(path: str | os.PathLike[str], found: Map, store: Store) -> None:
     points = np.stack([places["x"].to_numpy(), places["y"].to_numpy()], axis=1).astype(np.float32)
     order = spread(points)
     ids = places["image_id"].take(pa.array(order))
-    images = store.images.select(["image_id", "prefix", "collection"])
+    images = store.images.select(["image_id", "prefix", "collection", "content_hash"])
     rows = pc.index_in(ids, value_set=images["image_id"])
     captions = images["prefix"].take(rows)
     name, colouring = _colouring(found, order, images["collection"].take(rows))
     names = ids.to_pylist()
-    pictures = _pictures(store, names, rows.is_valid().to_pylist())
+    pictures = _pictures(store, names, images["content_hash"].take(rows).to_pylist())
     shown = sum(map(bool, pictures))
     # By what they are called on the page.
     texts, caption = _coded(pc.utf8_slice_codeunits(captions, 0, _LONGEST))
@@ -138,26 +140,36 @@ def _colouring(found: Map, order: Rows, collections: pa.ChunkedArray) -> tuple[s
     return None, Colouring("classes", ("images",), np.zeros(len(order), np.int64), np.zeros(0))
 
 
-def _pictures(store: Store, names: Sequence[str], known: Sequence[bool]) -> list[str]:
-    """Small pictures of the first images, as many as fit, each in base64; empty for one without a picture."""
-    wanted = [name for name, is_known in zip(names, known, strict=True) if is_known]
-    sample = list(store.thumbnails(wanted[:: max(1, len(wanted) // _SAMPLE)][:_SAMPLE]).values())
-    side = next((side for side in _SIDES if _expected(sample, side) * len(wanted) <= _MOST_BYTES), _SIDE_OF_SOME)
-    found: list[str] = []
-    left = _MOST_BYTES
-    for start in range(0, len(names), _PART):
-        part = [name for name, is_known in zip(names[start:], known[start : start + _PART], strict=False) if is_known]
-        thumbnails = store.thumbnails(part)
-        for name in names[start : start + _PART]:
-            picture = base64.b64encode(_shrunk(thumbnails[name], side)).decode("ascii") if name in thumbnails else ""
-            left -= len(picture) + 1
-            if left < 0:
-                return found
-            found.append(picture)
-    return found
+def _pictures(store: Store, names: Sequence[str], contents: Sequence[str | None]) -> list[str]:
+    """Small pictures of the first images, as many as fit, each in base64; empty for one without a picture.
+
+    Args:
+        store: where thumbnails are.
+        names: (n,) image_ids.
+        contents: (n,) the hash of each one's content; None where the store has no such image.
+    """
+    known = [at for at, content in enumerate(contents) if content is not None]
+    sample = store.thumbnails([names[at] for at in known[:_SAMPLE]])
+    sizes = {side: _expected(sample.values(), side) for side in _SIDES}
+    side = next((side for side in _SIDES if sizes[side] * len(known) <= _MOST_BYTES), _SIDE_OF_SOME)
+    # Thumbnails lie in the order of their content: read in that, each part of the file is read once.
+    some = known[: int(_MOST_BYTES / max(sizes[side], 1))]
+    some.sort(key=lambda at: contents[at] or "")
+    found = [""] * (max(some, default=-1) + 1)
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(some), _PART):
+            thumbnails = store.thumbnails([names[at] for at in some[start : start + _PART]])
+            part = [at for at in some[start : start + _PART] if names[at] in thumbnails]
+            for at, small in zip(
+                part, pool.map(partial(_shrunk, side=side), [thumbnails[names[at]] for at in part]), strict=True
+            ):
+                found[at] = base64.b64encode(small).decode("ascii")
+    # What was expected may be too much, by a little.
+    fits = int(np.searchsorted(np.cumsum([len(one) + 1 for one in found]), _MOST_BYTES, side="right"))
+    return found[:fits]
 
 
-def _expected(sample: Sequence[bytes], side: int) -> float:
+def _expected(sample: Collection[bytes], side: int) -> float:
     """How many characters a picture of this side takes in the page, and a little more, by a sample of them."""
     sizes = [len(_shrunk(one, side)) for one in sample]
     return 1.05 * 4 / 3 * sum(sizes) / max(1, len(sizes))

@@ -38,7 +38,8 @@ class Plot {
     if (!this.n) [left, right, low, high] = [0, 1, 0, 1];
     const span = Math.max(right - left, high - low) || 1;
     this.bounds = { left, right, low, high, span };
-    const side = 96, cells = new Uint8Array((side + 1) * (side + 1));
+    // Cells of which most have several points: with smaller ones it would be the number of points.
+    const side = Math.max(6, Math.min(96, Math.round(Math.sqrt(this.n) / 1.6))), cells = new Uint8Array((side + 1) * (side + 1));
     let taken = 0;
     for (let i = 0; i < this.n; i++) {
       const at = Math.floor((this.xy[2 * i] - left) / span * side) * (side + 1) + Math.floor((this.xy[2 * i + 1] - low) / span * side);
@@ -104,11 +105,11 @@ class Plot {
     return !this.off[this.entry[i]] && (!this.match || this.match[i] === 1) && (this.spot < 0 || this.entry[i] === this.spot);
   }
 
-  // Radius in CSS pixels, and opacity, so that points cover about half of where they are: then they can be told apart.
+  // Radius in CSS pixels, and opacity, so that points cover about a third of where they are: then they can be told apart.
   grain(k) {
     const density = this.n / (this.area * k * k);
-    const most = this.phone ? 4.6 : 5.4, least = this.phone ? 1 : 1.15;
-    const radius = Math.max(least, Math.min(most, Math.sqrt(0.5 / (Math.PI * density))));
+    const most = this.phone ? 4.6 : 5.4, least = Math.max(this.phone ? 1 : 1.15, Math.min(this.phone ? 1.8 : 2.3, 160 / Math.sqrt(this.n)));
+    const radius = Math.max(least, Math.min(most, Math.sqrt(0.3 / (Math.PI * density))));
     const cover = Math.PI * radius * radius * density;
     return { radius, alpha: Math.max(0.28, Math.min(0.92, 1.05 / Math.sqrt(Math.max(1, cover)))) };
   }
@@ -180,14 +181,14 @@ class Plot {
 
   // The side of a picture in CSS pixels: it grows as the view is zoomed in.
   pictureSide(zoom) {
-    return Math.max(this.phone ? 30 : 38, Math.min(this.phone ? 72 : 104, (this.phone ? 32 : 40) * zoom ** 0.36));
+    return Math.min(this.phone ? 76 : 108, (this.phone ? 32 : 44) * zoom ** 0.36);
   }
 
   // Points whose pictures have room at half an octave of zoom. Those of the level before come first, so that a picture
   // stays while the view is zoomed in.
   pick(level, home) {
     if (this.chosen.has(level)) return this.chosen.get(level);
-    const zoom = 2 ** (level / 2), near = (this.pictureSide(zoom) * (level < 4 ? 1.75 : 1.3)) / (home.k * zoom);
+    const zoom = 2 ** (level / 2), near = (this.pictureSide(zoom) * (level < 4 ? 1.5 : 1.25)) / (home.k * zoom);
     const before = level > 0 ? this.pick(level - 1, home) : [];
     const taken = new Map(), found = [], { xy } = this;
     const accept = (i) => {

@@ -15,10 +15,20 @@
   const hasPicture = (i) => i < pictures.length && pictures[i].length > 1;
   const captionOf = (i) => caption[i] < 0 ? "" : data.captions[caption[i]];
 
-  const plot = new Plot(get("plot"), unpacked(data.points, Float32Array), hasPicture);
+  const points = unpacked(data.points, Float32Array);
+  turn();
+  const plot = new Plot(get("plot"), points, hasPicture);
   plot.pictureOf = (i) => "data:image/webp;base64," + pictures[i];
   plot.onpicture = () => redraw();
   let view = { x: 0, y: 0, k: 1 }, isMoving = false, settled = 0, frame = 0, hovered = -1, pinned = -1;
+
+  // On a screen that is higher than wide a map that is wider than high is turned: its axes have no names.
+  function turn() {
+    const box = get("plot").getBoundingClientRect(), least = [Infinity, Infinity], most = [-Infinity, -Infinity];
+    points.forEach((value, at) => { least[at % 2] = Math.min(least[at % 2], value); most[at % 2] = Math.max(most[at % 2], value); });
+    if (box.height < 1.1 * box.width || most[0] - least[0] < 1.1 * (most[1] - least[1])) return;
+    for (let i = 0; i < count; i++) [points[2 * i], points[2 * i + 1]] = [points[2 * i + 1], -points[2 * i]];
+  }
 
   // What points are coloured by: the largest classes, the others, and no value; or ranges of a number.
   const bins = 24, entries = [];
