@@ -127,8 +127,8 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
         scatter += part.T @ part
     total = float(np.trace(scatter))
     axes, variances = _largest(scatter)
-    # What rounding leaves: of equal vectors 6e-8 of a length of 1, squared, for each row; and 1e-7 of products, which is
-    # a third of a pixel on a map of a thousand.
+    # What rounding leaves: of equal vectors 6e-8 of a length of 1, squared, for each row; and of products 1e-7, a third
+    # of a pixel on a map of a thousand.
     axes[:, variances <= max(1e-12 * len(rows), 1e-7 * total)] = 0
     at = 0
     for part in _parts(searcher, rows, weight):
