@@ -108,7 +108,7 @@ class Plot {
   // Radius in CSS pixels, and opacity, so that points cover about a third of where they are: then they can be told apart.
   grain(k) {
     const density = this.n / (this.area * k * k);
-    const most = this.phone ? 4.6 : 5.4, least = Math.max(this.phone ? 1 : 1.15, Math.min(this.phone ? 1.8 : 2.3, 160 / Math.sqrt(this.n)));
+    const most = this.phone ? 4.2 : 4.7, least = Math.max(this.phone ? 1 : 1.15, Math.min(this.phone ? 1.8 : 2.3, 160 / Math.sqrt(this.n)));
     const radius = Math.max(least, Math.min(most, Math.sqrt(0.3 / (Math.PI * density))));
     const cover = Math.PI * radius * radius * density;
     return { radius, alpha: Math.max(0.28, Math.min(0.92, 1.05 / Math.sqrt(Math.max(1, cover)))) };
