@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE"}
+# Calls that are answered before it is looked whether anybody still waits: enough for products of matrices to pay.
+_AT_ONCE = 256
 # Of every table function, after the text that it is asked by.
 OPTIONS = (pa.field("k", pa.int64()), pa.field("image_weight", pa.float64()))
 
@@ -50,6 +53,37 @@ class TableFunction:
     answer: Callable[[pa.Table], Listed]
 
 
+class Calls:
+    """The calls of table functions that one query makes.
+
+    Attributes:
+        failed: what they raised: DuckDB turns it into a text.
+        stopped: is set when no more of them are to be answered: DuckDB can't interrupt Python.
+    """
+
+    def __init__(self) -> None:
+        self.failed: list[Exception] = []
+        self.stopped = Event()
+
+    def clear(self) -> None:
+        """Begin with another query."""
+        self.failed.clear()
+        self.stopped.clear()
+
+    def answer(self, function: TableFunction, arguments: pa.Table) -> list[Listed]:
+        """Answer calls, some of them at a time."""
+        found = []
+        for start in range(0, len(arguments), _AT_ONCE):
+            if self.stopped.is_set():
+                raise InterruptedError
+            try:
+                found.append(function.answer(arguments.slice(start, _AT_ONCE)))
+            except Exception as error:
+                self.failed.append(error)
+                raise
+        return found
+
+
 def add_cosines(connection: duckdb.DuckDBPyConnection, fusion: Fusion) -> None:
     """Add `cosine(a, b)` of vectors or lists, and `image_cosine` and `prefix_cosine` of the halves of fused vectors.
 
@@ -70,29 +104,25 @@ def add_cosines(connection: duckdb.DuckDBPyConnection, fusion: Fusion) -> None:
 
 
 def add_table_functions(
-    connection: duckdb.DuckDBPyConnection, functions: Sequence[TableFunction], failed: list[Exception]
+    connection: duckdb.DuckDBPyConnection, functions: Sequence[TableFunction], calls: Calls
 ) -> None:
-    """Add table functions; what they raise is kept in `failed`, for DuckDB turns it into a text."""
+    """Add table functions, whose calls are `calls`."""
     for one in functions:
-        _add_table_function(connection, one, failed)
+        _add_table_function(connection, one, calls)
 
 
-def _add_table_function(
-    connection: duckdb.DuckDBPyConnection, function: TableFunction, failed: list[Exception]
-) -> None:
+def _add_table_function(connection: duckdb.DuckDBPyConnection, function: TableFunction, calls: Calls) -> None:
     fields = [f'"{field.name}" {_SQL_TYPES[field.type]}' for field in function.result]
     parameters = pa.schema([pa.field(function.argument, pa.string()), *OPTIONS])
 
     def call(asked: pa.ChunkedArray, k: pa.ChunkedArray, image_weight: pa.ChunkedArray) -> pa.Array:
-        try:
-            found = function.answer(pa.table([asked, k, image_weight], schema=parameters))
-            rows = found.rows.select(function.result.names).cast(function.result)
-            columns = [column.combine_chunks() for column in rows.columns]
-            structs = pa.StructArray.from_arrays(columns, fields=list(function.result))
-            return pa.ListArray.from_arrays(pa.array(found.bounds, pa.int32()), structs)
-        except Exception as error:
-            failed.append(error)
-            raise
+        parts = calls.answer(function, pa.table([asked, k, image_weight], schema=parameters))
+        tables = [part.rows.select(function.result.names).cast(function.result) for part in parts]
+        rows = pa.concat_tables([function.result.empty_table(), *tables]).combine_chunks()
+        columns = [column.combine_chunks() for column in rows.columns]
+        structs = pa.StructArray.from_arrays(columns, fields=list(function.result))
+        counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.bounds) for part in parts)])
+        return pa.ListArray.from_arrays(pa.array(np.cumsum(counts), pa.int32()), structs)
 
     hidden = f"_{function.name}"
     # By words, not by enumerations: where those are has changed between versions of DuckDB.

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from fpve.analytics.connection import in_one_line, lock, open_connection
-from fpve.analytics.functions import TableFunction, add_cosines, add_table_functions
+from fpve.analytics.functions import Calls, TableFunction, add_cosines, add_table_functions
 from fpve.analytics.results import plain_part, plain_schema, plain_table
 from fpve.analytics.statements import checked_statement
 from fpve.analytics.views import Views
@@ -129,12 +129,12 @@ class Session:
         self, snapshot: Snapshot, *, functions: Sequence[TableFunction] = (), bounds: Bounds | None = None
     ) -> None:
         self.bounds = bounds or Bounds()
-        self._failed: list[Exception] = []
+        self._calls = Calls()
         self._statement = ""
         self._connection = open_connection(memory=self.bounds.bytes)
         self._views = Views(self._connection, snapshot)
         add_cosines(self._connection, snapshot.fusion)
-        add_table_functions(self._connection, functions, self._failed)
+        add_table_functions(self._connection, functions, self._calls)
         lock(self._connection)
         self._waiter = self._new_waiter()
 
@@ -145,7 +145,7 @@ class Session:
             QueryError: it is not one valid query, it reaches for anything but the views, or takes too long or too much.
             StoreCorrupt: a file that it needs is damaged, or a link out of the store.
         """
-        self._failed.clear()
+        self._calls.clear()
         self._waiter = self._new_waiter()
         return Answer(self, self._wait(lambda: self._begin(query)))
 
@@ -171,6 +171,7 @@ class Session:
 
     def interrupt(self) -> None:
         """End what is being answered, from any thread."""
+        self._calls.stopped.set()
         self._connection.interrupt()
 
     def close(self) -> None:
@@ -186,7 +187,7 @@ class Session:
         self.close()
 
     def _new_waiter(self) -> Waiter:
-        return Waiter(self.bounds.timeout, self._connection.interrupt)
+        return Waiter(self.bounds.timeout, self.interrupt)
 
     def _begin(self, query: str) -> pa.RecordBatchReader:
         import duckdb
@@ -222,8 +223,8 @@ class Session:
             ) from None
         # Of what is fetched Arrow tells the error.
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            if self._failed:
-                raise self._failed[0] from None
+            if self._calls.failed:
+                raise self._calls.failed[0] from None
             raise self._told(in_one_line(error)) from None
 
     def _told(self, text: str) -> FpveError:

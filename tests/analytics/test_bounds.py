@@ -43,6 +43,14 @@ def test_a_query_that_takes_too_long_is_given_up(store: fpve.Store, tree: Callab
     assert tree(store.path) == before
 
 
+def test_searches_are_given_up_between_calls(store: fpve.Store) -> None:
+    """A search of very many images ends when the time is up, though DuckDB can't interrupt Python."""
+    many = "(SELECT image_id FROM images, range(100_000))"
+    with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
+        store.sql(f"SELECT count(*) FROM {many} i, neighbours(i.image_id, k := 3) n", timeout=0.5)
+    assert not [one for one in threading.enumerate() if one.name == "fpve-sql"]
+
+
 def test_a_query_that_needs_too_much_memory_is_given_up(store: fpve.Store) -> None:
     """DuckDB's own memory is bounded, and so is a result; what is told part by part is not."""
     with pytest.raises(QueryError, match="needs more than the 50 MB of memory"):
