@@ -1,28 +1,23 @@
 """Images as points of a plane, by the vectors that a search compares.
 
-What is projected is u = [ sqrt(A) f^ ; sqrt(1-A) p^ ], a missing block zero, so that for two images
+What is projected are the points of `fpve.curation.space`, whose products are the scores by which one image finds
+another.
 
-    u·u' = A cos_image + (1-A) cos_prefix
-
-which is the score by which one of them finds the other. In a centred store f~ and p~ are in the place of f^ and p^, and
-a predicted prefix block keeps its length, as in the search.
-
-`pca` is linear and exact: the two directions in which u varies most. `umap` (McInnes, Healy and Melville 2018) keeps
+`pca` is linear and exact: the two directions in which points vary most. `umap` (McInnes, Healy and Melville 2018) keeps
 near images near, and says little of how far apart groups are; it starts from the plane of `pca`.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
+from fpve.curation.space import PART, dim_of, points_in_parts
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
-from fpve.fusion import Blocks, Floats, unit
+from fpve.fusion import Blocks, Floats
 from fpve.neighbours import Exact, Rows
 from fpve.search import Searcher
 
@@ -33,8 +28,6 @@ Method = Literal["pca", "umap"]
 DEFAULT_METHOD: Method = "pca"
 DEFAULT_SEED = 0
 
-# Rows that are read at once: of 2,000 numbers these are 32 MB, and a product of them is long enough for all threads.
-_PART = 4096
 # Of each image, itself included: UMAP's own default.
 _NEIGHBOURS = 15
 # Fewer have no neighbourhoods to keep.
@@ -115,14 +108,14 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
     points = np.zeros((len(rows), 2), np.float32)
     if len(rows) < 2:
         return Plane(points, None)
-    mean = np.zeros(searcher.fusion.dim)
-    for part in _parts(searcher, rows, weight):
+    mean: Exact = np.zeros(dim_of(searcher, weight))
+    for part in points_in_parts(searcher, rows, weight):
         mean += part.sum(axis=0, dtype=np.float64)
     mean /= len(rows)
     # Less the mean first: the squares of what is left lose no digits in float32, and their sums are float64.
     centre = mean.astype(np.float32)
     scatter = np.zeros((len(mean), len(mean)))
-    for part in _parts(searcher, rows, weight):
+    for part in points_in_parts(searcher, rows, weight):
         part -= centre
         scatter += part.T @ part
     total = float(np.trace(scatter))
@@ -131,7 +124,7 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
     # of a pixel on a map of a thousand.
     axes[:, variances <= max(1e-12 * len(rows), 1e-7 * total)] = 0
     at = 0
-    for part in _parts(searcher, rows, weight):
+    for part in points_in_parts(searcher, rows, weight):
         points[at : at + len(part)] = (part - centre) @ axes.astype(np.float32)
         at += len(part)
     return Plane(points, min(1.0, float(variances.sum()) / total) if np.any(axes) else None)
@@ -148,21 +141,6 @@ def _largest(scatter: Exact) -> tuple[Exact, Exact]:
     axes[:, :count], values[:count] = vectors[:, ::-1], np.maximum(found[::-1], 0)
     signs = np.sign(axes[np.argmax(np.abs(axes), axis=0), [0, 1]])
     return axes * np.where(signs == 0, 1, signs), values
-
-
-def _parts(searcher: Searcher, rows: Rows, weight: float) -> Iterator[Floats]:
-    """What is projected (m, dim), some rows at a time."""
-    fusion = searcher.fusion
-    scale = np.repeat(np.sqrt([weight, 1 - weight]), [fusion.image_dim, fusion.prefix_dim])
-    # Balanced vectors have blocks of length 1/sqrt(2), or shorter ones that were predicted.
-    is_balanced = fusion.mode == "balanced"
-    scale = (scale * math.sqrt(2) if is_balanced else scale).astype(np.float32)
-    for start in range(0, len(rows), _PART):
-        vectors = searcher.vectors_of(rows[start : start + _PART])
-        if not is_balanced:
-            image, prefix = vectors[:, : fusion.image_dim], vectors[:, fusion.image_dim :]
-            vectors = np.hstack([unit(image), unit(prefix)])
-        yield vectors * scale
 
 
 def _unfolded(umap: type[UMAP], searcher: Searcher, rows: Rows, weight: float, start: Floats, seed: int) -> Floats:
@@ -198,8 +176,8 @@ def _neighbourhoods(searcher: Searcher, rows: Rows, weight: float) -> tuple[Rows
     near[:, 0] = np.arange(len(rows))
     # What can't be written to is looked through once, not for each part.
     allowed.flags.writeable = False
-    for at in range(0, len(rows), _PART):
-        mine = rows[at : at + _PART]
+    for at in range(0, len(rows), PART):
+        mine = rows[at : at + PART]
         found = searcher.nearest(
             searcher.blocks_of(mine),
             image_weight=weight,

@@ -27,7 +27,7 @@ PART = 4_096
 def points_in_parts(searcher: Searcher, rows: Rows, image_weight: float) -> Iterator[Floats]:
     """The points (m, d) float32 of image rows (n,), some at a time; at weight 1 they have no prefix block."""
     fusion = searcher.fusion
-    dims = [fusion.image_dim, fusion.prefix_dim if image_weight < 1 else 0]
+    dims = [fusion.image_dim, dim_of(searcher, image_weight) - fusion.image_dim]
     # Balanced vectors have blocks of length 1/sqrt(2), or shorter ones that were predicted.
     is_balanced = fusion.mode == "balanced"
     scale = np.repeat(np.sqrt([image_weight, 1 - image_weight]), dims) * (math.sqrt(2) if is_balanced else 1)
@@ -38,10 +38,14 @@ def points_in_parts(searcher: Searcher, rows: Rows, image_weight: float) -> Iter
         yield vectors[:, : sum(dims)] * scale.astype(np.float32)
 
 
+def dim_of(searcher: Searcher, image_weight: float) -> int:
+    """Length d of the points at a weight."""
+    return searcher.fusion.image_dim + (searcher.fusion.prefix_dim if image_weight < 1 else 0)
+
+
 def points_of(searcher: Searcher, rows: Rows, image_weight: float) -> Floats:
     """The points (n, d) of image rows (n,), all in memory: 100,000 of 1,280 numbers are 512 MB."""
-    dim = searcher.fusion.image_dim + (searcher.fusion.prefix_dim if image_weight < 1 else 0)
-    points = np.empty((len(rows), dim), np.float32)
+    points = np.empty((len(rows), dim_of(searcher, image_weight)), np.float32)
     for number, part in enumerate(points_in_parts(searcher, rows, image_weight)):
         points[number * PART : number * PART + len(part)] = part
     return points

@@ -15,8 +15,9 @@ from sklearn.manifold import trustworthiness
 
 import fpve
 from fpve.config import Job
-from fpve.curation import projection
+from fpve.curation import projection, space
 from fpve.curation.projection import plane_of, project, weight_of
+from fpve.curation.space import points_in_parts
 from fpve.errors import QueryError
 from fpve.fusion import Floats
 from fpve.search import Searcher
@@ -66,7 +67,8 @@ def up_to_sign(points: Floats, others: Floats) -> Floats:
 @pytest.mark.parametrize("part", [7, 4096])
 def test_pca_is_the_full_one(searcher: Searcher, weight: float, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At any weight, however few rows are read at once, places and variance are those of scikit-learn's full PCA."""
-    monkeypatch.setattr(projection, "_PART", part)
+    monkeypatch.setattr(space, "PART", part)
+    monkeypatch.setattr(projection, "PART", part)
     full = PCA(2, svd_solver="full")
     expected = full.fit_transform(written_out(searcher, weight).astype(np.float64))
     plane = plane_of(searcher, everything(searcher), image_weight=weight)
@@ -77,7 +79,7 @@ def test_pca_is_the_full_one(searcher: Searcher, weight: float, part: int, monke
 
 def test_products_of_what_is_projected_are_scores(searcher: Searcher) -> None:
     """Of two images they are the score by which one finds the other, missing blocks and all."""
-    vectors = np.concatenate(list(projection._parts(searcher, everything(searcher), 0.3)))
+    vectors = np.concatenate(list(points_in_parts(searcher, everything(searcher), 0.3)))
     found = searcher.nearest(searcher.blocks_of(everything(searcher)), image_weight=0.3, k=60, exact=True)
     np.testing.assert_allclose((vectors @ vectors.T)[found.query, found.row], found.score, atol=2e-6)
 
@@ -88,7 +90,7 @@ def test_blocks_are_those_of_the_search(root: Path, options: dict[str, Any], mon
     monkeypatch.setattr(means, "MIN_BLOCKS", 10)
     searcher = Searcher(Snapshot.open(root))
     variant = searcher.variant(**options)
-    vectors = np.concatenate(list(projection._parts(variant, everything(searcher), 0.5)))
+    vectors = np.concatenate(list(points_in_parts(variant, everything(searcher), 0.5)))
     np.testing.assert_allclose(vectors, written_out(variant, 0.5), atol=2e-6)
     is_centred = np.allclose(written_out(variant, 0.5), written_out(searcher, 0.5), atol=1e-3)
     assert is_centred != bool(options.get("centred"))
