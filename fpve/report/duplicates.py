@@ -80,6 +80,7 @@ def write_duplicates(
     threshold: float,
     pixels: float | None = None,
     where: str | None = None,
+    prefer: str | None = None,
 ) -> None:
     """Write a self-contained page about duplicates, of as many clusters as fit.
 
@@ -90,6 +91,7 @@ def write_duplicates(
         threshold: the cosine from which on pictures look alike.
         pixels: the least correlation of their thumbnails, where these are known; None if the page need not say it.
         where: the condition on the images that were looked at.
+        prefer: the condition on images that were kept rather than others.
     """
     clusters = [_sorted(list(rows)) for _, rows in groupby(records, key=lambda row: row.cluster)]
     count, pictures = fitting(store, [[row.image_id for row in rows[:_MEMBERS]] for rows in clusters])
@@ -101,6 +103,7 @@ def write_duplicates(
         headline=_headline(len(removed), looked_at),
         images=looked_at,
         where=where,
+        prefer=prefer,
         threshold=threshold,
         pixels=pixels,
         removed=len(removed),
@@ -110,7 +113,9 @@ def write_duplicates(
         found=len(clusters),
         clusters=[_cluster(rows, pictures) for rows in clusters[:count]],
         orders=_ORDERS,
-        command=command("duplicates", store, "plan.csv", threshold=threshold, pixels=pixels, where=where),
+        command=command(
+            "duplicates", store, "plan.csv", threshold=threshold, pixels=pixels, where=where, prefer=prefer
+        ),
     )
 
 

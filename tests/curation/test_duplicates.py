@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 from collections import Counter
@@ -169,6 +170,18 @@ def test_the_command_prints_a_plan(repeated: Path, tmp_path: Path) -> None:
     assert list(rows[0]) == SCHEMA.names
     assert "5 clusters; 5 images could go" in ran.stderr
     assert "Nothing was changed." in ran.stderr
+
+
+def test_the_page_says_how_it_was_made(repeated: Path, tmp_path: Path) -> None:
+    """With all options, those that only the command has included."""
+    page = tmp_path / "page.html"
+    options = ["--prefer", "image_id LIKE '%-a.png'", "--where", "image_id LIKE '%/pair/%'", "--threshold", "0.9"]
+    ran = CliRunner().invoke(cli, ["duplicates", str(repeated), *options, "--html", str(page)])
+    assert ran.exit_code == 0, ran.output
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert "a preferred one is kept, or the largest" in text
+    assert "--threshold 0.9 --pixels 0.9 --where" in text
+    assert "--prefer" in text
 
 
 def thumbnails_of(folder: Path) -> tuple[Snapshot, dict[str, int]]:
