@@ -109,8 +109,7 @@ def _farthest_first(points: Floats, nearest: Exact) -> Iterator[tuple[int, float
         np.minimum(nearest, 1 - points @ points[first], out=nearest)
         nearest[first] = -np.inf
     while True:
-        count = min(_AT_ONCE, len(nearest))
-        likely: Rows = np.argpartition(-nearest, count - 1)[:count]
+        likely = _farthest(nearest, min(_AT_ONCE, len(nearest)))
         distances = 1 - points @ points[likely].T
         column = {int(place): number for number, place in enumerate(likely)}
         while True:
@@ -122,3 +121,10 @@ def _farthest_first(points: Floats, nearest: Exact) -> Iterator[tuple[int, float
             yield farthest, float(nearest[farthest])
             np.minimum(nearest, distances[:, column[farthest]], out=nearest)
             nearest[farthest] = -np.inf
+
+
+def _farthest(nearest: Exact, count: int) -> Rows:
+    """The `count` farthest of distances (n,), of equally far ones the first: so the first of the farthest is one."""
+    least = np.partition(nearest, -count)[-count]
+    beyond = np.flatnonzero(nearest > least)
+    return np.concatenate([beyond, np.flatnonzero(nearest == least)[: count - len(beyond)]])

@@ -13,7 +13,7 @@ import fpve
 from fpve.cli import cli
 from fpve.curation import sample as module
 from fpve.curation.contents import Contents
-from fpve.curation.sample import SCHEMA, sample
+from fpve.curation.sample import SCHEMA, _farthest, _farthest_first, sample
 from fpve.curation.space import points_of
 from fpve.errors import QueryError
 from fpve.search import Searcher
@@ -45,6 +45,23 @@ def test_each_is_the_farthest_from_those_before(
     distances = table["distance"].to_pylist()
     assert distances[0] is None
     assert np.all(np.diff(distances[1:]) <= 1e-6)
+
+
+def test_the_farthest_of_many_equally_far_ones_is_among_the_farthest() -> None:
+    """However many are equally far, it is the first of them that are: what is next is always among them."""
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 64, 400):
+        nearest = rng.choice([-np.inf, 0.0, 0.5, 1.0], 400)
+        assert sorted(_farthest(nearest, count)) == sorted(np.argsort(-nearest, kind="stable")[:count])
+
+
+def test_the_same_features_many_times_are_all_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty pages in many sizes: 400 points of 40 kinds, the kinds first."""
+    monkeypatch.setattr(module, "_AT_ONCE", 8)
+    points = np.eye(40, dtype=np.float32)[np.random.default_rng(0).integers(0, 40, 400)]
+    found = list(_farthest_first(points, np.full(400, np.inf)))
+    assert sorted(place for place, _ in found) == list(range(400))
+    assert [distance for _, distance in found[1:]] == [1.0] * 39 + [0.0] * 360
 
 
 def test_all_others_are_nearer_than_the_last_distance(searcher: Searcher) -> None:
