@@ -33,6 +33,9 @@ def check_matrix(path: Path, chosen: Chosen) -> None:
     if chosen.vectors == "none":
         raise QueryError("vectors: expected 'fused', 'image' or 'prefix' for a matrix, found 'none'")
     check_target(table_beside(path))
+    for file in (path, table_beside(path)):
+        if file.exists() and not file.is_file():
+            raise QueryError(f"{file}: expected a file to write, found a device or a pipe, which can't hold a matrix")
 
 
 def write_matrix(path: Path, chosen: Chosen, progress: Progress) -> tuple[Path, Path]:

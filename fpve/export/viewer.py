@@ -19,7 +19,7 @@ from fpve.export.rows import Chosen
 from fpve.fusion import Floats
 from fpve.neighbours import Mask, Rows
 from fpve.progress import Progress
-from fpve.store.files import write_durably, write_parquet
+from fpve.rowfiles import write_rows
 
 # As many as its own projection keeps of each image.
 NEIGHBOURS = 15
@@ -71,7 +71,7 @@ def write_viewer(path: Path, chosen: Chosen, method: Method, progress: Progress)
             made = [_thumbnails(chosen, images), *(pa.array(place[:, at], pa.float32()) for at in (0, 1))]
             yield pa.table([*images.columns, *made, nearest.of(rows)], schema=schema)
 
-    write_durably(path.resolve(), lambda out: write_parquet(parts(), out, schema=schema))
+    write_rows(path, schema, parts(), kind="parquet")
     shown = ["--x", names.x, "--y", names.y, "--neighbors", names.neighbours, "--image", names.image]
     texts = ["--text", "prefix"] if chosen.searcher.snapshot.has_prefixes else []
     return ("embedding-atlas", str(path), *shown, *texts)
