@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from fpve.errors import MetadataError
+from fpve.errors import MetadataError, StoreCorrupt
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.snapshot import Snapshot
 
@@ -73,6 +73,13 @@ class Header:
                 f"{file}: what it says of its encoders has {error.error_count()} fields that are not known here: "
                 "another version of fpve exported it; use that version, or take the metadata out of its schema"
             ) from None
+        if "image" not in found.encoders:
+            raise MetadataError(f"{file}: says of its vectors no image encoder; take the metadata out of its schema")
+        try:
+            for one in found.encoders.values():
+                one.as_config()
+        except (StoreCorrupt, TypeError, ValueError) as error:
+            raise MetadataError(f"{file}: what it says of its encoders is no configuration of one: {error}") from None
         return found
 
 

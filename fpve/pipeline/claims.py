@@ -16,6 +16,9 @@ from fpve.store.imported import is_imported
 from fpve.store.manifest import Collection
 from fpve.store.snapshot import Snapshot
 
+# Encoders that are somebody's own classes.
+_OWN = "python:"
+
 
 def exported_header(file: VectorFile) -> Header | None:
     """What a file says of its vectors, if fpve exported it.
@@ -102,6 +105,12 @@ class Claims:
         ref: EncoderRef | None = known.get("text")
         if ref is None:
             return EncoderConfig(NO_ENCODER), None
+        if base is None and ref.config["name"].startswith(_OWN):
+            # To open it is to import a module: not on the word of a file that came from anywhere.
+            raise EncoderMismatch(
+                f"a file says that its prefixes are embedded with {ref.config['name']!r}, which runs the code of that "
+                f"name; if you trust it, name it with --text-encoder, or else --text-encoder {NO_ENCODER}"
+            )
         encoder = open_text_encoder(ref.as_config())
         if encoder.fingerprint != ref.fingerprint:
             raise EncoderMismatch(

@@ -134,7 +134,9 @@ def import_vectors(
     check_root(root)
     file = open_vectors(path, ids=None if ids is None else Path(ids))
     header = exported_header(file)
-    name = collection or (only_collection(file) if header is not None else None) or path.stem
+    name = collection
+    if name is None:
+        name = (only_collection(file) if header is not None else None) or path.stem
     claims = Claims(image_encoder, text_encoder, header, has_texts(file))
     config = CollectionConfig(name=name, source=path, columns=tuple(columns), prefix=as_rules(prefix))
     # Before the lock, so that a file that can't be taken leaves nothing behind where there is no store.

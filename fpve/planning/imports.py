@@ -82,7 +82,7 @@ def plan_import(
 
 def only_collection(file: VectorFile) -> str | None:
     """The collection of which all rows of an exported file are."""
-    if "collection" not in file.table.column_names:
+    if "collection" not in file.table.column_names or type_name(file.table["collection"].type) != "string":
         return None
     names = file.table["collection"].unique().to_pylist()
     return names[0] if len(names) == 1 else None

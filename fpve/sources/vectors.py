@@ -20,11 +20,14 @@ VECTOR = "vector"
 MATRIX_SUFFIX = ".npy"
 Floats = NDArray[np.float32]
 
-# Rows that are held at once: 27 MB of 1,664 numbers.
+# Rows that are held at once: 27 MB of 1,664 numbers; of very long vectors fewer, so that a part is at most 64 MB.
 _ROWS_AT_ONCE = 4_096
+_NUMBERS_AT_ONCE = 1 << 24
 # So that a column is read a page at a time: without a buffer, or with all of it buffered before, Parquet holds the
 # whole chunk of a row group, of which many files have one only.
 _BUFFER = 1 << 20
+# Characters of what a library says of a broken file.
+_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +131,33 @@ def _table_of(file: Path) -> Path:
 
 def _open_matrix(file: Path) -> NDArray[np.generic]:
     try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{file}: can't be read as a matrix: {str(error).splitlines()[0]}") from error
+        # Not `np.load`, which takes archives and pickles for matrices as well; what is mapped is never unpickled.
+        with np.errstate(over="ignore"):
+            found = np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # a header that is none can make NumPy raise anything, such as TokenError or MemoryError
+        raise SourceError(f"{file}: can't be read as a matrix: {_reason(error)}") from error
     if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.shape[1]:
         raise SourceError(f"{file}: expected a matrix (n, d) of numbers, found {found.dtype} of shape {found.shape}")
     matrix: NDArray[np.generic] = found
     return matrix
 
 
+def _reason(error: Exception) -> str:
+    """What an exception says, in a line that can be read: NumPy quotes whole headers."""
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return said if len(said) <= _REASON else f"{said[:_REASON]}…"
+
+
 def _matrix_parts(file: Path) -> Iterator[Floats]:
     matrix = _open_matrix(file)
-    for start in range(0, len(matrix), _ROWS_AT_ONCE):
+    step = _rows_at_once(matrix.shape[1])
+    for start in range(0, len(matrix), step):
         with np.errstate(over="ignore"):
-            yield np.array(matrix[start : start + _ROWS_AT_ONCE], np.float32)
+            yield np.array(matrix[start : start + step], np.float32)
+
+
+def _rows_at_once(dim: int) -> int:
+    return max(1, min(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // max(dim, 1)))
 
 
 def _read_parquet(file: Path) -> tuple[pa.Table, int]:
@@ -149,6 +165,9 @@ def _read_parquet(file: Path) -> tuple[pa.Table, int]:
     try:
         with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
             schema = parquet.schema_arrow
+            twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+            if twice is not None:
+                raise SourceError(f"{file}: expected one column {twice!r}, found {schema.names.count(twice)}")
             if VECTOR not in schema.names:
                 raise SourceError(
                     f"{file}: expected a column {VECTOR!r}, found {', '.join(schema.names)}"
@@ -173,7 +192,7 @@ def _column_parts(file: Path, dim: int) -> Iterator[Floats]:
     try:
         with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
             start = 0
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[VECTOR], use_threads=False):
+            for batch in parquet.iter_batches(_rows_at_once(dim), columns=[VECTOR], use_threads=False):
                 yield _values(file, batch.column(0), dim, start)
                 start += len(batch)
     except (OSError, pa.ArrowException) as error:
