@@ -219,7 +219,7 @@ def _clustered(lists: _Lists, order: Rows, pixels: float) -> Near:
         member, cosine = lists.of(centre)
         agreement, mirrored = np.full(len(member), np.nan), np.zeros(len(member), bool)
         if small is not None:
-            agreement, mirrored = small.compare(np.full(len(member), rows[centre]), rows[member])
+            agreement, mirrored = small.compare(int(rows[centre]), rows[member])
         same = ~(agreement < pixels)
         near = Near(np.full(len(member), centre), member, cosine, agreement, mirrored).where(same)
         better = stays[near.member]

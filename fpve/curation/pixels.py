@@ -8,7 +8,6 @@ green one; their pixels do. What was cropped or turned agrees less here than by 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -47,7 +46,8 @@ class Pixels:
         """Read and shrink the thumbnails of image rows (n,)."""
         self._rows = np.unique(rows)
         self._small = np.zeros((len(self._rows), _SIDE, _SIDE, 3), np.uint8)
-        self._known = np.zeros(len(self._rows), bool)
+        self._mean = np.zeros(len(self._rows), np.float32)
+        self._length = np.zeros(len(self._rows))
         with ThreadPoolExecutor(thread_name_prefix="fpve-pixels") as pool:
             for start in range(0, len(self._rows), _AT_ONCE):
                 part = self._rows[start : start + _AT_ONCE]
@@ -56,35 +56,32 @@ class Pixels:
                 jpegs = [found.get(one) for one in hashes]
                 for place, small in enumerate(pool.map(_small, jpegs), start):
                     if small is not None:
-                        self._small[place], self._known[place] = small, True
+                        self._small[place] = small
+                        self._mean[place], self._length[place] = small.mean(), small.std() * np.sqrt(small.size)
+        # A picture that there is none of has the length 0.
+        self._told = self._length >= _PLAIN * np.sqrt(_SIDE * _SIDE * 3)
 
-    def compare(self, one: Rows, other: Rows) -> Agreement:
-        """Compare the pictures of image rows (t,) and (t,)."""
-        parts = list(self._compared(np.searchsorted(self._rows, one), np.searchsorted(self._rows, other)))
-        if not parts:
-            return Agreement(np.zeros(0), np.zeros(0, bool))
-        return Agreement(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-    def _compared(self, one: Rows, other: Rows) -> Iterator[Agreement]:
-        for start in range(0, len(one), _AT_ONCE):
-            mine, theirs = one[start : start + _AT_ONCE], other[start : start + _AT_ONCE]
-            left, right = self._small[mine], self._small[theirs]
-            plain, is_plain = _standardised(left)
-            same, other_is_plain = _standardised(right)
-            flipped, _ = _standardised(right[:, :, ::-1])
-            unknown = ~(self._known[mine] & self._known[theirs]) | is_plain | other_is_plain
-            as_it_is, as_mirrored = (np.einsum("td,td->t", plain, seen).astype(np.float64) for seen in (same, flipped))
-            correlation = np.where(unknown, np.nan, np.maximum(as_it_is, as_mirrored))
-            yield Agreement(correlation, (as_mirrored > as_it_is) & ~unknown)
+    def compare(self, one: int, others: Rows) -> Agreement:
+        """Compare the picture of an image row with those of image rows (t,)."""
+        mine = int(np.searchsorted(self._rows, one))
+        places = np.searchsorted(self._rows, others)
+        seen = self._small[mine : mine + 1]
+        # Of it in both orientations, so that each of the others is read once, as it is.
+        both = np.concatenate([_centred(seen, self._mean[[mine]]), _centred(seen[:, :, ::-1], self._mean[[mine]])])
+        found = np.empty((len(places), 2))
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            found[start : start + len(part)] = _centred(self._small[part], self._mean[part]) @ both.T
+        found /= np.maximum(self._length[mine] * self._length[places], 1e-6)[:, None]
+        unknown = ~(self._told[mine] & self._told[places])
+        return Agreement(np.where(unknown, np.nan, found.max(axis=1)), (found[:, 1] > found[:, 0]) & ~unknown)
 
 
-def _standardised(pictures: Bytes) -> tuple[Floats, Mask]:
-    """Pictures (t, side, side, 3) as vectors of mean 0 and length 1, and which of them are one plain colour."""
+def _centred(pictures: Bytes, mean: Floats) -> Floats:
+    """Pictures (t, side, side, 3) as vectors, less the mean (t,) of each."""
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    is_plain: Mask = length[:, 0] < _PLAIN * np.sqrt(flat.shape[1])
-    return flat / np.maximum(length, 1e-6), is_plain
+    flat -= mean[:, None]
+    return flat
 
 
 def _small(jpeg: bytes | None) -> Bytes | None:
