@@ -125,7 +125,7 @@ def outliers(
     output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
     save_rows(opened, save, found)
     cut, k = (CUT if wanted["cut"] is None else wanted["cut"]), (DEFAULT_K if wanted["k"] is None else wanted["k"])
-    if not len(found):
+    if not len(found) and not everything:
         output.note(f"no picture has a z-score of {cut:g} or more; --all ranks all of them")
     if html is not None:
         from fpve.report.outliers import write_outliers
@@ -163,6 +163,8 @@ def mislabeled(
     found = opened.mislabeled(progress=terminal_progress(), **given(**wanted))
     output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path", "neighbours"))
     save_rows(opened, save, found)
+    if not len(found):
+        output.note("no label is doubted")
     for said in found.notes:
         output.note(f"note: {said}")
     if html is not None:
@@ -200,6 +202,8 @@ def sample(
     found = opened.sample(n, progress=terminal_progress(), **given(**wanted))
     output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
     save_rows(opened, save, found)
+    if len(found) < n:
+        output.note(f"no more different pictures to choose from than {len(found):,}")
 
 
 @click.command()

@@ -30,6 +30,9 @@ _REFERENCE, _SEED, _QUANTILE = 5_000, 0, 0.99
 # Fewer new pictures of one kind are no cluster; and by how many of its nearest each is joined to others.
 _FEWEST, _LINKS = 3, 8
 
+# Of distances of mean pictures: the points are float32, and equal means are equal to so many.
+_DECIMALS = 9
+
 SCHEMA = pa.schema(
     [
         ("measure", pa.string()),
@@ -158,8 +161,8 @@ def _centroids(before: _Side, after: _Side) -> Iterator[Row]:
         lengths = np.linalg.norm(one), np.linalg.norm(other)
         if not all(lengths):
             continue
-        # Rounding of equal means can leave less than nothing.
-        change = max(0.0, 1 - float(one @ other) / float(lengths[0] * lengths[1]))
+        # Rounding of equal means can leave more than nothing, and less.
+        change = max(0.0, round(1 - float(one @ other) / float(lengths[0] * lengths[1]), _DECIMALS))
         square = float(one @ one)
         yield Row("centroid", group, change=change, chance=max(0.0, 1 - square) * (1 / m + 1 / n) / (2 * square))
 

@@ -93,8 +93,10 @@ def mislabeled(
     labels = read_labels(searcher, label)
     allowed = labels.labelled if where is None else labels.labelled & searcher.matching(where)
     rows = np.flatnonzero(allowed)
-    if len(np.unique(labels.codes[rows])) < 2:
-        raise QueryError(f"label {label!r}: expected images of two classes or more, found {len(rows)} images of one")
+    classes = len(np.unique(labels.codes[rows]))
+    if classes < 2:
+        found = f"{len(rows)} images of one" if classes else "no labelled image"
+        raise QueryError(f"label {label!r}: expected images of two classes or more, found {found}")
     groups, _ = groups_of(searcher, label, labels.codes, rows)
     weight, notes = _weight(searcher, image_weight, leak_of(searcher, label, labels.codes, rows), rows)
     panel = _voters(searcher, rows, allowed, groups, min(k, len(rows)), weight, progress)

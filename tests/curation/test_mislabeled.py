@@ -122,7 +122,7 @@ def test_a_condition_chooses_who_is_looked_at_and_votes(root: Path) -> None:
         ({"label": "shade"}, "label 'shade': expected images of two classes"),
         ({"label": "kind", "k": 0}, "k: expected at least 1"),
         ({"label": "kind", "image_weight": 3}, "image weight: expected a number"),
-        ({"label": "kind", "where": "false"}, "label 'kind': expected images of two classes"),
+        ({"label": "kind", "where": "false"}, "label 'kind': expected .* found no labelled image"),
     ],
 )
 def test_wrong_options_are_refused(root: Path, options: dict[str, object], said: str) -> None:
@@ -144,3 +144,14 @@ def test_the_command_saves_what_sql_can_join(root: Path) -> None:
     assert joined["image_id"].to_pylist() == [row["image_id"] for row in json.loads(ran.stdout)]
     assert set(joined["same"].to_pylist()) == {True}
     store.remove_saved("doubts")
+
+
+def test_the_command_says_where_no_label_is_doubted(root: Path) -> None:
+    """Rather than printing a table without rows alone."""
+    wrong = ", ".join(f"'pets/{number:03d}.png'" for number in FLIPPED)
+    where = f"image_id NOT IN ({wrong}, 'pets/copy.png')"
+    ran = CliRunner().invoke(
+        cli, ["mislabeled", str(root), "--label", "kind", "-A", "1", "-f", "json", "--where", where]
+    )
+    assert json.loads(ran.stdout) == []
+    assert "no label is doubted" in ran.stderr

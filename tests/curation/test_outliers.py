@@ -120,3 +120,5 @@ def test_the_command_says_where_there_is_none(odd: Path) -> None:
     assert "no picture has a z-score of 1000 or more" in none.stderr
     every = runner.invoke(cli, ["outliers", str(odd), "--all", "-f", "json"])
     assert len(json.loads(every.stdout)) == 38
+    alone = runner.invoke(cli, ["outliers", str(odd), "--all", "--where", "false", "-f", "json"])
+    assert (json.loads(alone.stdout), alone.stderr) == ([], "")

@@ -112,3 +112,6 @@ def test_the_command(repeated: Path) -> None:
     ran = CliRunner().invoke(cli, ["sample", str(repeated), "3", "-f", "json"])
     assert ran.exit_code == 0
     assert [row["rank"] for row in json.loads(ran.stdout)] == [1, 2, 3]
+    assert ran.stderr == ""
+    few = CliRunner().invoke(cli, ["sample", str(repeated), "9", "--where", "image_id LIKE '%/copy/%'"])
+    assert "no more different pictures to choose from than 3" in few.stderr
