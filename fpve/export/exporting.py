@@ -99,6 +99,9 @@ def export_rows(
             check_matrix(path, chosen)
             _check_outside(table_beside(path), searcher.snapshot.root)
             files = write_matrix(path, chosen, progress)
+        elif form == "csv":
+            texts = (chosen.with_vectors_as_json(rows) for rows in chosen.parts(progress))
+            write_rows(path, chosen.with_vectors_as_json(chosen.rows[:0]).schema, texts, kind=form)
         else:
             parts = (chosen.with_vectors(rows) for rows in chosen.parts(progress))
             write_rows(path, chosen.schema_with_vectors, parts, kind=form)

@@ -97,9 +97,16 @@ def test_csv_has_vectors_only_if_asked(store: fpve.Store, tmp_path: Path) -> Non
     assert [row["image_id"] for row in rows] == store.images["image_id"].to_pylist()
     store.export(tmp_path / "full.csv", vectors="fused")
     with (tmp_path / "full.csv").open(encoding="utf-8") as file:
-        found = [json.loads(row["vector"]) for row in csv.DictReader(file)]
+        texts = [row["vector"] for row in csv.DictReader(file)]
     store.export(tmp_path / "full.parquet")
-    assert found == pq.read_table(tmp_path / "full.parquet")["vector"].to_pylist()
+    expected = matrix(pq.read_table(tmp_path / "full.parquet")["vector"])
+    assert np.array_equal(np.array([json.loads(one) for one in texts], np.float32), expected)
+    # No more digits than a number needs.
+    assert max(len(number) for one in texts for number in one[1:-1].split(", ")) <= len("-0.123456789e-12")
+    store.export(tmp_path / "some.csv", vectors="prefix")
+    with (tmp_path / "some.csv").open(encoding="utf-8") as file:
+        there = [(row["prefix"] != "", row["vector"] != "") for row in csv.DictReader(file)]
+    assert set(there) == {(True, True), (False, False)}
 
 
 def test_a_matrix_and_its_rows(store: fpve.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
