@@ -22,6 +22,8 @@ from fpve.search import Searcher, nearest_others
 # Of those that voted, as many as are looked at.
 _VOTERS = 8
 _DECIMALS = 6
+# Who has more copies is asked for by a search that leaves them all out: they would fill any list.
+_MANY = 256
 
 _NEIGHBOUR = pa.struct([("image_id", pa.string()), ("label", pa.string()), ("score", pa.float64())])
 _TOLD = ("image_id", "collection", "path", "prefix")
@@ -145,14 +147,29 @@ def _voters(
         same: Mask = groups.content[own[found.query]] == groups.content[found.row]
         return same
 
-    parts = []
+    panel = Panel(np.full((len(rows), k), -1), np.full((len(rows), k), -np.inf))
+    _, content, counts = np.unique(groups.content[rows], return_inverse=True, return_counts=True)
+    has_many = counts[content] > _MANY
     with (progress or SilentProgress()).stage("classify", len(rows)) as stage:
-        for start in range(0, len(rows), AT_ONCE):
-            mine = rows[start : start + AT_ONCE]
+        few = np.flatnonzero(~has_many)
+        for start in range(0, len(few), AT_ONCE):
+            part = few[start : start + AT_ONCE]
+            mine = rows[part]
             blocks = searcher.blocks_of(mine)
-            parts.append(nearest_others(searcher, mine, blocks, tied=tied, image_weight=weight, k=k, allowed=reach))
-            stage.advance(len(mine))
-    return Panel(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            found = nearest_others(searcher, mine, blocks, tied=tied, image_weight=weight, k=k, allowed=reach)
+            panel.row[part], panel.score[part] = found
+            stage.advance(len(part))
+        for one in np.flatnonzero(counts > _MANY).tolist():
+            copies = np.flatnonzero(content == one)
+            others = allowed.copy()
+            others[rows[copies]] = False
+            for start in range(0, len(copies), AT_ONCE):
+                part = copies[start : start + AT_ONCE]
+                blocks = searcher.blocks_of(rows[part])
+                nearest = searcher.nearest(blocks, image_weight=weight, k=k, allowed=others)
+                panel.row[part], panel.score[part] = nearest.panel(len(part), k)
+                stage.advance(len(part))
+    return panel
 
 
 def _witnesses(searcher: Searcher, labels: Labels, panel: Panel) -> pa.Array:
