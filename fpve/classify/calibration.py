@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from fpve.classify.labels import LabelSets
 from fpve.classify.voting import Voting
@@ -177,6 +176,9 @@ def sampled(rows: Rows, labels: LabelSets, k: int, *, are_grouped: bool = False)
 
 def fit(held: HeldOut) -> Fitted:
     """Fit temperature, prior and sharpness to at least one held-out image: on a grid, and from there by Nelder-Mead."""
+    # Which takes as long to import as all of a search, and few commands fit anything.
+    from scipy.optimize import minimize
+
     if len(held.truth) > _MOST:
         held = held.at(np.random.default_rng(_SEED).choice(len(held.truth), _MOST, replace=False))
     known = held.scores[np.isfinite(held.scores)]

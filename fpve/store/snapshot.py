@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from fpve.errors import StoreCorrupt
@@ -24,6 +23,9 @@ from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.mapped import MappedRows
 from fpve.store.pages import read_pages
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 # A prune that is about to delete a manifest has done so within a moment.
 _TRIES = 50
@@ -193,6 +195,9 @@ class Snapshot:
 
     def vector_rows(self) -> ds.Dataset:
         """All vector rows as a dataset, read only as far as a query needs, with the segment's name beside."""
+        # It brings pandas along where there is one.
+        import pyarrow.dataset as ds
+
         return ds.dataset(
             [str(inside(self.root, segment.file.path)) for segment in self.manifest.segments],
             schema=segments.row_schema(self.fusion.dim).append(pa.field("segment", pa.string())),
