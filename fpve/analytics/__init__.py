@@ -4,6 +4,7 @@ from fpve.analytics.conditions import matching_rows, rows_where
 from fpve.analytics.functions import Listed, TableFunction
 from fpve.analytics.prefixes import list_prefixes
 from fpve.analytics.session import Answer, Bounds, Session
+from fpve.analytics.statements import split_statements
 
 __all__ = [
     "Answer",
@@ -14,4 +15,5 @@ __all__ = [
     "list_prefixes",
     "matching_rows",
     "rows_where",
+    "split_statements",
 ]

@@ -41,9 +41,10 @@ def quoted(text: str) -> str:
 
 
 def in_one_line(error: Exception) -> str:
-    """What an error says, without the excerpt of the query."""
+    """What an error says, without the excerpt of the query, nor what would drive a terminal."""
     lines = [line.strip() for line in str(error).split("\nLINE ")[0].splitlines()]
-    return " ".join(line for line in lines if line)
+    text = " ".join(line for line in lines if line)
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 @contextmanager

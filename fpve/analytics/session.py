@@ -105,7 +105,8 @@ class Answer:
                     "file, part by part (--output), ask for less, or allow more (memory, --memory)"
                 )
             found.append(kept)
-        return plain_table(pa.concat_tables([self._reader.schema.empty_table(), *found])), count
+        whole = pa.concat_tables(found) if found else pa.Table.from_batches([], self._reader.schema)
+        return plain_table(whole), count
 
     def _batches(self) -> Iterator[pa.Table]:
         while True:
@@ -142,9 +143,15 @@ class Session:
         """Begin to answer one query.
 
         Raises:
-            QueryError: it is not one valid query, it reaches for anything but the views, or takes too long or too much.
+            QueryError: it is not one valid query, it reaches for anything but the views, or takes too long or too much;
+                or one that was given up has not ended yet.
             StoreCorrupt: a file that it needs is damaged, or a link out of the store.
         """
+        if not self._waiter.is_idle:
+            # To begin anew would let its searches go on, and then wait for them.
+            raise QueryError(
+                "SQL: the query before this one has not ended yet; ask again later, or open another session"
+            )
         self._calls.clear()
         self._waiter = self._new_waiter()
         return Answer(self, self._wait(lambda: self._begin(query)))

@@ -58,8 +58,9 @@ class Waiter:
 
         start = time.monotonic()
         self._ended = ended = threading.Event()
-        threading.Thread(target=run, name="fpve-sql", daemon=True).start()
         try:
+            # In here: it waits for the thread to begin, and a signal may arrive by then.
+            threading.Thread(target=run, name="fpve-sql", daemon=True).start()
             ended.wait(self._left)
         except BaseException:
             self._end()

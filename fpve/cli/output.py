@@ -65,7 +65,8 @@ def _print_rows(table: pa.Table, kind: str, output: Path | None, hide: Iterable[
         emit(_csv(table))
     elif kind == "json":
         emit(to_json(table.to_pylist()))
-    else:
+    elif len(table):
+        # Of no rows no line: an empty one is no JSON.
         emit("\n".join(to_json(row, indent=None) for row in table.to_pylist()))
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fpve.analytics import Session
 
 _PROMPT, _MORE = "fpve> ", "   -> "
-_HELP = """A query ends with ; and may have several lines. Beside queries there is
+_HELP = """A query ends with ; and may have several lines, or a line several of them. Beside queries there is
   .tables   the views, and what is saved
   .help     this
   .quit     the end, as Ctrl-D
@@ -45,17 +45,24 @@ def talk(session: Session, kind: str | None) -> None:
     """Answer the queries that are typed, or those on stdin, until they end; a mistake is a line, and not the end."""
     terminal = sys.stdin.isatty()
     with _keyboard_interrupts(wanted=terminal):
-        for text in _typed(session) if terminal else _statements(sys.stdin):
-            if text in (".quit", ".exit"):
-                return
+        for texts in _typed(session) if terminal else _lines(sys.stdin):
             try:
-                _answer(session, text, kind)
-            except FpveError as error:
-                output.note(f"fpve: {' '.join(str(error).split())}")
-            except click.ClickException as error:
-                output.note(f"fpve: {error.format_message()}")
+                for text in texts:
+                    if text in (".quit", ".exit"):
+                        return
+                    _answer_or_tell(session, text, kind)
             except KeyboardInterrupt:
+                # Whoever interrupts a query does not want those that were typed after it.
                 output.note("fpve: interrupted")
+
+
+def _answer_or_tell(session: Session, text: str, kind: str | None) -> None:
+    try:
+        _answer(session, text, kind)
+    except FpveError as error:
+        output.note(f"fpve: {' '.join(str(error).split())}")
+    except click.ClickException as error:
+        output.note(f"fpve: {error.format_message()}")
 
 
 def _answer(session: Session, text: str, kind: str | None) -> None:
@@ -76,23 +83,28 @@ def _answer(session: Session, text: str, kind: str | None) -> None:
         output.note(f"{count:,} row{'' if count == 1 else 's'}, {time.monotonic() - start:.2f} s")
 
 
-def _statements(lines: Iterator[str] | Any) -> Iterator[str]:
-    """The commands and queries of lines of text; the last query may lack its end."""
+def _lines(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The commands and queries that end in each line of a text; the last query may lack its end."""
+    from fpve.analytics import split_statements
+
     written = ""
     for line in lines:
         if not written and line.startswith("."):
-            yield line.strip()
+            yield [line.strip()]
             continue
-        written = f"{written}{line}" if written or line.strip() else ""
-        if _is_whole(written):
-            yield written
-            written = ""
-    if written.strip():
-        yield written
+        written += line
+        # Looked through where it may have come to an end: a query can have very many lines.
+        if ";" in line or not written.strip():
+            queries, written = split_statements(written)
+            yield queries
+    if split_statements(f"{written}\n;")[0]:
+        yield [written]
 
 
-def _typed(session: Session) -> Iterator[str]:
-    """What is typed on a terminal, one command or query after the other."""
+def _typed(session: Session) -> Iterator[list[str]]:
+    """What is typed on a terminal, a command or queries at a time."""
+    from fpve.analytics import split_statements
+
     prompts = _prompts(session)
     output.note("Queries end with ;. .help tells more, .tables what there is, .quit or Ctrl-D ends.")
     while True:
@@ -102,8 +114,7 @@ def _typed(session: Session) -> Iterator[str]:
             continue
         except EOFError:
             return
-        if text.strip("; "):
-            yield text
+        yield [text] if text.startswith(".") else split_statements(text)[0]
 
 
 def _prompts(session: Session) -> PromptSession[str]:
@@ -160,8 +171,10 @@ def _history() -> History:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a query ends where a text does, as far as can be seen."""
-    return text.rstrip().endswith(";")
+    """Whether queries, or comments, end where a text does."""
+    from fpve.analytics import split_statements
+
+    return not split_statements(text)[1]
 
 
 @contextmanager

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import fpve
-from fpve.analytics import Bounds
+from fpve.analytics import Bounds, Listed, Session, TableFunction
 from fpve.config import Job
 from fpve.errors import QueryError
 from fpve.memory import usable
+from fpve.store.snapshot import Snapshot
 
 FOREVER = "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b WHERE a.range * b.range % 7 = 3"
 ENDLESS = "SELECT a.range AS a, b.range AS b FROM range(10_000_000) a, range(10_000_000) b"
@@ -49,6 +51,27 @@ def test_searches_are_given_up_between_calls(store: fpve.Store) -> None:
     with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
         store.sql(f"SELECT count(*) FROM {many} i, neighbours(i.image_id, k := 3) n", timeout=0.5)
     assert not [one for one in threading.enumerate() if one.name == "fpve-sql"]
+
+
+def test_a_query_that_does_not_end_keeps_others_from_its_session(store: fpve.Store) -> None:
+    """What can't be interrupted holds its session, which says so until it ends, and then answers again."""
+    result, waiting = pa.schema([("n", pa.int64())]), threading.Event()
+
+    def answer(arguments: pa.Table) -> Listed:
+        waiting.wait()
+        return Listed(result.empty_table(), np.zeros(len(arguments) + 1, np.int64))
+
+    wait = TableFunction("wait", "text", result, answer)
+    with Session(Snapshot.open(store.path), functions=[wait], bounds=Bounds(timeout=0.2)) as session:
+        with pytest.raises(QueryError, match=r"no answer within 0\.2 s"):
+            session.ask("FROM wait('')").collect()
+        with pytest.raises(QueryError, match="the query before this one has not ended yet"):
+            session.ask("SELECT 1")
+        waiting.set()
+        for thread in threading.enumerate():
+            if thread.name == "fpve-sql":
+                thread.join()
+        assert session.ask("SELECT 1 AS a").collect().to_pylist() == [{"a": 1}]
 
 
 def test_a_query_that_needs_too_much_memory_is_given_up(store: fpve.Store) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import fpve
-from fpve.analytics import matching_rows
+from fpve.analytics import matching_rows, split_statements
 from fpve.config import CollectionConfig, Job
+from fpve.errors import QueryError
 from fpve.store.snapshot import Snapshot
 
 
@@ -70,3 +74,50 @@ def test_results_have_distinct_names_and_plain_types(store: fpve.Store) -> None:
     """Two columns of one name get different names, and sums of integers are integers."""
     found = store.sql("SELECT 1 AS a, 2 AS a, sum(width) AS w, avg(price) AS p FROM images")
     assert found.to_pylist() == [{"a": 1, "a_1": 2, "w": 480, "p": 6.0}]
+
+
+def test_unions_are_texts(store: fpve.Store) -> None:
+    """A column of a union is one of texts, whether there are rows or not, whole and part by part."""
+    query = (
+        "SELECT union_value(a := 1)::UNION(a INTEGER, b VARCHAR) AS u UNION ALL SELECT 'x'::UNION(a INTEGER, b VARCHAR)"
+    )
+    assert sorted(store.sql(query)["u"].to_pylist()) == ["1", "x"]
+    empty = store.sql(f"FROM ({query}) WHERE false")
+    assert (empty.schema, len(empty)) == (pa.schema([("u", pa.string())]), 0)
+    with store.sql_session() as session:
+        answer = session.ask(query)
+        assert {str(part.schema) for part in answer.parts()} == {str(answer.schema)} == {"u: string"}
+
+
+def test_errors_drive_no_terminal(store: fpve.Store) -> None:
+    """What an error quotes of the data has no escapes."""
+    with pytest.raises(QueryError, match=r"Invalid Input Error: a \[31mb$"):
+        store.sql("SELECT error('a' || chr(27) || '[31mb')")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "rest"),
+    [
+        ("SELECT 1; SELECT 2;", ["SELECT 1;", "SELECT 2;"], ""),
+        ("SELECT ';' AS \";\"; SELECT 'it''s;", ["SELECT ';' AS \";\";"], " SELECT 'it''s;"),
+        ("SELECT 1 -- one;\n", [], "SELECT 1 -- one;\n"),
+        ("SELECT 1; -- done;\n", ["SELECT 1;"], ""),
+        ("/* a; /* b; */ c; */ SELECT 1; /* open;", ["/* a; /* b; */ c; */ SELECT 1;"], " /* open;"),
+        ("SELECT $$a;b$$; SELECT $t$;$$;$t$; SELECT $1;", ["SELECT $$a;b$$;", "SELECT $t$;$$;$t$;", "SELECT $1;"], ""),
+        ("SELECT E'a\\';b'; SELECT 'a\\'; x", ["SELECT E'a\\';b';", "SELECT 'a\\';"], " x"),
+        (" ;; ; -- nothing\n", [], ""),
+    ],
+)
+def test_statements_are_told_apart(text: str, found: list[str], rest: str) -> None:
+    """A ; in a text, a name or a comment ends nothing, and comments alone are no statement."""
+    assert split_statements(text) == (found, rest)
+
+
+def test_little_is_imported(store: fpve.Store) -> None:
+    """Opening a store and asking SQL imports nothing that fits models, nor what reads datasets, until it is needed."""
+    code = (
+        f"import fpve, sys; fpve.open({str(store.path)!r}).sql('SELECT count(*) FROM images'); "
+        "print({'scipy', 'sklearn', 'torch', 'pyarrow.dataset'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

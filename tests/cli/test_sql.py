@@ -108,6 +108,11 @@ def test_an_interactive_session_reads_a_pipe(store: Path) -> None:
     assert 'fpve: SQL: Binder Error: Referenced column "nope" was not found because the FROM clause is missing' in notes
     assert "fpve: no command '.what'; .help tells which there are" in notes
     assert [one.split(",")[0] for one in notes if " s" in one and "row" in one] == ["1 row", "3 rows", "1 row"]
+    several = sql(
+        store, "-i", "-f", "jsonl", stdin="SELECT ';' AS a; SELECT nope; -- no;\n SELECT 2\n AS a; SELECT 3 AS a"
+    )
+    assert several.stdout == '{"a": ";"}\n{"a": 2}\n{"a": 3}\n'
+    assert sql(store, "SELECT 1 WHERE false", "-f", "jsonl").stdout == ""
     assert sql(store, "-i", stdin="SELECT 1;\n.quit\nSELECT 2;").stdout == "1\n─\n1\n"
 
 
