@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.config import CollectionConfig, Job
-from fpve.errors import GuardError, StoreConflict
+from fpve.errors import GuardError, JobError, StoreConflict
 from fpve.planning.before import Before
 from fpve.planning.columns import FileColumns, file_columns, read_given
 from fpve.planning.frozen import Frozen
@@ -29,6 +29,7 @@ from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.archives import read_archive_index
 from fpve.store.files import check_root
+from fpve.store.imported import IMPORT_JOB, is_imported
 from fpve.store.pending import Recipe
 from fpve.store.runs import Changes
 from fpve.store.scanstate import read_scan_state
@@ -200,12 +201,16 @@ def plan_collection(
     Raises:
         SourceError, MetadataError, PrefixError: the source, its metadata or its prefix rule is wrong.
         StoreConflict: another job owns the collection.
+        JobError: the job has the name under which imported collections are owned.
     """
+    if job.name == IMPORT_JOB:
+        raise JobError(f"name: {IMPORT_JOB!r} is the owner of imported collections; give the job another name")
     entry = previous.manifest.collection(config.name) if previous else None
     if entry is not None and entry.job != job.name:
+        other = "" if is_imported(entry) else f', or set name = "{entry.job}" at the top of the job file'
         raise StoreConflict(
             f"collection {config.name!r} in {job.store} is owned by job {entry.job!r}, this is job {job.name!r}; "
-            f'give the collection another name, or set name = "{entry.job}" at the top of the job file'
+            f"give the collection another name{other}"
         )
     # Metadata and prefix first: a mistake there is found without walking a large folder.
     given = read_given(config)

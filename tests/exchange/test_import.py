@@ -14,7 +14,7 @@ from samples import draw, make_job
 
 import fpve
 from fpve.config import Job
-from fpve.errors import GuardError, StoreConflict
+from fpve.errors import GuardError, JobError, StoreConflict
 from fpve.fusion import unit
 from fpve.store.imported import content_of
 
@@ -307,6 +307,8 @@ def test_beside_the_collection_of_a_run(job: Job, tmp_path: Path, write: Write, 
         StoreConflict, match=r"collection 'made' in .* is owned by job 'fpve import', this is job 'pets'"
     ):
         fpve.run(replace(make_job(job.store, pictures), collections=(replace(job.collections[0], name="made"),)))
+    with pytest.raises(JobError, match="name: 'fpve import' is the owner of imported collections"):
+        fpve.run(replace(job, name="fpve import", collections=(replace(job.collections[0], name="made"),)))
 
 
 def test_rolled_back_and_imported_again(tmp_path: Path, write: Write) -> None:
