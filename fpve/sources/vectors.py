@@ -75,7 +75,7 @@ class VectorFile:
         """
         for file, stamp in zip((self.file, self.table_file), self.stamps, strict=True):
             if not file.is_file() or Stamp.of(file.stat()) != stamp:
-                raise SourceError(f"{file}: changed while it was being read; nothing was published. Import it again")
+                raise _changed(file)
 
 
 def is_matrix(file: Path) -> bool:
@@ -129,7 +129,7 @@ def _table_of(file: Path) -> Path:
     return there[0]
 
 
-def _open_matrix(file: Path) -> NDArray[np.generic]:
+def _open_matrix(file: Path) -> np.memmap[tuple[int, int], np.dtype[np.generic]]:
     try:
         # Not `np.load`, which takes archives and pickles for matrices as well; what is mapped is never unpickled.
         with np.errstate(over="ignore"):
@@ -138,8 +138,11 @@ def _open_matrix(file: Path) -> NDArray[np.generic]:
         raise SourceError(f"{file}: can't be read as a matrix: {_reason(error)}") from error
     if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.shape[1]:
         raise SourceError(f"{file}: expected a matrix (n, d) of numbers, found {found.dtype} of shape {found.shape}")
-    matrix: NDArray[np.generic] = found
-    return matrix
+    return found
+
+
+def _changed(file: Path) -> SourceError:
+    return SourceError(f"{file}: changed while it was being read; nothing was published. Import it again")
 
 
 def _reason(error: Exception) -> str:
@@ -150,10 +153,26 @@ def _reason(error: Exception) -> str:
 
 def _matrix_parts(file: Path) -> Iterator[Floats]:
     matrix = _open_matrix(file)
-    step = _rows_at_once(matrix.shape[1])
-    for start in range(0, len(matrix), step):
-        with np.errstate(over="ignore"):
-            yield np.array(matrix[start : start + step], np.float32)
+    rows, dim = matrix.shape
+    step = _rows_at_once(dim)
+    # Read, and not mapped: of a file that is cut short meanwhile, a mapping would end the process.
+    with file.open("rb") as opened:
+
+        def read(start: int, count: int) -> NDArray[np.generic]:
+            opened.seek(matrix.offset + start * matrix.itemsize)
+            found = np.fromfile(opened, matrix.dtype, count)
+            if len(found) != count:
+                raise _changed(file)
+            return found
+
+        for start in range(0, rows, step):
+            count = min(step, rows - start)
+            with np.errstate(over="ignore"):
+                if matrix.flags.c_contiguous:
+                    yield read(start * dim, count * dim).reshape(count, dim).astype(np.float32)
+                else:
+                    columns = [read(at * rows + start, count).astype(np.float32) for at in range(dim)]
+                    yield np.stack(columns, axis=1)
 
 
 def _rows_at_once(dim: int) -> int:

@@ -92,6 +92,24 @@ def test_long_vectors_are_read_few_at_a_time(tmp_path: Path, write: Write, monke
     assert [len(part) for part in fpve.sources.vectors.open_vectors(write(values)).parts()] == [1] * 5
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_matrix_that_is_cut_short_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """It is refused as one that changed; the process goes on."""
+    monkeypatch.setattr("fpve.sources.vectors._ROWS_AT_ONCE", 7)
+    values = np.random.default_rng(3).normal(size=(5_000, 8)).astype(">f8")
+    np.save(tmp_path / "m.npy", np.asarray(values, order=order))
+    (tmp_path / "m.csv").write_text("image_id\n" + "\n".join(map(str, range(5_000))), encoding="utf-8")
+    opened = fpve.sources.vectors.open_vectors(tmp_path / "m.npy")
+    assert np.array_equal(np.concatenate(list(opened.parts())), values.astype(np.float32))
+    parts = opened.parts()
+    assert np.array_equal(next(parts), values[:7].astype(np.float32))
+    os.truncate(tmp_path / "m.npy", 9_000)
+    with pytest.raises(SourceError, match="changed while it was being read"):
+        list(parts)
+
+
 def claimed(store: fpve.Store, folder: Path, change: Callable[[dict], object]) -> Path:
     """An export whose header says something else."""
     file = folder / "claimed.parquet"
