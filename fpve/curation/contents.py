@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fpve.errors import QueryError
 from fpve.neighbours import Mask, Rows
 from fpve.search import Searcher
 from fpve.selection import codes_of
@@ -70,6 +71,18 @@ class Contents:
         """The images sorted by content, and where those of each content begin, and at the end their number."""
         order = np.argsort(self.content, kind="stable")
         return self.rows[order], np.searchsorted(self.content[order], np.arange(len(self.first) + 1))
+
+
+def meeting(searcher: Searcher, option: str, condition: str) -> Mask:
+    """Which image rows (rows,) meet the SQL condition of an option other than `where`.
+
+    Raises:
+        QueryError: it is no SQL condition over the columns of `images`; says of which option it is.
+    """
+    try:
+        return searcher.matching(condition)
+    except QueryError as error:
+        raise QueryError(f"{option}: {str(error).removeprefix('where: ')}") from None
 
 
 def told(searcher: Searcher, rows: Rows, columns: Sequence[str]) -> dict[str, pa.Array]:

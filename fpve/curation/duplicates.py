@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from fpve.curation.contents import AT_ONCE, Contents, told
+from fpve.curation.contents import AT_ONCE, Contents, meeting, told
 from fpve.curation.pixels import Pixels
 from fpve.errors import QueryError
 from fpve.fusion import Blocks, unit
@@ -109,7 +109,7 @@ def duplicates(
     if not -1 <= pixels <= 1:
         raise QueryError(f"pixels: expected a correlation from -1 to 1, such as {PIXELS}, found {pixels}")
     contents = Contents.of(searcher, where)
-    better = np.zeros(searcher.rows, bool) if prefer is None else searcher.matching(prefer)
+    better = np.zeros(searcher.rows, bool) if prefer is None else meeting(searcher, "prefer", prefer)
     with (progress or SilentProgress()).stage("compare", len(contents.first)) as stage:
         near = _clustered(_Lists(searcher, contents, threshold, stage), _best_first(searcher, contents, better), pixels)
     return _told(searcher, contents, near, better)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from fpve.curation.contents import Contents, told
+from fpve.curation.contents import Contents, meeting, told
 from fpve.curation.space import points_of, weight_of_pictures
 from fpve.errors import QueryError
 from fpve.fusion import Floats
@@ -72,7 +72,7 @@ def sample(
     points = points_of(searcher, rows, weight)
     nearest = np.full(len(rows), np.inf)
     if beside is not None:
-        there = np.flatnonzero(searcher.matching(beside))
+        there = np.flatnonzero(meeting(searcher, "beside", beside))
         for start in range(0, len(there), _AT_ONCE):
             others = points_of(searcher, there[start : start + _AT_ONCE], weight)
             np.minimum(nearest, (1 - points @ others.T).min(axis=1), out=nearest)

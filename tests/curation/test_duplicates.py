@@ -146,7 +146,8 @@ def test_nothing_is_changed(repeated: Path, tree: Callable[[Path], dict[str, byt
         ({"threshold": 1.1}, "threshold: expected a cosine above 0"),
         ({"threshold": float("nan")}, "threshold: expected a cosine above 0"),
         ({"pixels": 2}, "pixels: expected a correlation"),
-        ({"where": "nonsense"}, "where"),
+        ({"where": "nonsense"}, "^where: .*nonsense"),
+        ({"prefer": "nonsense"}, "^prefer: [^w].*nonsense"),
     ],
 )
 def test_wrong_options_are_refused(repeated: Path, options: dict[str, object], said: str) -> None:

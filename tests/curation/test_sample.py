@@ -103,6 +103,8 @@ def test_wrong_options_are_refused(repeated: Path) -> None:
     store = fpve.open(repeated)
     with pytest.raises(QueryError, match="n: expected at least 1"):
         store.sample(0)
+    with pytest.raises(QueryError, match=r"^beside: .*nonsense"):
+        store.sample(1, beside="nonsense")
     with pytest.raises(QueryError, match="image weight: expected more than 0"):
         store.sample(1, image_weight=0)
 
