@@ -73,6 +73,17 @@ class Claims:
         text_config, text = self._text(base)
         return Encoders(image=image_config, text=text_config), Models(image, text)
 
+    def distrusted(self, base: Snapshot | None) -> str | None:
+        """Name of the image encoder that the file names and nobody else does, where it is somebody's own class.
+
+        The first query with a picture would import its module: not on the word of a file that came from anywhere.
+        """
+        if self.header is None or self.image is not None:
+            return None
+        said = self.header.encoders["image"]
+        known = base.manifest.encoders["image"] if base is not None else None
+        return said.config["name"] if said != known and said.config["name"].startswith(_OWN) else None
+
     def _image(
         self, file: VectorFile, base: Snapshot | None, entry: Collection | None
     ) -> tuple[EncoderConfig, ImageEncoder]:
@@ -86,6 +97,8 @@ class Claims:
                     f"{encoder.name}@{encoder.fingerprint[:8]}; leave that out"
                 )
             return config, encoder
+        if self.distrusted(base) is not None:
+            said = None
         if said is None and base is not None and entry is not None and is_imported(entry):
             said = base.manifest.encoders["image"]
         if said is not None:

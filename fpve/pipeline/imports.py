@@ -195,10 +195,15 @@ class _Import:
         entry = base.manifest.collection(config.name) if base is not None else None
         encoders, models = claims.models(file, base, entry)
         notes: tuple[str, ...] = ()
+        if own := claims.distrusted(base):
+            notes = (
+                f"the file says that {own!r} made its vectors, which runs the code of that name; name it with "
+                "--image-encoder if you trust it, so that pictures can be asked with",
+            )
         if not config.prefix:
             config = replace(config, prefix=as_rules(_rules(entry, claims, models.text)))
             if claims.texts and models.text is None:
-                notes = ("its column prefix is left out: no text encoder embeds it; name one with --text-encoder",)
+                notes += ("its column prefix is left out: no text encoder embeds it; name one with --text-encoder",)
         elif models.text is None:
             raise JobError(f"prefix {str(config.prefix[0])!r}: no text encoder embeds it; name one with --text-encoder")
         job = _job(root, config, encoders, claims.header, base)

@@ -150,6 +150,11 @@ def test_no_module_is_imported_because_a_file_names_it(
         fpve.import_vectors(tmp_path / "other", vectors=file)
     assert "unasked" not in sys.modules
     assert fpve.import_vectors(tmp_path / "other", vectors=file, text_encoder="none").new == 12
+    file = claimed(store, tmp_path, lambda said: said["image"].update(config={"name": "python:unasked:Pictures"}))
+    report = fpve.import_vectors(tmp_path / "third", vectors=file)
+    assert report.encoders["image"].startswith("imported:24@")
+    assert "'python:unasked:Pictures' made its vectors, which runs the code of that name" in report.notes[0]
+    assert "unasked" not in sys.modules
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.list_(pa.string())])
