@@ -25,6 +25,7 @@ _LISTING = re.compile(
     r"\bshow\s+(all\s+)?tables\b|^\s*(show|describe|desc)\s*;?\s*$|information_schema|sqlite_|pragma_|\bpg_|\bduckdb_",
     re.IGNORECASE,
 )
+_REMARK = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 def images_query(snapshot: Snapshot, rows: str) -> str:
@@ -90,7 +91,8 @@ class Views:
 
     def add_named(self, query: str) -> None:
         """Add the views that a query may name: those whose names are in its text."""
-        if _LISTING.search(query):
+        # With remarks as well: what seems to be one may stand in a text.
+        if _LISTING.search(query) or _LISTING.search(_REMARK.sub(" ", query)):
             self.add_all()
             return
         words = set(re.findall(r"\w+", query.lower()))

@@ -184,6 +184,8 @@ def test_what_is_there_can_be_asked(store: fpve.Store) -> None:
     """SHOW, DESCRIBE, SUMMARIZE and EXPLAIN answer; only what is meant to be asked is shown."""
     names = ["corrections", "generated", "images", "labels", "means", "predicted", "predictions", "prefixes"]
     assert store.sql("SHOW TABLES")["name"].to_pylist() == [*names, "quarantine", "runs", "saved", "vectors"]
+    for query in ("-- all\nSHOW", "show /* all */ tables", "/* all */ DESCRIBE"):
+        assert "vectors" in store.sql(query)["name"].to_pylist()
     found = store.sql("DESCRIBE vectors").to_pylist()
     assert [(one["column_name"], one["column_type"]) for one in found] == [
         ("image_id", "VARCHAR"),
