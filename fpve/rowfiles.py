@@ -54,12 +54,17 @@ def check_target(path: Path) -> None:
     """Refuse a path at which no file can be, before what is to be in it costs anything.
 
     Raises:
-        QueryError: it is a folder, or there is no folder for it.
+        QueryError: it is a folder, there is no folder for it, or it is a file of a store.
     """
+    from fpve.store.files import is_ours
+
     if path.is_dir():
         raise QueryError(f"{path}: expected a file to write, found a folder")
     if not path.absolute().parent.is_dir():
         raise QueryError(f"{path}: no such folder: {path.parent}")
+    target = path.resolve()
+    if any((one / "snapshots").is_dir() and is_ours(one, target) for one in target.parents):
+        raise QueryError(f"{path}: expected a file outside of stores, found the path of one of a store's own")
 
 
 def plain(value: Any) -> Any:

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import fpve
+from fpve.config import Job
 from fpve.errors import QueryError
-from fpve.rowfiles import kind_of, write_rows
+from fpve.rowfiles import check_target, kind_of, write_rows
 
 ROWS = pa.table(
     {
@@ -107,3 +109,16 @@ def test_names_that_say_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match=f"^{tmp_path}: expected a file to write, found a folder$"):
         write_rows(tmp_path, ROWS.schema, PARTS, kind="csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_a_store_are_not_written_over(job: Job) -> None:
+    """Whatever writes rows or pages refuses the paths of a store's own files, and takes others in its folder."""
+    fpve.run(job)
+    page = next(job.store.glob("images/pets/*.parquet"))
+    before = page.read_bytes()
+    for path in (page, job.store / "saved" / "mine.parquet", job.store / "snapshots" / "00000000000000000009.json"):
+        path.parent.mkdir(exist_ok=True)
+        with pytest.raises(QueryError, match="expected a file outside of stores"):
+            check_target(path)
+    assert page.read_bytes() == before
+    check_target(job.store / "rows.csv")

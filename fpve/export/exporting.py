@@ -12,13 +12,12 @@ from typing import Any, Literal, get_args
 from fpve.curation.projection import DEFAULT_METHOD, Method
 from fpve.errors import QueryError, nearest
 from fpve.export.header import DEFAULT_VECTORS, VectorKind
-from fpve.export.matrix import check_matrix, table_beside, write_matrix
+from fpve.export.matrix import check_matrix, write_matrix
 from fpve.export.rows import Chosen
 from fpve.export.viewer import in_one_line, write_viewer
 from fpve.progress import Progress, SilentProgress
 from fpve.rowfiles import check_target, write_rows
 from fpve.search import Searcher
-from fpve.store.files import is_ours
 
 Format = Literal["parquet", "csv", "npy", "embedding-atlas"]
 _BY_EXTENSION: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".npy": "npy"}
@@ -88,7 +87,6 @@ def export_rows(
         raise QueryError(f"vectors: a viewer gets coordinates in their place; expected none, found {vectors!r}")
     kind: VectorKind = vectors or ("none" if form in ("csv", "embedding-atlas") else DEFAULT_VECTORS)
     check_target(path)
-    _check_outside(path, searcher.snapshot.root)
     chosen = Chosen.of(searcher, where=where, columns=columns, vectors=kind)
     files: tuple[Path, ...] = (path,)
     command = None
@@ -97,7 +95,6 @@ def export_rows(
             command = in_one_line(write_viewer(path, chosen, projection, progress))
         elif form == "npy":
             check_matrix(path, chosen)
-            _check_outside(table_beside(path), searcher.snapshot.root)
             files = write_matrix(path, chosen, progress)
         elif form == "csv":
             texts = (chosen.with_vectors_as_json(rows) for rows in chosen.parts(progress))
@@ -125,17 +122,6 @@ def _naming(path: Path) -> Iterator[None]:
         if error.errno is None or not (error.filename is None or str(error.filename).endswith(".tmp")):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-
-
-def _check_outside(path: Path, root: Path) -> None:
-    """Refuse to write over a file of the store itself.
-
-    Raises:
-        QueryError: the path is that of one.
-    """
-    target, root = path.resolve(), root.resolve()
-    if target.is_relative_to(root) and is_ours(root, target):
-        raise QueryError(f"{path}: expected a file outside the store, found one of its own")
 
 
 def _format_of(path: Path, to: Format | None) -> Format:
