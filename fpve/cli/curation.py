@@ -71,17 +71,26 @@ def duplicates(
     output.print_rows(table, kind, output_file, hide=("collection", "path", "pixels", "prefix"))
     save_rows(opened, save, found)
     gone = table.filter(_equal(table, "action", "remove"))
-    size = sum(gone["bytes"].drop_null().to_pylist())
-    output.note(
-        f"{len(table) - len(gone):,} clusters; {len(gone):,} images could go ({size / 1e6:,.1f} MB), "
-        f"{len(gone.filter(_equal(gone, 'kind', 'exact'))):,} of them exact copies. Nothing was changed."
-    )
+    output.note(_summary(len(table) - len(gone), gone))
     if html is not None:
         from fpve.report.duplicates import write_duplicates
 
         told = {"threshold": THRESHOLD, "pixels": PIXELS, **given(**wanted)}
         write_duplicates(html, found, opened, **told)
         output.note(f"wrote {html}")
+
+
+def _summary(clusters: int, gone: Any) -> str:
+    """What the plan comes to; sizes are not known of imported vectors."""
+    if not clusters:
+        return "No picture is there twice. Nothing was changed."
+    size = gone["bytes"].drop_null()
+    freed = f" ({sum(size.to_pylist()) / 1e6:,.1f} MB)" if len(size) else ""
+    exact = len(gone.filter(_equal(gone, "kind", "exact")))
+    return (
+        f"{clusters:,} cluster{'' if clusters == 1 else 's'}; {len(gone):,} image{'' if len(gone) == 1 else 's'} could "
+        f"go{freed}, {exact:,} of them exact copies. Nothing was changed."
+    )
 
 
 def _equal(table: Any, name: str, value: str) -> Any:

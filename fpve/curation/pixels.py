@@ -2,7 +2,8 @@
 
 Pictures are compared by the correlation of their thumbnails at 32 by 32 pixels, three colours: without their mean and
 contrast, so that a darker or paler copy is a copy. An encoder of photographs hardly tells a red traffic light from a
-green one; their pixels do. What was cropped or turned agrees less here than by its features.
+green one; their pixels do. What was cropped or turned agrees less here than by its features. Where one of two pictures
+is of one plain colour there is nothing to correlate: they agree, by 1, if they hardly differ, and else by 0.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from fpve.store.snapshot import Snapshot
 _SIDE = 32
 # Standard deviation of grey levels, of 255, below which a picture is one plain colour: a correlation would be of noise.
 _PLAIN = 2.0
+# And by how much of 255 its pixels differ from those of another picture: a scanner's white is not quite white.
+_DIFFERENT = 8
+# Correlations are compared to six decimals: float32 leaves no more.
+_DECIMALS = 6
 # Thumbnails of 4 kB that are held at once, as bytes.
 _AT_ONCE = 4_096
 
@@ -31,7 +36,7 @@ class Agreement(NamedTuple):
     """How pairs of pictures agree.
 
     Attributes:
-        correlation: (t,) in [-1, 1], in the better of both orientations; NaN where one has no thumbnail, or is plain.
+        correlation: (t,) in [-1, 1], in the better of both orientations; NaN where one has no thumbnail.
         mirrored: (t,) whether that is the mirrored one.
     """
 
@@ -48,6 +53,7 @@ class Pixels:
         self._small = np.zeros((len(self._rows), _SIDE, _SIDE, 3), np.uint8)
         self._mean = np.zeros(len(self._rows), np.float32)
         self._length = np.zeros(len(self._rows))
+        self._known = np.zeros(len(self._rows), bool)
         with ThreadPoolExecutor(thread_name_prefix="fpve-pixels") as pool:
             for start in range(0, len(self._rows), _AT_ONCE):
                 part = self._rows[start : start + _AT_ONCE]
@@ -56,10 +62,9 @@ class Pixels:
                 jpegs = [found.get(one) for one in hashes]
                 for place, small in enumerate(pool.map(_small, jpegs), start):
                     if small is not None:
-                        self._small[place] = small
+                        self._small[place], self._known[place] = small, True
                         self._mean[place], self._length[place] = small.mean(), small.std() * np.sqrt(small.size)
-        # A picture that there is none of has the length 0.
-        self._told = self._length >= _PLAIN * np.sqrt(_SIDE * _SIDE * 3)
+        self._plain = self._known & (self._length < _PLAIN * np.sqrt(_SIDE * _SIDE * 3))
 
     def compare(self, one: int, others: Rows) -> Agreement:
         """Compare the picture of an image row with those of image rows (t,)."""
@@ -73,8 +78,20 @@ class Pixels:
             part = places[start : start + _AT_ONCE]
             found[start : start + len(part)] = _centred(self._small[part], self._mean[part]) @ both.T
         found /= np.maximum(self._length[mine] * self._length[places], 1e-6)[:, None]
-        unknown = ~(self._told[mine] & self._told[places])
-        return Agreement(np.where(unknown, np.nan, found.max(axis=1)), (found[:, 1] > found[:, 0]) & ~unknown)
+        # A mean and a contrast less, a plain picture is noise: these are compared as they are.
+        plain = np.flatnonzero(self._plain[mine] | self._plain[places])
+        found[plain] = self._same(mine, places[plain])[:, None]
+        unknown = ~(self._known[mine] & self._known[places])
+        agreement = np.minimum(np.round(found.max(axis=1), _DECIMALS), 1.0)
+        return Agreement(np.where(unknown, np.nan, agreement), (found[:, 1] > found[:, 0]) & ~unknown)
+
+    def _same(self, one: int, others: Rows) -> Exact:
+        """1 for each picture (t,) that hardly differs from another one, 0 for each that does."""
+        found = np.empty(len(others))
+        for start in range(0, len(others), _AT_ONCE):
+            part = self._small[others[start : start + _AT_ONCE]].astype(np.int16)
+            found[start : start + len(part)] = np.abs(part - self._small[one]).mean(axis=(1, 2, 3)) < _DIFFERENT
+        return found
 
 
 def _centred(pictures: Bytes, mean: Floats) -> Floats:

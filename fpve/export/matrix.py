@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fpve.errors import QueryError
 from fpve.export.rows import Chosen
@@ -36,6 +37,24 @@ def check_matrix(path: Path, chosen: Chosen) -> None:
     for file in (path, table_beside(path)):
         if file.exists() and not file.is_file():
             raise QueryError(f"{file}: expected a file to write, found a device or a pipe, which can't hold a matrix")
+    _check_no_vectors(table_beside(path), path)
+
+
+def _check_no_vectors(table: Path, path: Path) -> None:
+    """Refuse to replace an earlier export with vectors of its own by the table of a matrix.
+
+    Raises:
+        QueryError: naming it.
+    """
+    try:
+        names = pq.read_schema(table).names if table.exists() else []
+    except (OSError, pa.ArrowException):
+        return
+    if "vector" in names:
+        raise QueryError(
+            f"{path}: expected no vectors in {table.name}, which becomes the table of its rows, found an export that "
+            "has some; name the matrix otherwise, or delete that file"
+        )
 
 
 def write_matrix(path: Path, chosen: Chosen, progress: Progress) -> tuple[Path, Path]:

@@ -193,7 +193,7 @@ def thumbnails_of(folder: Path) -> tuple[Snapshot, dict[str, int]]:
 
 
 def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
-    """Darker, resized, re-encoded and mirrored copies agree; other pictures and plain ones don't, or nobody knows."""
+    """Darker, resized, re-encoded and mirrored copies agree, and plain ones that are one; other pictures don't."""
     folder = tmp_path / "pictures"
     # Fields of two by two pixels, which a thumbnail's compression leaves as they are.
     base = np.kron(pixels(1)[:4, :4], np.ones((2, 2, 1)))
@@ -204,6 +204,7 @@ def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
     save(folder / "other.png", np.kron(pixels(2)[:4, :4], np.ones((2, 2, 1))))
     save(folder / "plain.png", np.full((8, 8, 3), 128))
     save(folder / "plainer.png", np.full((8, 8, 3), 129))
+    save(folder / "black.png", np.full((8, 8, 3), 0))
     Image.open(folder / "base.png").save(folder / "encoded.jpg", quality=40)
     snapshot, row = thumbnails_of(folder)
     small = Pixels(snapshot, np.arange(len(row)))
@@ -219,8 +220,9 @@ def test_pixels_tell_what_features_may_not(tmp_path: Path) -> None:
     assert compare("mirrored")[0] > 0.95
     assert compare("mirrored")[1]
     assert compare("other")[0] < 0.5
-    assert np.isnan(compare("plain")[0])
-    assert np.isnan(compare("plainer", "plain")[0])
+    assert compare("plain") == compare("base", "plain") == (0.0, False)
+    assert compare("plainer", "plain") == (1.0, False)
+    assert compare("black", "plain") == (0.0, False)
 
 
 def test_agreement_is_the_correlation_of_small_pictures(searcher: Searcher) -> None:

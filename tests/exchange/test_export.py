@@ -122,6 +122,11 @@ def test_a_matrix_and_its_rows(store: fpve.Store, tmp_path: Path, monkeypatch: p
     same = pq.read_table(tmp_path / "same.parquet")
     assert rows["image_id"].to_pylist() == same["image_id"].to_pylist()
     assert np.array_equal(found, matrix(same["vector"]))
+    # Another matrix takes its place; the table of one does not take that of vectors.
+    store.export(tmp_path / "out.npy", vectors="image")
+    with pytest.raises(QueryError, match=r"expected no vectors in same.parquet, .*, found an export that has some"):
+        store.export(tmp_path / "same.npy")
+    assert pq.read_table(tmp_path / "same.parquet").equals(same)
 
 
 def test_a_centred_store_exports_its_raw_rows(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
