@@ -240,6 +240,7 @@ def test_refresh_moves_on_to_the_newest_snapshot(tmp_path: Path, pictures: Path)
         ({}, QueryError, "expected a picture, a text, both, an id or a vector, found none"),
         ({"id": "pets/cat/00.png", "text": "x"}, QueryError, "found ids and texts"),
         ({"id": "pets/cat/0.png"}, ImageNotFound, "no image 'pets/cat/0.png' .* did you mean"),
+        ({"id": "x" * 100_000}, ImageNotFound, "no image in .* has an id of 100,000 characters"),
         ({"text": "x", "k": 0}, QueryError, "k: expected at least 1, found 0"),
         ({"text": "x", "image_weight": 1.5}, QueryError, "from 0 .text only. to 1 .picture only., found 1.5"),
         ({"text": "x", "image_weight": 1}, QueryError, "ranks by the picture alone, but the query has no picture"),

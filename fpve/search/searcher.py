@@ -33,6 +33,8 @@ DEFAULT_K = 10
 # 50,000 of 384 numbers are 77 MB.
 _VECTORS_PER_PREFIX = 4
 _MOST_PREFIXES = 50_000
+# Of a longer id no similar ones are looked for, nor is it said again: paths end at 4,096 bytes.
+_LONGEST = 5_000
 # Conditions whose matching images are remembered: whoever pages, or asks again, asks with the same one.
 _REMEMBERED = 4
 
@@ -107,6 +109,8 @@ class Searcher:
             ImageNotFound: no image has this id; the text names the most similar one.
         """
         row = self.snapshot.rows.row_of(image_id)
+        if row is None and len(image_id) > _LONGEST:
+            raise ImageNotFound(f"no image in {self.snapshot.root} has an id of {len(image_id):,} characters")
         if row is None:
             # Similar names are looked for in the same folder only: a million ids take a minute to compare.
             near = self.snapshot.rows.below(image_id.rpartition("/")[0], 10_000)
