@@ -137,7 +137,7 @@ class Session:
         add_cosines(self._connection, snapshot.fusion)
         add_table_functions(self._connection, functions, self._calls)
         lock(self._connection)
-        self._waiter = self._new_waiter()
+        self._waiter = Waiter(self.bounds.timeout)
 
     def ask(self, query: str) -> Answer:
         """Begin to answer one query.
@@ -153,7 +153,7 @@ class Session:
                 "SQL: the query before this one has not ended yet; ask again later, or open another session"
             )
         self._calls.clear()
-        self._waiter = self._new_waiter()
+        self._waiter = Waiter(self.bounds.timeout)
         return Answer(self, self._wait(lambda: self._begin(query)))
 
     def fetch(self, reader: pa.RecordBatchReader) -> pa.Table | None:
@@ -193,9 +193,6 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _new_waiter(self) -> Waiter:
-        return Waiter(self.bounds.timeout, self.interrupt)
-
     def _begin(self, query: str) -> pa.RecordBatchReader:
         import duckdb
 
@@ -215,7 +212,7 @@ class Session:
 
     def _wait(self, work: Callable[[], Found]) -> Found:
         with self._one_line_errors():
-            return self._waiter.wait(work)
+            return self._waiter.wait(work, self.interrupt)
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

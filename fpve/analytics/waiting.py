@@ -27,9 +27,8 @@ class Waiter:
         is_idle: whether the last piece of work has ended.
     """
 
-    def __init__(self, seconds: float | None, interrupt: Callable[[], None]) -> None:
+    def __init__(self, seconds: float | None) -> None:
         self._left = seconds
-        self._interrupt = interrupt
         # Not the thread's own word: in Python 3.11 one that is waited for counts as ended when a signal arrives.
         self._ended = threading.Event()
         self._ended.set()
@@ -39,8 +38,12 @@ class Waiter:
         """Whether nothing is being done any more."""
         return self._ended.is_set()
 
-    def wait(self, work: Callable[[], Found]) -> Found:
+    def wait(self, work: Callable[[], Found], interrupt: Callable[[], None]) -> Found:
         """Do some work, and raise what it raises.
+
+        Args:
+            work: what is to be done.
+            interrupt: ends it.
 
         Raises:
             Overdue: it takes longer than what is left of the time.
@@ -63,10 +66,10 @@ class Waiter:
             threading.Thread(target=run, name="fpve-sql", daemon=True).start()
             ended.wait(self._left)
         except BaseException:
-            self._end()
+            self._end(interrupt)
             raise
         if not ended.is_set():
-            self._end()
+            self._end(interrupt)
             raise Overdue
         if self._left is not None:
             self._left = max(0.0, self._left - (time.monotonic() - start))
@@ -74,9 +77,9 @@ class Waiter:
             raise failed[0]
         return found[0]
 
-    def _end(self) -> None:
+    def _end(self, interrupt: Callable[[], None]) -> None:
         """Interrupt the work until it ends, or takes too long to do so."""
         last = time.monotonic() + _PATIENCE
         while not self.is_idle and time.monotonic() < last:
-            self._interrupt()
+            interrupt()
             self._ended.wait(_AGAIN)

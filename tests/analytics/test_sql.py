@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +123,18 @@ def test_little_is_imported(store: fpve.Store) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_snapshot_is_let_go_with_its_session(store: fpve.Store) -> None:
+    """Nothing of a session that is closed waits for the garbage collector: the snapshot can be pruned at once."""
+    opened = fpve.open(store.path)
+    held = weakref.ref(opened._open.searcher.snapshot)
+    gc.disable()
+    try:
+        opened.sql("SELECT count(*) FROM vectors")
+        with pytest.raises(QueryError):
+            opened.sql("SELECT nothing FROM images")
+        del opened
+        assert held() is None
+    finally:
+        gc.enable()
