@@ -74,7 +74,8 @@ class Waiter:
         if self._left is not None:
             self._left = max(0.0, self._left - (time.monotonic() - start))
         if failed:
-            raise failed[0]
+            # Taken out: its traceback refers to this list, and all that is open would wait for the garbage collector.
+            raise failed.pop()
         return found[0]
 
     def _end(self, interrupt: Callable[[], None]) -> None:
