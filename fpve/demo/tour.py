@@ -18,10 +18,12 @@ from fpve.images import decode, thumbnail
 from fpve.pipeline.report import RunReport
 from fpve.progress import Progress, SilentProgress
 from fpve.records import Hits
+from fpve.report.map import write_map
 from fpve.report.page import data_uri, write_page
 
 JOB_FILE = "demo.toml"
 PAGE = "demo.html"
+MAP = "map.html"
 STORE = "indexes/demo"
 _HITS = 6
 _JOB = f"""\
@@ -59,6 +61,7 @@ class Section:
     note: str = ""
     query: str | None = None
     query_label: str = "the query"
+    link: str | None = None
     hits: list[dict[str, Any]] = field(default_factory=list)
     bars: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -123,6 +126,14 @@ def take_tour(
         "SELECT block, count(*) AS images, any_value(prefix) AS example FROM images "
         "WHERE collection = 'symbols' GROUP BY block ORDER BY images DESC, block",
     )
+    guide.sql(
+        store,
+        "… with a search inside the query",
+        "SELECT block, count(*) AS hits, round(max(score), 3) AS best FROM search('a heart', k := 50) "
+        "JOIN images USING (image_id) GROUP BY block ORDER BY hits DESC, block",
+    )
+    guide.doubt(store)
+    guide.map(store)
     return guide.write(first, store)
 
 
@@ -227,6 +238,40 @@ class _Guide:
         rows = store.sql(query).to_pylist()
         self._say("; ".join(" ".join(str(value) for value in row.values()) for row in rows[:3]))
         self.sections.append(Section(title, "", (command,), rows=rows))
+
+    def doubt(self, store: Store) -> None:
+        """Look for labels that the neighbours disagree with, and keep the surest of them."""
+        command = self._command("fpve", "mislabeled", STORE, "--label", "block")
+        rows = [
+            {name: one[name] for name in ("image_id", "label", "prediction", "confidence", "prefix")}
+            for one in store.mislabeled(label="block")[:_HITS]
+        ]
+        self._say("; ".join(f"{row['prefix']}: {row['label']}, or {row['prediction']}?" for row in rows[:3]))
+        self.sections.append(
+            Section(
+                "Which labels are in doubt?",
+                "Each symbol's block against the votes of the others, the surest disagreement first: letters that look "
+                "the same in two scripts. The commands duplicates and outliers look for other things to put right.",
+                (command,),
+                rows=rows,
+            )
+        )
+
+    def map(self, store: Store) -> None:
+        """Draw the symbols in a plane, on a page of their own."""
+        where = "collection = 'symbols'"
+        command = self._command("fpve", "map", STORE, "--where", where, "--color", "block", "--html", MAP)
+        placed = store.map(where=where, color="block")
+        write_map(self.directory / MAP, placed, store)
+        self._say(f"placed {len(placed):,} pictures")
+        self.sections.append(
+            Section(
+                "All of them at once",
+                "What a search finds alike is near. The map can be zoomed, filtered by its legend, and searched.",
+                (command,),
+                link=MAP,
+            )
+        )
 
     def write(self, first: RunReport, store: Store) -> Path:
         """Write the page."""
