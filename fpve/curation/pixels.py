@@ -33,11 +33,11 @@ Bytes = NDArray[np.uint8]
 
 
 class Agreement(NamedTuple):
-    """How pairs of pictures agree.
+    """How each of m pictures agrees with each of t others.
 
     Attributes:
-        correlation: (t,) in [-1, 1], in the better of both orientations; NaN where one has no thumbnail.
-        mirrored: (t,) whether that is the mirrored one.
+        correlation: (m, t) in [-1, 1], in the better of both orientations; NaN where one has no thumbnail.
+        mirrored: (m, t) whether that is the mirrored one.
     """
 
     correlation: Exact
@@ -66,31 +66,32 @@ class Pixels:
                         self._mean[place], self._length[place] = small.mean(), small.std() * np.sqrt(small.size)
         self._plain = self._known & (self._length < _PLAIN * np.sqrt(_SIDE * _SIDE * 3))
 
-    def compare(self, one: int, others: Rows) -> Agreement:
-        """Compare the picture of an image row with those of image rows (t,)."""
-        mine = int(np.searchsorted(self._rows, one))
-        places = np.searchsorted(self._rows, others)
-        seen = self._small[mine : mine + 1]
-        # Of it in both orientations, so that each of the others is read once, as it is.
-        both = np.concatenate([_centred(seen, self._mean[[mine]]), _centred(seen[:, :, ::-1], self._mean[[mine]])])
-        found = np.empty((len(places), 2))
+    def compare(self, ones: Rows, others: Rows) -> Agreement:
+        """Compare each of the pictures of image rows (m,) with each of those of image rows (t,)."""
+        mine, places = np.searchsorted(self._rows, ones), np.searchsorted(self._rows, others)
+        seen = self._small[mine]
+        # Of these in both orientations, so that each of the others is read once, as it is.
+        both = np.concatenate([_centred(seen, self._mean[mine]), _centred(seen[:, :, ::-1], self._mean[mine])])
+        found = np.empty((2, len(mine), len(places)))
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
-            found[start : start + len(part)] = _centred(self._small[part], self._mean[part]) @ both.T
-        found /= np.maximum(self._length[mine] * self._length[places], 1e-6)[:, None]
+            products = both @ _centred(self._small[part], self._mean[part]).T
+            found[:, :, start : start + len(part)] = products.reshape(2, len(mine), len(part))
+        found /= np.maximum(self._length[mine][:, None] * self._length[places], 1e-6)
         # A mean and a contrast less, a plain picture is noise: these are compared as they are.
-        plain = np.flatnonzero(self._plain[mine] | self._plain[places])
-        found[plain] = self._same(mine, places[plain])[:, None]
-        unknown = ~(self._known[mine] & self._known[places])
-        agreement = np.minimum(np.round(found.max(axis=1), _DECIMALS), 1.0)
-        return Agreement(np.where(unknown, np.nan, agreement), (found[:, 1] > found[:, 0]) & ~unknown)
+        one, other = np.nonzero(self._plain[mine][:, None] | self._plain[places])
+        found[:, one, other] = self._same(mine[one], places[other])
+        unknown = ~(self._known[mine][:, None] & self._known[places])
+        agreement = np.minimum(np.round(found.max(axis=0), _DECIMALS), 1.0)
+        return Agreement(np.where(unknown, np.nan, agreement), (found[1] > found[0]) & ~unknown)
 
-    def _same(self, one: int, others: Rows) -> Exact:
-        """1 for each picture (t,) that hardly differs from another one, 0 for each that does."""
+    def _same(self, ones: Rows, others: Rows) -> Exact:
+        """1 for each pair of pictures (t,) and (t,) that hardly differ, 0 for each that does."""
         found = np.empty(len(others))
         for start in range(0, len(others), _AT_ONCE):
-            part = self._small[others[start : start + _AT_ONCE]].astype(np.int16)
-            found[start : start + len(part)] = np.abs(part - self._small[one]).mean(axis=(1, 2, 3)) < _DIFFERENT
+            part = slice(start, start + _AT_ONCE)
+            difference = self._small[others[part]].astype(np.int16) - self._small[ones[part]]
+            found[part] = np.abs(difference).mean(axis=(1, 2, 3)) < _DIFFERENT
         return found
 
 
