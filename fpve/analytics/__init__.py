@@ -1,7 +1,7 @@
 """SQL over a snapshot: the only package that imports duckdb. It sees the store's tables and nothing else."""
 
 from fpve.analytics.conditions import matching_rows, rows_where
-from fpve.analytics.functions import Listed, TableFunction
+from fpve.analytics.functions import Listed, TableFunction, VectorFunction
 from fpve.analytics.prefixes import list_prefixes
 from fpve.analytics.session import Answer, Bounds, Session
 from fpve.analytics.statements import split_statements
@@ -12,6 +12,7 @@ __all__ = [
     "Listed",
     "Session",
     "TableFunction",
+    "VectorFunction",
     "list_prefixes",
     "matching_rows",
     "rows_where",

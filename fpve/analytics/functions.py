@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fpve.fusion import Fusion
+from fpve.fusion import Floats, Fusion
 
 if TYPE_CHECKING:
     import duckdb
 
+Found = TypeVar("Found")
 _SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE"}
 # Calls that are answered before it is looked whether anybody still waits: enough for products of matrices to pay.
 _AT_ONCE = 256
@@ -53,8 +55,23 @@ class TableFunction:
     answer: Callable[[pa.Table], Listed]
 
 
+@dataclass(frozen=True, slots=True)
+class VectorFunction:
+    """A function that gives a vector for a text: `SELECT vector_of('c/one.jpg')`.
+
+    Attributes:
+        name: what it is called.
+        dim: length of the vectors.
+        answer: gives the vectors (n, dim) of n different texts, from several threads.
+    """
+
+    name: str
+    dim: int
+    answer: Callable[[list[str]], Floats]
+
+
 class Calls:
-    """The calls of table functions that one query makes.
+    """The calls of functions that one query makes.
 
     Attributes:
         failed: what they raised: DuckDB turns it into a text.
@@ -72,16 +89,18 @@ class Calls:
 
     def answer(self, function: TableFunction, arguments: pa.Table) -> list[Listed]:
         """Answer calls, some of them at a time."""
-        found = []
-        for start in range(0, len(arguments), _AT_ONCE):
-            if self.stopped.is_set():
-                raise InterruptedError
-            try:
-                found.append(function.answer(arguments.slice(start, _AT_ONCE)))
-            except Exception as error:
-                self.failed.append(error)
-                raise
-        return found
+        starts = range(0, len(arguments), _AT_ONCE)
+        return [self.kept(partial(function.answer, arguments.slice(start, _AT_ONCE))) for start in starts]
+
+    def kept(self, work: Callable[[], Found]) -> Found:
+        """Do some work for a query, if it is still waited for, and keep what it raises."""
+        if self.stopped.is_set():
+            raise InterruptedError
+        try:
+            return work()
+        except Exception as error:
+            self.failed.append(error)
+            raise
 
 
 def add_cosines(connection: duckdb.DuckDBPyConnection, fusion: Fusion) -> None:
@@ -103,12 +122,39 @@ def add_cosines(connection: duckdb.DuckDBPyConnection, fusion: Fusion) -> None:
         )
 
 
-def add_table_functions(
-    connection: duckdb.DuckDBPyConnection, functions: Sequence[TableFunction], calls: Calls
+def add_functions(
+    connection: duckdb.DuckDBPyConnection, functions: Sequence[TableFunction | VectorFunction], calls: Calls
 ) -> None:
-    """Add table functions, whose calls are `calls`."""
+    """Add functions, whose calls are `calls`."""
     for one in functions:
-        _add_table_function(connection, one, calls)
+        if isinstance(one, VectorFunction):
+            _add_vector_function(connection, one, calls)
+        else:
+            _add_table_function(connection, one, calls)
+
+
+def _add_vector_function(connection: duckdb.DuckDBPyConnection, function: VectorFunction, calls: Calls) -> None:
+    """Add a function of vectors, whose calls are `calls`; of null it is null."""
+
+    def call(asked: pa.ChunkedArray) -> pa.Array:
+        # The same text for every row of a table is usual: it is asked for once.
+        coded = asked.combine_chunks().dictionary_encode()
+        known = coded.indices.is_valid().to_numpy(zero_copy_only=False)
+        codes = coded.indices.fill_null(0).to_numpy()
+        found = np.zeros((len(codes), function.dim), np.float32)
+        if known.any():
+            found[known] = calls.kept(partial(function.answer, coded.dictionary.to_pylist()))[codes[known]]
+        return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), function.dim, mask=pa.array(~known))
+
+    connection.create_function(  # type: ignore[call-overload]
+        function.name,
+        call,
+        ["VARCHAR"],
+        f"FLOAT[{function.dim}]",
+        type="arrow",
+        null_handling="special",
+        side_effects=True,
+    )
 
 
 def _add_table_function(connection: duckdb.DuckDBPyConnection, function: TableFunction, calls: Calls) -> None:

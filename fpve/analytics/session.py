@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from fpve.analytics.connection import in_one_line, lock, open_connection
-from fpve.analytics.functions import Calls, TableFunction, add_cosines, add_table_functions
+from fpve.analytics.functions import Calls, TableFunction, VectorFunction, add_cosines, add_functions
 from fpve.analytics.results import plain_part, plain_schema, plain_table
 from fpve.analytics.statements import checked_statement
 from fpve.analytics.views import Views
@@ -127,7 +127,11 @@ class Session:
     """
 
     def __init__(
-        self, snapshot: Snapshot, *, functions: Sequence[TableFunction] = (), bounds: Bounds | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        functions: Sequence[TableFunction | VectorFunction] = (),
+        bounds: Bounds | None = None,
     ) -> None:
         self.bounds = bounds or Bounds()
         self._calls = Calls()
@@ -135,7 +139,7 @@ class Session:
         self._connection = open_connection(memory=self.bounds.bytes)
         self._views = Views(self._connection, snapshot)
         add_cosines(self._connection, snapshot.fusion)
-        add_table_functions(self._connection, functions, self._calls)
+        add_functions(self._connection, functions, self._calls)
         lock(self._connection)
         self._waiter = Waiter(self.bounds.timeout)
 

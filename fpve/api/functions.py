@@ -1,4 +1,4 @@
-"""Searches as tables that SQL can ask: `search(text, k := 10)` and `neighbours(image_id, k := 10)`."""
+"""What SQL can call: the tables `search(text)` and `neighbours(image_id)`, and the function `vector_of(image_id)`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from fpve.analytics import Listed, TableFunction
+from fpve.analytics import Listed, TableFunction, VectorFunction
+from fpve.fusion import Floats
 from fpve.neighbours import ranks
 from fpve.opened import Opened
 from fpve.queries import Queries
@@ -27,9 +28,10 @@ _FOUND = [
 _CROSS = pa.field("cross_score", pa.float32())
 
 
-def table_functions(opened: Opened) -> tuple[TableFunction, ...]:
-    """What SQL over a store may search by; a model is loaded when it is called."""
+def functions_of(opened: Opened) -> tuple[TableFunction | VectorFunction, ...]:
+    """What SQL over a store may search by, and vectors by image_id; a model is loaded when it is called."""
     return (
+        VectorFunction("vector_of", opened.searcher.snapshot.fusion.dim, lambda ids: _vectors(opened, ids)),
         _function(opened, "search", "query", lambda texts: Queries(texts=texts)),
         _function(opened, "neighbours", "image_id", lambda ids: Queries(ids=ids)),
     )
@@ -42,6 +44,18 @@ def _function(opened: Opened, name: str, first: str, queries: Callable[[list[str
         return _answer(opened, arguments, result, queries)
 
     return TableFunction(name, first, result, answer)
+
+
+def _vectors(opened: Opened, image_ids: list[str]) -> Floats:
+    """The vectors (n, dim) of images as they are stored, to float32 rounding; from the index, which is mapped.
+
+    Raises:
+        ImageNotFound: no image has one of the ids.
+    """
+    searcher = opened.searcher
+    rows = np.array([searcher.row_of(one) for one in image_ids], np.int64)
+    # Centred ones, and predicted blocks, are what is searched; recovered ones are not.
+    return searcher.snapshot.fusion.fuse(*searcher.blocks_of(rows)).vectors
 
 
 def _answer(opened: Opened, arguments: pa.Table, result: pa.Schema, queries: Callable[[list[str]], Queries]) -> Listed:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fpve.analytics import Bounds, Session, list_prefixes
-from fpve.api.functions import table_functions
+from fpve.api.functions import functions_of
 from fpve.opened import Opened
 from fpve.records import Records
 from fpve.store import saved
@@ -24,8 +24,9 @@ class Querying:
 
         They are `images`, `vectors`, `prefixes`, `quarantine`, `labels`, `predictions` and `runs`; `generated`,
         `corrections`, `means` and `predicted`, where the store has such; `saved`, which lists what is saved, and
-        `saved.NAME`. Beside DuckDB's functions there are `cosine`, `image_cosine` and `prefix_cosine` of vectors, and
-        the tables `search(text)` and `neighbours(image_id)`, both with `k` and `image_weight`.
+        `saved.NAME`. Beside DuckDB's functions there are `cosine`, `image_cosine` and `prefix_cosine` of vectors,
+        `vector_of(image_id)`, and the tables `search(text)` and `neighbours(image_id)`, both with `k` and
+        `image_weight`.
 
         Args:
             query: the query.
@@ -51,7 +52,7 @@ class Querying:
         """
         opened = self._open
         bounds = Bounds(timeout, memory)
-        return Session(opened.searcher.snapshot, functions=table_functions(opened), bounds=bounds)
+        return Session(opened.searcher.snapshot, functions=functions_of(opened), bounds=bounds)
 
     def save(self, name: str, rows: pa.Table | Records, *, command: str = "Store.save") -> None:
         """Keep rows in the store under a name, in the place of those that it had; SQL has them as `saved.NAME`.

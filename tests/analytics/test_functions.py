@@ -93,6 +93,20 @@ def test_neighbours_are_found_for_every_row(store: fpve.Store) -> None:
     assert len(store.sql("FROM neighbours((SELECT min(image_id) FROM images), k := 2)")) == 2
 
 
+def test_vectors_are_had_by_image_id(store: fpve.Store) -> None:
+    """`vector_of` gives what the view `vectors` has, for each row of a table; of null null."""
+    found = store.sql(
+        "SELECT vector_of(i.image_id) AS mine, v.vector, typeof(vector_of(i.image_id)) AS kind, "
+        "cosine(v.vector, vector_of('pets/dog/01.png')) AS same, vector_of(NULL) AS none "
+        "FROM images i JOIN vectors v USING (image_id) ORDER BY image_id"
+    )
+    np.testing.assert_allclose(np.array(found["mine"].to_pylist()), np.array(found["vector"].to_pylist()), atol=1e-6)
+    assert set(found["kind"].to_pylist()) == {"FLOAT[40]"}
+    assert set(found["none"].to_pylist()) == {None}
+    at = store.images["image_id"].to_pylist().index("pets/dog/01.png")
+    assert found["same"][at].as_py() == pytest.approx(1, abs=1e-6)
+
+
 def _assert_same(found: pa.Table, hits: Hits) -> None:
     rows, expected = found.select(FOUND).to_pylist(), hits.to_arrow().select(FOUND).to_pylist()
     assert [one["image_id"] for one in rows] == [one["image_id"] for one in expected]
@@ -104,6 +118,7 @@ def _assert_same(found: pa.Table, hits: Hits) -> None:
     ("query", "kind", "reason"),
     [
         ("FROM neighbours('pets/cat/0.png')", ImageNotFound, "no image 'pets/cat/0.png'.*did you mean"),
+        ("SELECT vector_of('pets/cat/0.png')", ImageNotFound, "no image 'pets/cat/0.png'.*did you mean"),
         ("FROM neighbours('pets/cat/00.png', k := 0)", QueryError, "k: expected at least 1, found 0"),
         ("FROM neighbours('pets/cat/00.png', image_weight := 2)", QueryError, "image weight: expected a number from 0"),
         ("FROM search('')", QueryError, "text: expected words, found an empty text"),
