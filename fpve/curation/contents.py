@@ -24,7 +24,8 @@ class Contents:
     Attributes:
         rows: (n,) numbers of the images, ascending.
         content: (n,) number of each one's content, from 0.
-        first: (c,) the first image of each content, ascending.
+        first: (c,) the first image of each content, ascending: what a search is to find, so that no list is filled by
+            copies.
     """
 
     rows: Rows
@@ -54,19 +55,6 @@ class Contents:
         rank[order] = np.arange(len(order))
         return cls(rows, rank[content.reshape(-1)], rows[place[order]])
 
-    def allowed(self, rows: int) -> Mask | None:
-        """(rows,) the first image of each content: what a search is to find, so that no list is filled by copies.
-
-        None where these are all images: a search without a condition is faster.
-        """
-        if len(self.first) == rows:
-            return None
-        mask = np.zeros(rows, bool)
-        mask[self.first] = True
-        # What can't be written to is remembered by the searcher, with what may be found by it.
-        mask.flags.writeable = False
-        return mask
-
     def copies(self) -> tuple[Rows, Rows]:
         """The images sorted by content, and where those of each content begin, and at the end their number."""
         order = np.argsort(self.content, kind="stable")
@@ -83,6 +71,10 @@ def meeting(searcher: Searcher, option: str, condition: str) -> Mask:
         return searcher.matching(condition)
     except QueryError as error:
         raise QueryError(f"{option}: {str(error).removeprefix('where: ')}") from None
+
+
+# What is told of every image, beside what was found.
+NAMED = ("image_id", "collection", "path", "prefix")
 
 
 def told(searcher: Searcher, rows: Rows, columns: Sequence[str]) -> dict[str, pa.Array]:

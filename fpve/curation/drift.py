@@ -17,7 +17,7 @@ from fpve.classify import read_labels
 from fpve.curation.contents import AT_ONCE, Contents
 from fpve.curation.space import points_in_parts, points_of
 from fpve.errors import QueryError
-from fpve.neighbours import Exact, Rows
+from fpve.neighbours import Exact, Mask, Rows
 from fpve.progress import Progress, SilentProgress
 from fpve.search import Searcher
 from fpve.splits import components
@@ -206,16 +206,18 @@ def _new_clusters(before: _Side, after: _Side, progress: Progress) -> Iterator[R
     old = before.contents.first
     if not len(arrived) or len(old) < 2:
         return
+    # Each old picture once. Made once, too: a search remembers what may be found.
+    allowed = before.searcher.only(old)
     with progress.stage("compare", len(arrived)) as stage:
         distance = np.full(len(arrived), np.inf)
         for start in range(0, len(arrived), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            distance[part] = _nearest(before, searcher, arrived[part], None)
+            distance[part] = _nearest(before, allowed, searcher, arrived[part], None)
             stage.advance(len(distance[part]))
     some = old
     if len(old) > _REFERENCE:
         some = np.sort(np.random.default_rng(_SEED).choice(old, _REFERENCE, replace=False))
-    usual = _nearest(before, before.searcher, some, some)
+    usual = _nearest(before, allowed, before.searcher, some, some)
     cut = float(np.quantile(usual, _QUANTILE))
     novel = np.flatnonzero(distance > cut)
     if not len(novel):
@@ -236,9 +238,7 @@ def _new_clusters(before: _Side, after: _Side, progress: Progress) -> Iterator[R
 
 def _kinds(searcher: Searcher, rows: Rows, cut: float) -> Rows:
     """Numbers (n,) of the kinds of image rows (n,): chains of pictures as near as old ones join them."""
-    allowed = np.zeros(searcher.rows, bool)
-    allowed[rows] = True
-    allowed.flags.writeable = False
+    allowed = searcher.only(rows)
     place = np.full(searcher.rows, -1)
     place[rows] = np.arange(len(rows))
     pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
@@ -252,9 +252,8 @@ def _kinds(searcher: Searcher, rows: Rows, cut: float) -> Rows:
     return components([np.arange(len(rows))], (one, other))
 
 
-def _nearest(before: _Side, searcher: Searcher, rows: Rows, exclude: Rows | None) -> Exact:
+def _nearest(before: _Side, allowed: Mask | None, searcher: Searcher, rows: Rows, exclude: Rows | None) -> Exact:
     """How far image rows (n,) of a searcher are from the nearest old picture; `exclude` names them among these."""
-    allowed = before.contents.allowed(before.searcher.rows)
     blocks = searcher.blocks_of(rows)
     found = before.searcher.nearest(blocks, image_weight=1.0, k=1, allowed=allowed, exclude=exclude)
     panel = found.panel(len(rows), 1)

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.classify import DEFAULT_K, Labels, Voting, read_labels
-from fpve.curation.contents import AT_ONCE, told
+from fpve.curation.contents import AT_ONCE, NAMED, told
 from fpve.errors import QueryError
 from fpve.evaluate import Subject, judge
-from fpve.fusion import Blocks
 from fpve.groups import Groups, groups_of, leak_of
 from fpve.neighbours import Mask, Neighbours, Panel, Rows
 from fpve.progress import Progress, SilentProgress
@@ -26,7 +25,6 @@ _DECIMALS = 6
 _MANY = 256
 
 _NEIGHBOUR = pa.struct([("image_id", pa.string()), ("label", pa.string()), ("score", pa.float64())])
-_TOLD = ("image_id", "collection", "path", "prefix")
 SCHEMA = pa.schema(
     [
         ("rank", pa.int64()),
@@ -111,7 +109,7 @@ def mislabeled(
     doubted = doubted[np.lexsort((doubted, -np.round(margin, _DECIMALS)))]
     names = pa.array(labels.names, pa.string())
     columns = {
-        **told(searcher, rows[doubted], _TOLD),
+        **told(searcher, rows[doubted], NAMED),
         "rank": pa.array(np.arange(1, len(doubted) + 1)),
         "label": names.take(pa.array(subject.truth[doubted])),
         "prediction": names.take(pa.array(verdict.predicted[doubted])),
@@ -131,17 +129,16 @@ def _weight(
     has_prefix = pc.is_valid(searcher.snapshot.rows.column("prefix_id")).to_numpy()[rows]
     if image_weight is None and not has_prefix.any():
         return 1.0, ()
-    one = np.ones((1, 1), np.float32)
-    return float(searcher.weights(Blocks(one, one), image_weight)[0]), ()
+    if image_weight is None:
+        return searcher.snapshot.manifest.fusion.image_weight, ()
+    return searcher.checked_weight(image_weight), ()
 
 
 def _voters(
     searcher: Searcher, rows: Rows, allowed: Mask, groups: Groups, k: int, weight: float, progress: Progress | None
 ) -> Panel:
     """The k nearest of the images for each of them, without its copies."""
-    reach = None if allowed.all() else allowed.copy()
-    if reach is not None:
-        reach.flags.writeable = False
+    reach = searcher.only(rows)
 
     def tied(own: Rows, found: Neighbours) -> Mask:
         same: Mask = groups.content[own[found.query]] == groups.content[found.row]

@@ -56,7 +56,7 @@ class NearContents:
             stage: is told of each content.
         """
         self._searcher, self._first, self._threshold = searcher, contents.first, threshold
-        self._allowed = contents.allowed(searcher.rows)
+        self._allowed = searcher.only(contents.first)
         self._number = np.full(searcher.rows, -1)
         self._number[self._first] = np.arange(len(self._first))
         # Whose list ends with a near one: there may be more.

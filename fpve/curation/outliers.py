@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.curation.contents import AT_ONCE, Contents, told
+from fpve.curation.contents import AT_ONCE, NAMED, Contents, told
 from fpve.curation.space import weight_of_pictures
 from fpve.errors import QueryError
 from fpve.neighbours import Exact, Rows
@@ -20,7 +20,6 @@ CUT = 3.5
 # The median absolute deviation, and the mean one, of a normal distribution of standard deviation 1.
 _MEDIAN, _MEAN = 0.6745, 0.7979
 
-_TOLD = ("image_id", "collection", "path", "prefix")
 SCHEMA = pa.schema(
     [
         ("rank", pa.int64()),
@@ -72,7 +71,7 @@ def outliers(
         raise QueryError(f"cut: expected a z-score such as {CUT}, found {cut}")
     weight = weight_of_pictures(searcher, image_weight)
     contents = Contents.of(searcher, where)
-    first, allowed = contents.first, contents.allowed(searcher.rows)
+    first, allowed = contents.first, searcher.only(contents.first)
     distance, nearest = np.full(len(first), np.nan), np.full(len(first), -1)
     with (progress or SilentProgress()).stage("compare", len(first)) as stage:
         for start in range(0, len(first), AT_ONCE):
@@ -116,7 +115,7 @@ def _told(searcher: Searcher, contents: Contents, distance: Exact, z: Exact, nea
     other = nearest[contents.content[chosen]]
     names = searcher.snapshot.rows.take(np.maximum(other, 0), ["image_id"])["image_id"].combine_chunks()
     columns = {
-        **told(searcher, rows, _TOLD),
+        **told(searcher, rows, NAMED),
         "rank": pa.array(np.arange(1, len(rows) + 1)),
         "distance": pa.array(distance[chosen]),
         "z": pa.array(z[chosen]),

@@ -17,7 +17,7 @@ import numpy as np
 from fpve.curation.space import PART, dim_of, points_in_parts
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
-from fpve.fusion import Blocks, Floats
+from fpve.fusion import Floats
 from fpve.neighbours import Exact, Rows
 from fpve.search import Searcher
 
@@ -96,8 +96,7 @@ def weight_of(searcher: Searcher, image_weight: float | None) -> float:
     snapshot = searcher.snapshot
     if image_weight is None:
         return snapshot.manifest.fusion.image_weight if snapshot.has_prefixes or searcher.predicted else 1.0
-    one = Blocks(np.zeros((1, searcher.fusion.image_dim), np.float32), np.zeros((1, 0), np.float32))
-    return float(searcher.weights(one, image_weight)[0])
+    return searcher.checked_weight(image_weight)
 
 
 def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
@@ -167,22 +166,19 @@ def _unfolded(umap: type[UMAP], searcher: Searcher, rows: Rows, weight: float, s
 def _neighbourhoods(searcher: Searcher, rows: Rows, weight: float) -> tuple[Rows, Floats]:
     """Of n images the nearest among them (n, k), each itself first, and how far they are (n, k): 1 less the score."""
     count = min(_NEIGHBOURS, len(rows) - 1)
-    allowed = np.zeros(searcher.rows, bool)
-    allowed[rows] = True
+    allowed = searcher.only(rows)
     place = np.full(searcher.rows, -1)
     place[rows] = np.arange(len(rows))
     near = np.empty((len(rows), count), np.int64)
     far = np.zeros((len(rows), count), np.float32)
     near[:, 0] = np.arange(len(rows))
-    # What can't be written to is looked through once, not for each part.
-    allowed.flags.writeable = False
     for at in range(0, len(rows), PART):
         mine = rows[at : at + PART]
         found = searcher.nearest(
             searcher.blocks_of(mine),
             image_weight=weight,
             k=count - 1,
-            allowed=None if allowed.all() else allowed,
+            allowed=allowed,
             exclude=mine,
         ).panel(len(mine), count - 1)
         near[at : at + len(mine), 1:] = place[found.row]

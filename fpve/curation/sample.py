@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from fpve.curation.contents import Contents, meeting, told
+from fpve.curation.contents import NAMED, Contents, meeting, told
 from fpve.curation.space import points_of, weight_of_pictures
 from fpve.errors import QueryError
 from fpve.fusion import Floats
@@ -23,7 +23,6 @@ from fpve.search import Searcher
 # enough for all threads. Some of them turn out to be next.
 _AT_ONCE = 64
 
-_TOLD = ("image_id", "collection", "path", "prefix")
 SCHEMA = pa.schema(
     [
         ("rank", pa.int64()),
@@ -87,7 +86,7 @@ def sample(
             if len(chosen) == n:
                 break
     columns = {
-        **told(searcher, rows[np.array(chosen, np.int64)], _TOLD),
+        **told(searcher, rows[np.array(chosen, np.int64)], NAMED),
         "rank": pa.array(np.arange(1, len(chosen) + 1)),
         "distance": pa.array(np.maximum(np.array(distances, float), 0), mask=np.isinf(np.array(distances, float))),
     }

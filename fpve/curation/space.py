@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fpve.errors import QueryError
-from fpve.fusion import Blocks, Floats, unit
+from fpve.fusion import Floats, unit
 from fpve.neighbours import Rows
 from fpve.search import Searcher
 
@@ -57,8 +57,7 @@ def weight_of_pictures(searcher: Searcher, image_weight: float) -> float:
     Raises:
         QueryError: it is none, or leaves nothing of the pictures.
     """
-    one = np.ones((1, 1), np.float32)
-    weight = float(searcher.weights(Blocks(one, one), image_weight)[0])
+    weight = searcher.checked_weight(image_weight)
     if weight == 0:
         raise QueryError("image weight: expected more than 0, for these are compared by their pictures, found 0")
     return weight

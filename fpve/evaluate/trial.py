@@ -143,8 +143,7 @@ class Trial:
             return self._searcher.snapshot.manifest.fusion.image_weight if self.has_prefixes else 1.0
         if image_weight == 0 and not self.has_prefixes:
             raise QueryError("image weight 0 compares texts alone, but none of these images has a prefix")
-        one = np.ones((1, 1), np.float32)
-        return float(self._searcher.weights(Blocks(one, one), image_weight)[0])
+        return self._searcher.checked_weight(image_weight)
 
     def judge(
         self, comparisons: Sequence[Comparison], voting: Voting, *, naive: bool = True, calibrate: bool = True

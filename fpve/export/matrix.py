@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.errors import QueryError
-from fpve.export.rows import Chosen
+from fpve.export.rows import VECTOR, Chosen
 from fpve.progress import Progress
 from fpve.rowfiles import check_target
 from fpve.store.files import write_durably, write_parquet
@@ -50,7 +50,7 @@ def _check_no_vectors(table: Path, path: Path) -> None:
         names = pq.read_schema(table).names if table.exists() else []
     except (OSError, pa.ArrowException):
         return
-    if "vector" in names:
+    if VECTOR in names:
         raise QueryError(
             f"{path}: expected no vectors in {table.name}, which becomes the table of its rows, found an export that "
             "has some; name the matrix otherwise, or delete that file"

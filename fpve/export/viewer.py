@@ -17,7 +17,7 @@ import pyarrow as pa
 from fpve.curation.projection import Method, project
 from fpve.export.rows import Chosen
 from fpve.fusion import Floats
-from fpve.neighbours import Mask, Rows
+from fpve.neighbours import Rows
 from fpve.progress import Progress
 from fpve.rowfiles import write_rows
 
@@ -94,12 +94,7 @@ class _Nearest:
     def __init__(self, chosen: Chosen) -> None:
         self._searcher = chosen.searcher
         self._rows = chosen.rows
-        self._allowed: Mask | None = None
-        if len(chosen.rows) < chosen.searcher.rows:
-            self._allowed = np.zeros(chosen.searcher.rows, bool)
-            self._allowed[chosen.rows] = True
-            # So that what a search makes of it is made once.
-            self._allowed.flags.writeable = False
+        self._allowed = chosen.searcher.only(chosen.rows)
 
     def of(self, rows: Rows) -> pa.Array:
         """Those of some images (n,): numbers of rows of the file, nearest first, and 1 - score."""

@@ -179,6 +179,26 @@ class Searcher:
                 del self._matched[next(iter(self._matched))]
         return mask
 
+    def only(self, rows: Rows) -> Mask | None:
+        """(rows,) which images a search of image rows (n,) may find; None where these are all, as without a condition.
+
+        It can't be written to, and so what a search makes of it is remembered.
+        """
+        mask = np.zeros(self.rows, bool)
+        mask[rows] = True
+        if mask.all():
+            return None
+        mask.flags.writeable = False
+        return mask
+
+    def checked_weight(self, image_weight: float) -> float:
+        """A weight A of the picture.
+
+        Raises:
+            QueryError: it is not in [0, 1].
+        """
+        return float(self.weights(Blocks(*np.zeros((2, 1, 0), np.float32)), image_weight)[0])
+
     def weights(self, blocks: Blocks, image_weight: float | None) -> Floats:
         """The weights A (m,) of queries: the given one, or what fits the blocks that each has.
 
