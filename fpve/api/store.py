@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
+from fpve.analytics import matching_rows
 from fpve.api.classifying import Classifying
 from fpve.api.curating import Curating
 from fpve.api.exporting import Exporting
@@ -17,7 +20,7 @@ from fpve.api.searching import Searching
 from fpve.fusion import Floats
 from fpve.opened import Opened
 from fpve.queries import Picture, QueryEncoders, encode_texts
-from fpve.search import Searcher
+from fpve.search import Conditions, Searcher
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
 from fpve.store.manifest import Manifest
@@ -28,15 +31,26 @@ from fpve.store.snapshot import Snapshot
 class Store(Searching, Classifying, Querying, Curating, Exporting, Mapping):
     """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
 
+    Args:
+        path: of the store.
+        at: number of the snapshot; by default the newest.
+        conditions: evaluates SQL conditions; by default DuckDB does in this process, within no bounds of time.
+
     Raises:
         StoreNotFound: there is no store at `path`, or no snapshot `at`.
         StoreCorrupt: the manifest is damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str], at: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], at: int | None = None, *, conditions: Conditions = matching_rows
+    ) -> None:
         self.path = Path(path)
+        self._conditions = conditions
         snapshot = Snapshot.open(self.path, at)
-        self._open = Opened(Searcher(snapshot), QueryEncoders(snapshot.manifest))
+        self._open = Opened(self._searcher(snapshot), QueryEncoders(snapshot.manifest))
+
+    def _searcher(self, snapshot: Snapshot) -> Searcher:
+        return Searcher(snapshot, conditions=self._conditions)
 
     @property
     def snapshot(self) -> int:
@@ -74,8 +88,17 @@ class Store(Searching, Classifying, Querying, Curating, Exporting, Mapping):
         newest = Snapshot.open(self.path)
         same = newest.manifest.encoders == self._manifest.encoders
         # One assignment: a search in another thread works on the old snapshot or on the new one, never on both.
-        self._open = Opened(Searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
+        self._open = Opened(self._searcher(newest), self._open.encoders if same else QueryEncoders(newest.manifest))
         return True
+
+    def pin(self) -> Self:
+        """The same store at the snapshot that is open now, where it stays; what is in memory is shared.
+
+        For whoever asks several things that are to agree, while another thread refreshes.
+        """
+        pinned = copy(self)
+        pinned._open = self._open
+        return pinned
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of an image.

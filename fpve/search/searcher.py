@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from numbers import Real
@@ -35,8 +36,12 @@ _VECTORS_PER_PREFIX = 4
 _MOST_PREFIXES = 50_000
 # Of a longer id no similar ones are looked for, nor is it said again: paths end at 4,096 bytes.
 _LONGEST = 5_000
-# Conditions whose matching images are remembered: whoever pages, or asks again, asks with the same one.
-_REMEMBERED = 4
+# Conditions whose matching images are remembered: whoever pages, or asks again, asks with the same one, and facets are
+# counted each under all others. A byte an image.
+_REMEMBERED = 16
+
+# The numbers of the image rows of a snapshot, ascending, that meet an SQL condition; or a QueryError.
+Conditions = Callable[[Snapshot, str], Rows]
 
 
 class Searcher:
@@ -48,10 +53,18 @@ class Searcher:
         predicted: whether images without a prefix are compared by one that was predicted for them.
     """
 
-    def __init__(self, snapshot: Snapshot, *, fusion: Fusion | None = None, predicted: bool = True) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        fusion: Fusion | None = None,
+        predicted: bool = True,
+        conditions: Conditions = matching_rows,
+    ) -> None:
         self.snapshot = snapshot
         self.fusion = fusion or searched_fusion(snapshot)
         self.predicted = predicted and snapshot.has_predictions
+        self._conditions = conditions
         self._lock = Lock()
         self._opened: Vectors | None = None
         self._variants: dict[tuple[Mode, bool, bool], Searcher] = {}
@@ -84,7 +97,9 @@ class Searcher:
                 if wanted and centre is None:
                     centre = means.centre_of(means.fit(self.snapshot))
                 fusion = replace(self.fusion, mode=chosen, centre=centre)
-                self._variants[key] = Searcher(self.snapshot, fusion=fusion, predicted=guess)
+                self._variants[key] = Searcher(
+                    self.snapshot, fusion=fusion, predicted=guess, conditions=self._conditions
+                )
             return self._variants[key]
 
     @property
@@ -171,7 +186,7 @@ class Searcher:
         if known is not None:
             return known
         mask = np.zeros(self.rows, bool)
-        mask[matching_rows(self.snapshot, where)] = True
+        mask[self._conditions(self.snapshot, where)] = True
         mask.flags.writeable = False
         with self._lock:
             self._matched[where] = mask

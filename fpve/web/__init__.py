@@ -1,0 +1,1 @@
+"""The gallery: a store in the browser, and the HTTP API underneath. It changes nothing."""
