@@ -20,7 +20,7 @@ from fpve.api import Store
 from fpve.curation.map import Map
 from fpve.fusion import Floats
 from fpve.neighbours import Rows
-from fpve.report.colouring import CLASSES, Colouring, colouring_of
+from fpve.report.colouring import CLASSES, DARK, LIGHT, Colouring, colouring_of
 from fpve.report.page import write_page
 
 # Of all pictures as they stand in the page: with names and captions of 100,000 images that is 40 MB, which a phone
@@ -40,17 +40,6 @@ _LONGEST = 400
 _LEVELS = 12
 # Pictures that are read from the store at once.
 _PART = 1024
-# Twelve colours for points on light and on dark paper, found by search: to people who see no red, no green or no blue
-# any two differ by CIEDE2000 of 13 or more (of common palettes of as many, by less than 2), to all others by 21; and
-# they stand out from the paper by a contrast of 1.7 and 3.1. The first ones, of the largest classes, differ most.
-_LIGHT = (
-    *("#5b81ea", "#d46800", "#137567", "#b3214d", "#b6c522", "#6bc8e4"),
-    *("#5a345d", "#f3a7b1", "#7b9969", "#976e9b", "#0b37ca", "#414513"),
-)
-_DARK = (
-    *("#42a9b0", "#ffa57f", "#bf7cff", "#d5e809", "#f05e7d", "#78f3c9"),
-    *("#fcceff", "#a45105", "#4c53ec", "#a29118", "#397353", "#825a86"),
-)
 
 
 def write_map(path: str | os.PathLike[str], found: Map, store: Store) -> None:
@@ -100,8 +89,8 @@ def write_map(path: str | os.PathLike[str], found: Map, store: Store) -> None:
         counts=colouring.counts()[:CLASSES],
         more=max(0, len(colouring.names) - CLASSES),
         shown=shown,
-        light=_LIGHT,
-        dark=_DARK,
+        light=LIGHT,
+        dark=DARK,
         data=data,
         # In the order of the points: those at the end that have none need no line.
         pictures="\n".join(one or "-" for one in pictures),

@@ -21,7 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 import fpve
 from fpve.curation.map import Map
 from fpve.report import map as pages
-from fpve.report.colouring import colouring_of
+from fpve.report.colouring import DARK, LIGHT, colouring_of
 from fpve.report.map import spread, write_map
 
 # What people see who see no green, no red, no blue: Machado, Oliveira and Fernandes 2009, of severity 1.
@@ -181,7 +181,7 @@ def test_numbers_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colours", "paper", "contrast"), [(pages._LIGHT, "#f6f7f9", 1.7), (pages._DARK, "#14181d", 3.1)]
+    ("colours", "paper", "contrast"), [(LIGHT, "#f6f7f9", 1.7), (DARK, "#14181d", 3.1)]
 )
 def test_classes_are_told_apart_by_those_who_see_fewer_colours(
     colours: tuple[str, ...], paper: str, contrast: float

@@ -1,3 +1,6 @@
+// What is drawn in which order: points that are not found or not pointed at, those that are, and those selected.
+const HIDDEN = -1, OTHER = 0, MEANT = 1, SELECTED = 2;
+
 // Points on a canvas. They are blended into an array of pixels, which takes 100,000 of them some milliseconds, where
 // as many calls of a canvas take ten times as long. They come in an order of which any beginning is spread over the
 // map: where drawing is slow, while the map moves, the first ones stand for all.
@@ -15,6 +18,8 @@ class Plot {
     this.dimmed = [211, 217, 224];
     this.off = []; // entries that are not drawn
     this.match = null; // which points are found; null: all
+    this.selected = null; // which points are selected; null: none
+    this.ink = [29, 36, 48]; // of the rims of what is selected
     this.spot = -1; // an entry that is pointed at
     this.pictures = true;
     this.boxes = []; // pictures that are drawn, by where they are
@@ -25,17 +30,23 @@ class Plot {
     this.gather();
   }
 
-  // Bounds of the points, and on how much of the plane they are, by the cells that have one.
-  measure() {
+  // Bounds of some of the points; null where there is none.
+  boundsOf(accept = () => true) {
     let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
     for (let i = 0; i < this.n; i++) {
+      if (!accept(i)) continue;
       const x = this.xy[2 * i], y = this.xy[2 * i + 1];
       if (x < left) left = x;
       if (x > right) right = x;
       if (y < low) low = y;
       if (y > high) high = y;
     }
-    if (!this.n) [left, right, low, high] = [0, 1, 0, 1];
+    return left <= right ? { left, right, low, high } : null;
+  }
+
+  // Where all points are, and on how much of the plane, by the cells that have one.
+  measure() {
+    const { left, right, low, high } = this.boundsOf() ?? { left: 0, right: 1, low: 0, high: 1 };
     const span = Math.max(right - left, high - low) || 1;
     this.bounds = { left, right, low, high, span };
     // Cells of which most have several points: with smaller ones it would be the number of points.
@@ -105,6 +116,11 @@ class Plot {
     return !this.off[this.entry[i]] && (!this.match || this.match[i] === 1) && (this.spot < 0 || this.entry[i] === this.spot);
   }
 
+  layerOf(i) {
+    if (!this.isShown(i)) return HIDDEN;
+    return this.selected?.[i] ? SELECTED : this.isMeant(i) ? MEANT : OTHER;
+  }
+
   // Radius in CSS pixels, and opacity, so that points cover about a third of where they are: then they can be told apart.
   grain(k) {
     const density = this.n / (this.area * k * k);
@@ -142,29 +158,33 @@ class Plot {
     const { data } = this.image, [r0, g0, b0] = this.paper;
     this.pixels.fill((255 << 24 | b0 << 16 | g0 << 8 | r0) >>> 0);
     const count = isMoving && this.cost > 24 ? Math.max(4000, Math.floor(this.n * 20 / this.cost)) : this.n;
-    const { radius, alpha } = this.grain(view.k);
+    const { radius, alpha } = this.grain(view.k), { selected } = this;
     const quiet = this.match || this.spot >= 0;
-    if (quiet) this.blend(data, view, Math.max(1, radius * 0.85), 0, 0.55, count, false);
-    this.blend(data, view, quiet ? Math.max(1.6, radius) : radius, radius > 2.4 ? 0.9 : 0, quiet ? 0.95 : alpha, this.match ? this.n : count, true);
+    if (quiet) this.blend(data, view, OTHER, Math.max(1, radius * 0.85), 0, 0.55, count);
+    // What is not selected stays behind what is.
+    const strength = (quiet ? 0.95 : alpha) * (selected ? 0.4 : 1);
+    this.blend(data, view, MEANT, quiet ? Math.max(1.6, radius) : radius, radius > 2.4 && !selected ? 0.9 : 0, strength, this.match ? this.n : count);
+    if (selected) this.blend(data, view, SELECTED, Math.max(1.9, radius * 1.15), radius > 1.7 ? 1.3 : 0.5, 1, count);
     this.context.putImageData(this.image, -this.margin, -this.margin);
     if (count === this.n) this.cost = 0.5 * this.cost + 0.5 * (performance.now() - begun);
     this.place(view);
     return count === this.n;
   }
 
-  blend(data, view, radius, halo, alpha, count, meant) {
+  // Draw the points of a layer over what is drawn.
+  blend(data, view, layer, radius, halo, alpha, count) {
     const discs = this.disc(radius * this.ratio, halo * this.ratio);
     const k = view.k * this.ratio, dx = this.canvas.width / 2 - view.x * k, dy = this.canvas.height / 2 + view.y * k;
     const reach = Math.min(this.margin - 2, 20), right = this.canvas.width + reach, below = this.canvas.height + reach;
-    const [pr, pg, pb] = this.paper, { xy, tone, tones, dimmed, margin, stride } = this;
+    const [pr, pg, pb] = layer === SELECTED ? this.ink : this.paper, { xy, tone, tones, dimmed, margin, stride } = this;
     for (let i = 0; i < count; i++) {
       const x = xy[2 * i] * k + dx, y = dy - xy[2 * i + 1] * k;
       if (x < -reach || y < -reach || x > right || y > below) continue;
-      if (meant ? !this.isMeant(i) : !this.isShown(i) || this.isMeant(i)) continue;
+      if (this.layerOf(i) !== layer) continue;
       const left = Math.floor(x), top = Math.floor(y);
       const { at, inside, around } = discs[Math.floor((x - left) * 4) + Math.floor((y - top) * 4) * 4];
       const base = ((top + margin) * stride + left + margin) * 4;
-      const [r, g, b] = meant ? tones[tone[i]] : dimmed;
+      const [r, g, b] = layer === OTHER ? dimmed : tones[tone[i]];
       for (let m = 0; m < at.length; m++) {
         const o = base + at[m], a = inside[m] * alpha, rim = (1 - a) * around[m] * 0.85, rest = 1 - a - rim;
         data[o] = data[o] * rest + r * a + pr * rim;
@@ -227,9 +247,12 @@ class Plot {
       const scale = side / Math.max(picture.naturalWidth, picture.naturalHeight);
       const w = picture.naturalWidth * scale, h = picture.naturalHeight * scale;
       const box = { i, left: x - w / 2, top: y - h / 2, right: x + w / 2, bottom: y + h / 2 };
+      const isSelected = this.selected?.[i];
       context.save();
-      this.frame(box, 2.5, 6);
-      context.fillStyle = `rgb(${this.tones[this.tone[i]].join()})`;
+      context.globalAlpha = this.selected && !isSelected ? 0.35 : 1;
+      context.save();
+      this.frame(box, isSelected ? 4 : 2.5, 6);
+      context.fillStyle = `rgb(${(isSelected ? this.ink : this.tones[this.tone[i]]).join()})`;
       context.shadowColor = "rgb(0 0 0 / .28)";
       context.shadowBlur = 5 * this.ratio;
       context.shadowOffsetY = 1 * this.ratio;
@@ -243,15 +266,16 @@ class Plot {
       context.imageSmoothingQuality = "high";
       context.drawImage(picture, box.left, box.top, w, h);
       context.restore();
+      context.restore();
       this.boxes.push(box);
     }
     context.restore();
   }
 
-  frame(box, wider, radius) {
-    this.context.beginPath();
+  frame(box, wider, radius, context = this.context) {
+    context.beginPath();
     const shape = [box.left - wider, box.top - wider, box.right - box.left + 2 * wider, box.bottom - box.top + 2 * wider];
-    if (this.context.roundRect) this.context.roundRect(...shape, radius); else this.context.rect(...shape);
+    if (context.roundRect) context.roundRect(...shape, radius); else context.rect(...shape);
   }
 
   load(i) {
@@ -291,5 +315,34 @@ class Plot {
 
   screen(view, i) {
     return [(this.xy[2 * i] - view.x) * view.k + this.width / 2, this.height / 2 - (this.xy[2 * i + 1] - view.y) * view.k];
+  }
+
+  // Rings around points, [i, width] each, on a canvas above: drawn anew without the points.
+  ring(context, view, marked, paper, ink) {
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    const { radius } = this.grain(view.k);
+    for (const [i, wide] of marked) {
+      if (i < 0) continue;
+      const box = this.boxes.find((one) => one.i === i), [x, y] = this.screen(view, i);
+      if (box) this.frame(box, 4, 8, context);
+      else {
+        context.beginPath();
+        context.arc(x, y, Math.max(6, radius + 3), 0, 7);
+      }
+      for (const [width, style] of [[wide + 2, paper], [wide, ink]]) {
+        context.lineWidth = width;
+        context.strokeStyle = style;
+        context.stroke();
+      }
+    }
+  }
+
+  // On a screen that is higher than wide a map that is wider than high is turned: its axes have no names.
+  static turn(xy, box) {
+    const least = [Infinity, Infinity], most = [-Infinity, -Infinity];
+    xy.forEach((value, at) => { least[at % 2] = Math.min(least[at % 2], value); most[at % 2] = Math.max(most[at % 2], value); });
+    if (box.height < 1.1 * box.width || most[0] - least[0] < 1.1 * (most[1] - least[1])) return;
+    for (let i = 0; i < xy.length / 2; i++) [xy[2 * i], xy[2 * i + 1]] = [xy[2 * i + 1], -xy[2 * i]];
   }
 }

@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from fpve.web.routes import page
+
+ROUTERS: tuple[APIRouter, ...] = (page.router,)
 
 __all__ = ["ROUTERS"]
