@@ -1,0 +1,93 @@
+// What the page shows, as its address says it: whatever is here survives a reload and can be sent to somebody.
+
+const TEXT = { read: (text) => text, write: (value) => value };
+const NUMBER = { read: (text) => Number.isFinite(Number(text)) ? Number(text) : null, write: String };
+const JSON_OBJECT = {
+  read(text) {
+    try {
+      const value = JSON.parse(text);
+      return value && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length ? value : null;
+    } catch {
+      return null;  // An address that was cut short: better no filter than no page.
+    }
+  },
+  write: (value) => JSON.stringify(value),
+};
+const KINDS = { weight: NUMBER, size: NUMBER, filters: JSON_OBJECT };
+const DEFAULTS = { view: "gallery" };
+
+export class State {
+  #values = {};
+  #listeners = new Set();
+
+  constructor() {
+    this.#values = read(location.search);
+    addEventListener("popstate", () => this.#become(read(location.search), { moved: true }));
+  }
+
+  /** A value: text, a number (weight, size), an object (filters); null where there is none. */
+  get(name) {
+    return this.#values[name] ?? DEFAULTS[name] ?? null;
+  }
+
+  /** All that the address says, without defaults. */
+  get all() {
+    return { ...this.#values };
+  }
+
+  /**
+   * Change values; null takes one away. Adds a step that "back" undoes; with `replace` it changes the present one, as
+   * what moves under the hand should. Nothing happens where nothing differs.
+   */
+  set(changes, { replace = false } = {}) {
+    const next = merged(this.#values, changes), url = address(next);
+    if (url === address(this.#values)) return;
+    history[replace ? "replaceState" : "pushState"](null, "", url);
+    this.#become(next, { moved: false });
+  }
+
+  /** The address of the page with some values changed. */
+  url(changes = {}) {
+    return address(merged(this.#values, changes));
+  }
+
+  /** Be told, as `(changed: Set of names, {moved})`, when values changed; moved: by back or forward. Returns an end. */
+  subscribe(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #become(next, how) {
+    const before = this.#values, names = new Set([...Object.keys(before), ...Object.keys(next)]);
+    const changed = new Set([...names].filter((name) => written(name, before[name]) !== written(name, next[name])));
+    this.#values = next;
+    if (changed.size) for (const listener of this.#listeners) listener(changed, how);
+  }
+}
+
+function read(search) {
+  const values = {};
+  for (const [name, text] of new URLSearchParams(search)) {
+    const value = text === "" ? null : (KINDS[name] ?? TEXT).read(text);
+    if (value !== null) values[name] = value;
+  }
+  return values;
+}
+
+function merged(values, changes) {
+  const next = { ...values, ...changes };
+  for (const [name, value] of Object.entries(next)) {
+    const empty = value === null || value === undefined || value === "" || value === DEFAULTS[name];
+    if (empty || (KINDS[name] === JSON_OBJECT && !Object.keys(value).length)) delete next[name];
+  }
+  return next;
+}
+
+const written = (name, value) => value === undefined ? undefined : (KINDS[name] ?? TEXT).write(value);
+
+function address(values) {
+  const params = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, written(name, value)]));
+  // What is legible and needs no escape in a query is left as it is: people read and edit these.
+  const text = params.toString().replace(/%2F/g, "/").replace(/%3A/g, ":").replace(/%2C/g, ",");
+  return text ? `?${text}` : location.pathname;
+}

@@ -1,0 +1,54 @@
+// Light, dark, or as the system has it; remembered in this browser.
+
+const KEY = "fpve.theme", THEMES = ["auto", "light", "dark"];
+const system = matchMedia("(prefers-color-scheme: dark)");
+const listeners = new Set();
+let theme = "auto", probe = null;
+
+try {
+  theme = THEMES.find((one) => one === localStorage.getItem(KEY)) ?? "auto";
+} catch {
+  // Storage is switched off: the theme is forgotten with the page.
+}
+apply();
+system.addEventListener("change", () => theme === "auto" && tell());
+
+export const current = () => theme;
+
+export function choose(next) {
+  theme = next;
+  try {
+    localStorage.setItem(KEY, theme);
+  } catch {
+    // As above.
+  }
+  apply();
+  tell();
+}
+
+export const nextTheme = () => THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+export const isDark = () => theme === "dark" || (theme === "auto" && system.matches);
+
+/** Be told when colours changed; returns an end. */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** A colour token as the canvas needs it: colour("--ink") is "rgb(27, 28, 31)". */
+export function colour(name) {
+  if (!probe) {
+    probe = document.createElement("i");
+    probe.hidden = true;
+    document.body.append(probe);
+  }
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
+
+function apply() {
+  document.documentElement.dataset.theme = theme;
+}
+function tell() {
+  for (const listener of listeners) listener();
+}

@@ -1,0 +1,93 @@
+// A picture with its caption, wherever one is shown. Grids fill the same tile again for another image.
+
+import { bdi, el, icon } from "./dom.js";
+import { fileName, nameOf, score } from "./words.js";
+
+export class Tile {
+  /** `element` is what holds it: its role, its listeners and its place are the business of whoever made it. */
+  constructor(element) {
+    this.element = element;
+    this.picture = el("img", { class: "thumb", alt: "", decoding: "async", draggable: "false" });
+    this.broken = el("span", { class: "broken", hidden: true });
+    this.badge = el("span", { class: "badge", hidden: true });
+    this.check = el("span", { class: "check", "aria-hidden": "true" }, icon("check"));
+    this.caption = el("p", { class: "caption", dir: "auto" });
+    this.scores = el("div", { class: "scores", hidden: true });
+    element.classList.add("tile");
+    element.append(
+      el("div", { class: "ground" }, this.picture, this.broken, this.badge, this.check),
+      el("div", { class: "words" }, this.caption, this.scores),
+    );
+    this.picture.addEventListener("load", () => this.picture.classList.add("is-loaded"));
+    this.picture.addEventListener("error", () => this.#break());
+    this.row = null;
+  }
+
+  /** Show an image; null while it is not known which. */
+  fill(row, { badge = row?.rank ?? null, scores = true } = {}) {
+    const before = this.row;
+    this.row = row;
+    this.element.classList.toggle("is-waiting", row === null);
+    this.badge.hidden = badge === null;
+    this.badge.textContent = badge ?? "";
+    this.#score(scores && row?.score !== undefined ? row : null);
+    if (before && row && before.image_id === row.image_id && before.thumbnail === row.thumbnail) return;
+    const name = row ? nameOf(row) : "";
+    this.caption.textContent = name;
+    this.caption.classList.toggle("is-file", !!row && !row.prefix?.trim());
+    this.element.title = row ? name : "";
+    this.broken.hidden = true;
+    this.picture.hidden = false;
+    this.picture.classList.remove("is-loaded");
+    this.picture.alt = name;
+    if (row?.thumbnail) {
+      this.picture.src = row.thumbnail;
+      // What the browser has already is shown at once, without fading in.
+      if (this.picture.complete && this.picture.naturalWidth) this.picture.classList.add("is-loaded");
+    } else {
+      this.picture.removeAttribute("src");
+      if (row) this.#break();
+    }
+  }
+
+  #break() {
+    if (!this.row) return;
+    this.picture.hidden = true;
+    this.broken.hidden = false;
+    this.broken.replaceChildren(icon("picture"), bdi(fileName(this.row.path || this.row.image_id)));
+  }
+
+  #score(row) {
+    this.scores.hidden = row === null;
+    if (row === null) return this.scores.replaceChildren();
+    const image = row.image_score ?? row.cross_score;
+    this.scores.replaceChildren(
+      el("b", { text: score(row.score), title: "score" }),
+      bar(image, "image", row.image_score === null && row.cross_score !== null ? "text against picture" : "picture"),
+      bar(row.prefix_score, "prefix", "prefix"),
+    );
+  }
+}
+
+/** A cosine as a small bar; nothing for null. Negative ones are shown as none: there is no less than unlike. */
+export function bar(cosine, kind, what) {
+  if (cosine === null || cosine === undefined) return el("span", { class: ["cosine", kind, "is-none"], title: `${what}: none` });
+  const made = el("span", { class: ["cosine", kind], title: `${what}: ${score(cosine)}` }, el("i"));
+  made.firstChild.style.width = `${100 * Math.max(0, Math.min(1, cosine))}%`;
+  return made;
+}
+
+/** A tile that stands by itself: a link to the image. `onclick(event)` takes the place of following it. */
+export function standing(row, { badge = null, scores = false, href = null, onclick = null } = {}) {
+  const made = el("a", { href, class: "is-standing", "data-id": row.image_id });
+  new Tile(made).fill(row, { badge, scores });
+  if (onclick) {
+    made.addEventListener("click", (event) => {
+      // With a modifier it is a link like others: another tab, another window.
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      onclick(event);
+    });
+  }
+  return made;
+}

@@ -1,0 +1,13 @@
+// Suspect labels: stands in until the view is written.
+
+import { el } from "../dom.js";
+
+export default {
+  name: "labels",
+  title: "Suspect labels",
+  show(root) {
+    root.replaceChildren(el("div", { class: "notice" }, el("p", { text: "Nothing here yet." })));
+  },
+  update() {},
+  hide() {},
+};
