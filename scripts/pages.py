@@ -1,7 +1,6 @@
 """Write every kind of page that fpve has, and see in a browser that each is what it should be.
 
-usage: .venv/bin/pip install playwright      and a Chromium: apt-get install chromium, or playwright install chromium
-       .venv/bin/python scripts/pages.py [STORE --label COLUMN] [--output DIR] [--chromium FILE]
+usage: .venv/bin/python scripts/pages.py [STORE --label COLUMN] [--output DIR] [--chromium FILE]
        .venv/bin/python scripts/pages.py --page FILE.html [--page …]
 
 Without a store it makes a small one, with names and captions that want to be more than text. Each page is opened from
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
+# In place of this script's own folder.
+sys.path[:1] = [str(ROOT / "tests")]
+
 SCREENS = ((1440, 900, "light"), (390, 844, "dark"))
 ROW = "{:<18} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>9}"
-KINDS = ("disc", "square", "triangle")
-# A class that ends a script, and a file that is an element, where they are not escaped.
-NASTY_KIND = "</script><script>alert(1)</script>"
-NASTY_FILE = "\"'><img src=x onerror=alert(2)>.png"
-LONG = "a very long caption that does not end where it should, " * 12
 
 
 @dataclass
@@ -95,6 +92,8 @@ def written(
     store: Path | None, label: str | None, folder: Path, scratch: Path
 ) -> Iterator[tuple[str, Path, str | None]]:
     """Every page by its name and file, and why it could not be written, if so."""
+    from drawings import LONG, NASTY_KIND, make_store
+
     if store is None or label is None:
         store, label = make_store(scratch), "kind"
     files, ids = examples(store, scratch / "queries")
@@ -135,6 +134,8 @@ def written(
 
 def examples(store: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """Pictures to ask by, from a store's own thumbnails, one with a name that wants to be more; and some image_ids."""
+    from drawings import NASTY_FILE
+
     import fpve
 
     with fpve.open(store) as opened:
@@ -149,65 +150,6 @@ def examples(store: Path, folder: Path) -> tuple[list[Path], list[str]]:
         if not number:
             ids.insert(0, image_id)
     return files, ids
-
-
-def make_store(scratch: Path) -> Path:
-    """A store of drawings: three kinds, copies of four sorts, one that is odd, wrong labels, and nasty names."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    pictures = scratch / "pictures"
-    pictures.mkdir()
-    rows = []
-
-    def put(name: str, image: Image.Image, caption: str, kind: str, price: float | None = None, **how: Any) -> None:
-        image.save(pictures / name, **how)
-        rows.append((name, caption, kind, price))
-
-    for number in range(36):
-        kind = KINDS[number % 3]
-        # The last ones are called what they are not.
-        called = KINDS[(number + 1) % 3] if number >= 34 else kind
-        put(f"{number:02d}.png", drawing(kind, number), f"a {kind}, number {number}", called, number / 4)
-    first = drawing("triangle", 2)
-    put("copy.png", first, "a triangle once more", "triangle")
-    put("small.png", first.resize((120, 120)), "a small triangle", "triangle")
-    put("mirrored.png", ImageOps.mirror(first), "a mirrored triangle", "triangle")
-    put("compressed.jpg", first, "", "triangle", quality=60)
-    put(NASTY_FILE, drawing("disc", 90), NASTY_KIND, NASTY_KIND)
-    put("שלום \u202eolleh.png", drawing("disc", 91), "{{ 7 * 7 }} & <b>bold</b>", NASTY_KIND)
-    put(f"{'long' * 50}.png", drawing("square", 92), LONG, "an_unbroken_name_" * 8)
-    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
-    put("noise.png", Image.fromarray(noise), "nothing at all", "square")
-    with (pictures / "metadata.csv").open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out).writerows([("path", "caption", "kind", "price"), *rows])
-    job = scratch / "job.toml"
-    job.write_text(
-        'store = "store"\n[[collections]]\nname = "drawings"\nsource = "pictures"\n'
-        'metadata = "pictures/metadata.csv"\nprefix = "{caption}"\n',
-        encoding="utf-8",
-    )
-    subprocess.run([sys.executable, "-m", "fpve", "run", str(job)], cwd=ROOT, capture_output=True, check=True)
-    return scratch / "store"
-
-
-def drawing(kind: str, seed: int) -> Any:
-    """A shape of a colour, somewhere."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    rng = np.random.default_rng(seed)
-    image = Image.new("RGB", (200, 200), "white")
-    draw = ImageDraw.Draw(image)
-    colour = tuple(int(value) for value in rng.integers(0, 200, 3))
-    x, y, r = (int(value) for value in (*rng.integers(70, 130, 2), rng.integers(30, 65)))
-    if kind == "disc":
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
-    elif kind == "square":
-        draw.rectangle((x - r, y - r, x + r, y + r), fill=colour)
-    else:
-        draw.polygon([(x, y - r), (x + r, y + r), (x - r // 2, y + r)], fill=colour)
-    return image
 
 
 def check(chromium: Browser, file: Path, folder: Path) -> Checked:
