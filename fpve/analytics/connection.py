@@ -27,6 +27,8 @@ def open_connection(*, memory: int | None = None) -> duckdb.DuckDBPyConnection:
     bound = {} if memory is None else {"memory_limit": f"{memory}B"}
     connection = duckdb.connect(config=_CONFIG | bound)
     connection.execute("SET TimeZone = 'UTC'")
+    # It would be printed on stdout, among the data, after two seconds.
+    connection.execute("SET enable_progress_bar = false")
     return connection
 
 
