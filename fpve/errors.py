@@ -21,6 +21,8 @@ The text of each says what was expected, what was found and what to do, in one l
     │   ├── StoreLocked (BlockingIOError)   another writer holds the store
     │   └── StoreConflict (ValueError)      the job and the store contradict each other
     ├── GuardError                          publishing would lose more than the job's limits allow
+    ├── ServeError (ValueError)             a store can't be served so: the address, or what clients have to know
+    ├── ServerBusy                          a server has too much to do to answer now
     └── QueryError (ValueError)             a search, a filter or an SQL statement is wrong
         └── ImageNotFound (LookupError)     no image of that id in the store
 """
@@ -114,6 +116,14 @@ class StoreConflict(StoreError, ValueError):
 
 class GuardError(FpveError):
     """Publishing would remove or quarantine more than the job's limits allow."""
+
+
+class ServeError(FpveError, ValueError):
+    """A store can't be served at this address, or not without a secret that clients know."""
+
+
+class ServerBusy(FpveError):
+    """A server has too much to do to answer now; asked again later, it will."""
 
 
 class QueryError(FpveError, ValueError):

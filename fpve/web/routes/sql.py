@@ -1,0 +1,66 @@
+"""SQL over the store, in which it can change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from fpve.rowfiles import plain
+from fpve.web.served import PinnedStore, ServedStore
+
+router = APIRouter(prefix="/api", tags=["SQL"])
+
+_DEFAULT_ROWS = 1_000
+_MOST_ROWS = 10_000
+# Longer than anything that a person writes; a list of a thousand ids has a place in it.
+_LONGEST = 100_000
+
+
+class SqlQuestion(BaseModel):
+    """A query."""
+
+    query: str = Field(
+        description="One SELECT query (DuckDB) over the views of the store.",
+        examples=["SELECT collection, count(*) AS images FROM images GROUP BY ALL"],
+        max_length=_LONGEST,
+    )
+    limit: int = Field(_DEFAULT_ROWS, ge=1, le=_MOST_ROWS, description="How many rows at most are told.")
+
+
+class SqlColumn(BaseModel):
+    """A column of a result."""
+
+    name: str
+    type: str = Field(description="Its type, as Arrow calls it.")
+
+
+class SqlResult(BaseModel):
+    """The result of a query."""
+
+    snapshot: int
+    columns: list[SqlColumn]
+    rows: list[list[Any]] = Field(
+        description="The first rows, each with a value a column; numbers that are none are null."
+    )
+    total: int = Field(description="How many rows there are.")
+    seconds: float
+
+
+@router.post("/sql", summary="Ask in SQL")
+def ask(question: SqlQuestion, store: PinnedStore, served: ServedStore) -> SqlResult:
+    """Answer an SQL query over the views `images`, `vectors`, `prefixes`, `quarantine`, `runs` and the others.
+
+    It reads nothing but the store, and runs in a process of its own that is killed when it takes too long or too much.
+    """
+    found = served.sql.query(store, question.query, question.limit)
+    rows = found.rows
+    columns = [column.to_pylist() for column in rows.columns]
+    return SqlResult(
+        snapshot=store.snapshot,
+        columns=[SqlColumn(name=field.name, type=str(field.type)) for field in rows.schema],
+        rows=[[plain(value) for value in row] for row in zip(*columns, strict=True)],
+        total=found.total,
+        seconds=round(found.seconds, 6),
+    )
