@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, TypeVar
 
+from fpve.browsing import Browser
 from fpve.queries import QueryEncoders
 from fpve.search import Searcher
 from fpve.selection import Selector
@@ -22,12 +23,14 @@ class Opened:
         searcher: searches its images.
         encoders: its own encoders.
         selector: selects hits.
+        browser: looks through the images without a query.
     """
 
     def __init__(self, searcher: Searcher, encoders: QueryEncoders) -> None:
         self.searcher = searcher
         self.encoders = encoders
         self.selector = Selector(searcher)
+        self.browser = Browser(searcher)
         self._lock = Lock()
         self._made: dict[Hashable, Any] = {}
 

@@ -11,6 +11,7 @@ from typing import Self
 import pyarrow as pa
 
 from fpve.analytics import matching_rows
+from fpve.api.browsing import Browsing
 from fpve.api.classifying import Classifying
 from fpve.api.curating import Curating
 from fpve.api.exporting import Exporting
@@ -28,7 +29,7 @@ from fpve.store.schema import Column
 from fpve.store.snapshot import Snapshot
 
 
-class Store(Searching, Classifying, Querying, Curating, Exporting, Mapping):
+class Store(Searching, Browsing, Classifying, Querying, Curating, Exporting, Mapping):
     """A store, open at one snapshot. Safe to use from many threads; `refresh` moves on to the newest snapshot.
 
     Args:
@@ -51,6 +52,11 @@ class Store(Searching, Classifying, Querying, Curating, Exporting, Mapping):
 
     def _searcher(self, snapshot: Snapshot) -> Searcher:
         return Searcher(snapshot, conditions=self._conditions)
+
+    @property
+    def opened(self) -> Opened:
+        """What is open at the snapshot: for programs of this package that need more of it than is public."""
+        return self._open
 
     @property
     def snapshot(self) -> int:

@@ -1,0 +1,143 @@
+"""A snapshot looked through: which images meet filters, a page of them in any order, and their facets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fpve.browsing.coded import Coded, coded
+from fpve.browsing.facets import Facet, facet_of
+from fpve.browsing.filters import Filters, joined
+from fpve.browsing.ordering import Order, sorted_rows
+from fpve.errors import QueryError
+from fpve.errors import nearest as nearest_word
+from fpve.neighbours import Mask, Rows
+from fpve.search import Searcher
+
+Made = TypeVar("Made")
+# Of a million images an order is 8 MB, and a column 4 MB.
+_ORDERS = 4
+_COLUMNS = 24
+# What every image has, and what tells collections apart: metadata columns come after it.
+_COLLECTION = "collection"
+_NO_FILTERS = Filters()
+
+
+class Browser:
+    """Looks through one snapshot. Safe to use from many threads."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self._rows = searcher.snapshot.rows
+        self._lock = Lock()
+        self._orders: dict[Order, Rows] = {}
+        self._coded: dict[str, Coded] = {}
+        self._like_ids: dict[str, bool] = {}
+
+    def condition(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> str | None:
+        """The SQL condition that a condition and filters come to together; None where all images meet it.
+
+        Raises:
+            QueryError: `where` is not an SQL condition.
+        """
+        if where is not None and filters.each:
+            # By itself first: what closes a bracket that it has not opened is no condition, and would be one in
+            # brackets.
+            self._searcher.matching(where)
+        return joined((*filters.conditions, *(() if where is None else (where,))))
+
+    def matching(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> Mask | None:
+        """Which images (n,) meet a condition and filters; None where that is said of none.
+
+        Raises:
+            QueryError: `where` is not an SQL condition.
+        """
+        found: Mask | None = None
+        # Each by itself: a filter that stays while others change is evaluated once.
+        for one in (*(() if where is None else (where,)), *filters.conditions):
+            mask = self._searcher.matching(one)
+            found = mask if found is None else found & mask
+        return found
+
+    def count(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> int:
+        """How many images meet a condition and filters.
+
+        Raises:
+            QueryError: `where` is not an SQL condition.
+        """
+        allowed = self.matching(where, filters)
+        return len(self._rows) if allowed is None else int(np.count_nonzero(allowed))
+
+    def rows(self, where: str | None = None, filters: Filters = _NO_FILTERS, sort: str | None = None) -> Rows:
+        """The numbers of the image rows that meet a condition and filters, in the order of image_id or as sorted.
+
+        Args:
+            where: an SQL condition over the columns of `images`.
+            filters: what is chosen of columns.
+            sort: a column, or with a - before it falling.
+
+        Raises:
+            QueryError: `where` is not an SQL condition, or there is no such column to sort by.
+        """
+        order = Order() if sort is None else Order.of(sort, self._rows.schema)
+        allowed = self.matching(where, filters)
+        if order.is_natural:
+            return np.arange(len(self._rows)) if allowed is None else np.flatnonzero(allowed)
+        ordered = self._remembered(self._orders, order, lambda: sorted_rows(self._rows, order), _ORDERS)
+        return ordered if allowed is None else ordered[allowed[ordered]]
+
+    def facets(
+        self, where: str | None = None, filters: Filters = _NO_FILTERS, columns: Sequence[str] | None = None
+    ) -> tuple[Facet, ...]:
+        """How the values of columns spread over the images that meet a condition and the filters of all other columns.
+
+        Args:
+            where: an SQL condition over the columns of `images`.
+            filters: what is chosen of columns.
+            columns: which columns; by default the collection, if there are several, and the metadata, without columns
+                that tell images apart rather than grouping them, such as names.
+
+        Raises:
+            QueryError: `where` is not an SQL condition, or there is no such column.
+        """
+        found = []
+        for name in self._default_columns(filters) if columns is None else columns:
+            if name not in self._rows.schema.names:
+                known = self._rows.schema.names
+                raise QueryError(f"columns: no column {name[:60]!r}{nearest_word(name[:60], known)}")
+            allowed = self.matching(where, filters.but(name))
+            found.append(facet_of(name, self._column(name), allowed, filters.values_of(name)))
+        return tuple(found)
+
+    def _default_columns(self, filters: Filters) -> list[str]:
+        manifest = self._searcher.snapshot.manifest
+        chosen = {one.column for one in filters.each}
+        names = [_COLLECTION] if len(manifest.collections) > 1 or _COLLECTION in chosen else []
+        metadata = [one.name for one in manifest.columns]
+        return names + [name for name in metadata if name in chosen or not self._is_like_ids(name)]
+
+    def _is_like_ids(self, name: str) -> bool:
+        known = self._like_ids.get(name)
+        if known is None:
+            found = self._column(name)
+            known = self._like_ids[name] = found.is_like_ids
+            if known:
+                # Nobody asks for it again.
+                self._coded.pop(name, None)
+        return known
+
+    def _column(self, name: str) -> Coded:
+        return self._remembered(self._coded, name, lambda: coded(self._rows.column(name)), _COLUMNS)
+
+    def _remembered(self, known: dict[Any, Made], key: Hashable, make: Callable[[], Made], most: int) -> Made:
+        """What was made for a key lately, or what is made for it now."""
+        with self._lock:
+            # Put last again: what has not been asked for longest goes first.
+            found = known.pop(key) if key in known else make()
+            known[key] = found
+            while len(known) > most:
+                del known[next(iter(known))]
+            return found

@@ -1,0 +1,114 @@
+"""How the values of columns spread over images: how many have each value, or lie in each interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fpve.browsing.bins import Bins
+from fpve.browsing.coded import Coded
+from fpve.neighbours import Mask, Rows
+
+# More values are looked for by typing, not by reading.
+MOST_VALUES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """An interval, which `{"min": low, "max": high}` chooses.
+
+    Attributes:
+        low: where it begins.
+        high: of integers and days its largest; of other numbers and times where the next one begins.
+        count: how many images are in it.
+    """
+
+    low: Any
+    high: Any
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesFacet:
+    """How many images have each value of a column.
+
+    Attributes:
+        column, type: its name and type.
+        values: pairs of a value and how many images have it, most frequent first; those that are chosen always.
+        distinct: how many values these images have.
+        missing: how many have none.
+    """
+
+    column: str
+    type: str
+    values: tuple[tuple[Any, int], ...]
+    distinct: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFacet:
+    """How many images lie in each interval of a column. Times are ISO 8601, in UTC.
+
+    Attributes:
+        column, type: its name and type.
+        low, high: the smallest and the largest value of all images of the store; None where there is none.
+        bins: the intervals, the same whatever images are counted.
+        missing: how many of the images have no value.
+    """
+
+    column: str
+    type: str
+    low: Any
+    high: Any
+    bins: tuple[Bin, ...]
+    missing: int
+
+
+Facet = ValuesFacet | RangeFacet
+
+
+def facet_of(name: str, column: Coded, allowed: Mask | None, chosen: Sequence[Any] = ()) -> Facet:
+    """Count the images (n,) that are allowed, by a column; values that are chosen are told of even if none has them."""
+    counts, missing = _counted(column, allowed)
+    if column.bins is not None:
+        return _range(name, column.type, column.bins, counts, missing)
+    order = np.argsort(-counts, kind="stable")[:MOST_VALUES]
+    order = order[counts[order] > 0]
+    values = list(zip(column.values.take(pa.array(order)).to_pylist(), counts[order].tolist(), strict=True))
+    told = {value for value, _ in values}
+    more = (value for value in chosen if value is not None and value not in told)
+    values.extend((value, _count_of(column.values, value, counts)) for value in more)
+    values.sort(key=lambda one: -one[1])
+    return ValuesFacet(name, column.type, tuple(values), int(np.count_nonzero(counts)), missing)
+
+
+def _counted(column: Coded, allowed: Mask | None) -> tuple[Rows, int]:
+    """How many images there are of each number, and without one."""
+    kinds = len(column.values) if column.bins is None else len(column.bins.ends)
+    if column.row is None:
+        codes = column.codes if allowed is None else column.codes[allowed]
+        # From 1 on: 0 is no value.
+        found = np.bincount(codes + 1, minlength=kinds + 1)
+        return found[1:], int(found[0])
+    own = slice(None) if allowed is None else allowed[column.row]
+    counts = np.bincount(column.codes[own], minlength=kinds)
+    with_one = np.count_nonzero(np.diff(column.row[own], prepend=-1))
+    return counts, (column.images if allowed is None else int(np.count_nonzero(allowed))) - int(with_one)
+
+
+def _range(name: str, kind: str, bins: Bins, counts: Rows, missing: int) -> RangeFacet:
+    told = zip(bins.edges, bins.ends, counts.tolist(), strict=False)
+    return RangeFacet(name, kind, bins.low, bins.high, tuple(Bin(*one) for one in told), missing)
+
+
+def _count_of(values: pa.Array, value: Any, counts: Rows) -> int:
+    try:
+        at = values.index(pa.scalar(value, values.type)).as_py()
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return 0
+    return int(counts[at]) if at >= 0 else 0
