@@ -153,3 +153,9 @@ def test_a_session_sees_one_snapshot(store: fpve.Store, job: Job, pictures: Path
         assert session.columns["saved.mine"] == ["b"]
         for name, columns in session.columns.items():
             assert session.ask(f"FROM {name} LIMIT 0").schema.names == columns
+
+
+def test_nothing_is_printed_while_a_query_takes_long(store: fpve.Store) -> None:
+    """DuckDB draws no bar of progress on stdout, where data goes."""
+    shown = store.sql("SELECT current_setting('enable_progress_bar') AS bar")
+    assert shown.to_pylist() == [{"bar": False}]
