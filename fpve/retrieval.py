@@ -46,12 +46,14 @@ class Answers(NamedTuple):
         query: (t,) number of the query that each is of, ascending.
         bounds: (m + 1,) where the hits of each query begin, and at the end t.
         explanation: what was done.
+        row: (t,) number of the image row that each is.
     """
 
     table: pa.Table
     query: Rows
     bounds: Rows
     explanation: Explanation
+    row: Rows
 
     def each(self) -> list[Hits]:
         """The hits of each query."""
@@ -68,13 +70,18 @@ class Search:
         image_weight: the weight that all queries get, if any.
         rows_each: how many hits a query has at most.
 
+    Args:
+        opened: the store.
+        wanted: what is wanted.
+        among: (rows,) the images that may be found, of those that meet the condition; None: all of them.
+
     Raises:
         QueryError: the condition, the weight or the column to group by is wrong.
     """
 
     name = "search"
 
-    def __init__(self, opened: Opened, wanted: Wanted) -> None:
+    def __init__(self, opened: Opened, wanted: Wanted, *, among: Mask | None = None) -> None:
         self._opened = opened
         self.wanted = wanted
         self.image_weight = wanted.image_weight
@@ -83,6 +90,8 @@ class Search:
         # Of no queries: a weight that is none is refused before a model is loaded.
         opened.searcher.weights(Blocks(*np.zeros((2, 0, 0), np.float32)), wanted.image_weight)
         self._allowed: Mask | None = None if wanted.where is None else opened.searcher.matching(wanted.where)
+        if among is not None:
+            self._allowed = among if self._allowed is None else among & self._allowed
 
     @cached_property
     def _images(self) -> int:
@@ -144,4 +153,4 @@ class Search:
             else None,
         )
         bounds = np.searchsorted(found.query, np.arange(count + 1))
-        return Answers(searcher.hits(found, across=asked.across), found.query, bounds, explanation)
+        return Answers(searcher.hits(found, across=asked.across), found.query, bounds, explanation, found.row)

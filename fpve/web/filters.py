@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
@@ -36,14 +37,15 @@ class Chosen:
     condition: str | None
 
 
-def chosen_of(store: Store, where: str | None, filters: str | None) -> Chosen:
-    """Which images a request means; what is empty chooses nothing.
+def chosen_of(store: Store, where: str | None, filters: str | Mapping[str, Any] | None) -> Chosen:
+    """Which images a request means, by filters as JSON or what that says; what is empty chooses nothing.
 
     Raises:
-        QueryError: `where` is not an SQL condition, or `filters` is no such JSON.
+        QueryError: `where` is not an SQL condition, or `filters` are none.
     """
     said = where if where and where.strip() else None
-    found = store.filters(filters if filters and filters.strip() else None)
+    is_blank = isinstance(filters, str) and not filters.strip()
+    found = store.filters(None if is_blank else filters)
     return Chosen(said, found, store.opened.browser.condition(said, found))
 
 

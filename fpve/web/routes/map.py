@@ -131,7 +131,7 @@ def _placed(store: Store, method: Method, image_weight: float | None, condition:
 def _rounded(points: Floats) -> Exact:
     """Places (n, 2) with as many digits as can be seen."""
     width = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
-    return np.round(points.astype(np.float64), _DIGITS - math.ceil(math.log10(width or 1.0)))
+    return points.astype(np.float64).round(_DIGITS - math.ceil(math.log10(width or 1.0)))
 
 
 def _colours(column: str, values: pa.ChunkedArray) -> Colours:
