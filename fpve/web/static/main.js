@@ -5,6 +5,7 @@
 //   title     of its tab
 //   filtered  false where filters and the WHERE box mean nothing to it: the sidebar is then away (default: true)
 //   weighed   true where it uses the weight without a query: the slider then works there, and tells when it is let go
+//   count     (status) => a number beside the tab's title, or null; optional
 //   show      called whenever the tab is opened; `root` is the view's own <section>, left as the view left it
 //   update    called while it is shown, with a Set of what changed: names of state, and "snapshot" (load again, keep the
 //             place), "reached" (the server is back), "theme" (colours are others), "status" (it was not there before)
@@ -31,12 +32,23 @@
 //   working(root, text)  fill a view that computes; returns report({done, total})
 //   toast(text, {kind, action}), say(text)    a short notice; a line for screen readers only
 //   colour(name)         a colour token as the canvas needs it
-//   exporting(body)      download what POST /api/export makes of `body`, told by toasts
+//   copy(text)           put a text on the clipboard, told by a toast
+//   keepExport(body)     download what POST /api/export makes of `body`, told by toasts
 
-import { Api, isAbort } from "./api.js";
-import { button, el, find, icon } from "./dom.js";
+import { Api } from "./api.js";
+import { acceptPictures, Question } from "./ask/question.js";
+import { Weight } from "./ask/weight.js";
+import { mountDetail } from "./detail/detail.js";
+import { find } from "./dom.js";
+import { keepExport } from "./exporting.js";
+import { Frame } from "./frame.js";
+import { notice, working } from "./notices.js";
+import { mountSelected } from "./selected.js";
 import { Selection } from "./selection.js";
+import { addShortcuts } from "./shortcuts.js";
+import { Sidebar } from "./sidebar/sidebar.js";
 import { State } from "./state.js";
+import { Standing } from "./standing.js";
 import * as theme from "./theme.js";
 import { standing } from "./tile.js";
 import { say, toast } from "./toasts.js";
@@ -49,29 +61,47 @@ import quarantine from "./views/quarantine.js";
 import runs from "./views/runs.js";
 
 const VIEWS = [gallery, map, duplicates, outliers, labels, quarantine, runs];
-// How often a new snapshot is asked for while the page is seen.
-const STATUS_EVERY = 10_000;
 
-const state = new State();
-const api = new Api();
+const state = new State(), api = new Api(), standingOf = new Standing(api);
 const app = {
   state,
   api,
-  status: null,
+  get status() {
+    return standingOf.status;
+  },
   selection: new Selection(),
   toast,
   say,
+  notice,
+  working,
   colour: theme.colour,
+  keepExport: (body) => keepExport(app, body),
+  async copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      toast("Copied.");
+    } catch {
+      // Browsers give the clipboard to pages of this machine or over HTTPS only.
+      toast("The browser doesn't let this page copy. Select the text by hand.", { kind: "error" });
+    }
+  },
   weight: () => state.get("weight"),
   conditions: () => ({ where: state.get("where"), filters: state.get("filters") }),
   query() {
-    const text = state.get("q"), id = state.get("like"), picture = state.get("picture");
+    const text = state.get("q"), id = state.get("like"), picture = id === null ? state.get("picture") : null;
     if (text === null && id === null && picture === null) return null;
+    // Of a query with one side there is nothing to weigh, and the server refuses to.
     const both = id !== null || (text !== null && picture !== null);
-    return { text: id === null ? text : null, id, picture: id === null ? picture : null, image_weight: both ? state.get("weight") : null };
+    return { text: id === null ? text : null, id, picture, image_weight: both ? state.get("weight") : null };
   },
-  openImage: (id) => state.set({ image: id }),
-  like: (id) => state.set({ view: null, like: id, q: null, picture: null, image: null }),
+  openImage(id, { among = null, replace = false } = {}) {
+    app.among = among;
+    state.set({ image: id }, { replace });
+  },
+  like(id) {
+    // Beside the panel there is room for what is found; over it there is none.
+    state.set({ view: null, like: id, q: null, picture: null, image: frame.isRoomy() ? state.get("image") : null });
+  },
   tile: (row, given = {}) => standing(row, { href: state.url({ image: row.image_id }), onclick: () => app.openImage(row.image_id), ...given }),
   facets: {
     set(column, wanted) {
@@ -81,61 +111,68 @@ const app = {
       state.set({ filters });
     },
     toggle(column, value) {
-      const chosen = state.get("filters")?.[column] ?? [];
-      app.facets.set(column, chosen.includes(value) ? chosen.filter((one) => one !== value) : [...chosen, value]);
+      const chosen = state.get("filters")?.[column], values = Array.isArray(chosen) ? chosen : [];
+      app.facets.set(column, values.includes(value) ? values.filter((one) => one !== value) : [...values, value]);
     },
     clear: () => state.set({ filters: null, where: null }),
   },
   where: (sql) => state.set({ where: sql }),
-  notice(root, { title, text = null, icon: symbol = null, error = false, action = null }) {
-    root.replaceChildren(el("div", { class: ["notice", error && "is-error"] }, symbol && icon(symbol), el("h2", { text: title }),
-      text && el("p", { text, dir: "auto" }), action && button({ class: "button", ...action })));
-    if (error) say(`${title} ${text ?? ""}`, { urgent: true });
+
+  // What the parts of the page want of each other.
+  among: null,
+  sequence: () => app.among ?? gallery.sequence(),
+  isWeighed: () => frame.view?.weighed === true,
+  answered: (answer) => weight.update(answer?.image_weight ?? null),
+  showAll: () => state.set({ q: null, like: null, picture: null, where: null, filters: null, sort: null }),
+  showSelected(on) {
+    gallery.showSelected(on);
+    if (on) state.set({ view: null });
+    updateSelected();
   },
-  working(root, text) {
-    const bar = el("i"), line = el("p", { text }), track = el("div", { class: "progress is-unknown" }, bar);
-    root.replaceChildren(el("div", { class: "notice" }, track, line));
-    return ({ done, total }) => {
-      track.classList.toggle("is-unknown", !total);
-      bar.style.width = total ? `${100 * done / total}%` : "";
-      line.textContent = total ? `${text} ${Math.floor(100 * done / total)} %` : text;
-    };
+  onlySelected: gallery.onlySelected,
+  enterGrid: gallery.enter,
+  focusSearch: () => question.focus(),
+  toggleFilters: () => frame.toggleFilters(),
+  likeCurrent() {
+    const id = gallery.focusedId() ?? state.get("image");
+    if (id !== null) app.like(id);
   },
-  exporting: () => toast("Export is not there yet."),
+  nudgeWeight: (direction) => weight.nudge(direction),
+  closeTop() {
+    if (frame.closeFilters()) return true;
+    if (state.get("image") !== null) state.set({ image: null });
+    else if (app.selection.size) app.selection.clear();
+    else return false;
+    return true;
+  },
 };
 
-const roots = new Map(VIEWS.map((view) => [view, el("section", { id: `view-${view.name}`, class: "view", "aria-label": view.title, hidden: true })]));
-let shown = null;
+const frame = new Frame(app, VIEWS);
+const question = new Question(app, find("ask")), weight = new Weight(app, find("weight"));
+const sidebar = new Sidebar(app, find("sidebar")), detail = mountDetail(app, find("detail")), updateSelected = mountSelected(app);
+acceptPictures(question, app);
+addShortcuts(app, VIEWS.map((view) => view.name));
 
-function show() {
-  const next = VIEWS.find((view) => view.name === state.get("view")) ?? gallery;
-  if (next === shown) return false;
-  shown?.hide();
-  shown = next;
-  for (const [view, root] of roots) root.hidden = view !== next;
-  for (const tab of find("tabs").children) tab.toggleAttribute("aria-current", tab.dataset.view === next.name);
-  find("sidebar").hidden = next.filtered === false;
-  next.show(roots.get(next), app);
-  return true;
-}
+state.subscribe((changed, how) => {
+  question.update();
+  const isOther = frame.show();
+  weight.update();
+  if (!isOther) frame.view.update(app, changed, how);
+  sidebar.update(changed);
+  detail.update(changed);
+});
+standingOf.subscribe((what) => {
+  frame.tell();
+  question.update();
+  weight.update();
+  const changed = new Set([what]);
+  frame.view.update(app, changed);
+  sidebar.update(changed);
+  detail.update(changed);
+});
+theme.subscribe(() => frame.view.update(app, new Set(["theme"])));
 
-async function refreshStatus() {
-  try {
-    const before = app.status;
-    app.status = await api.get("/api/status");
-    find("store").textContent = app.status.name;
-    if (!before) shown.update(app, new Set(["status"]));
-    else if (before.snapshot !== app.status.snapshot) shown.update(app, new Set(["snapshot"]));
-  } catch (error) {
-    if (!isAbort(error)) toast(error.message, { kind: "error" });
-  }
-}
-
-find("main").append(...roots.values());
-for (const view of VIEWS) find("tabs").append(el("a", { href: state.url({ view: view.name }), "data-view": view.name, text: view.title,
-  onclick: (event) => { event.preventDefault(); state.set({ view: view.name }); } }));
-state.subscribe((changed) => show() || shown.update(app, changed));
-theme.subscribe(() => shown.update(app, new Set(["theme"])));
-show();
-refreshStatus();
-setInterval(() => document.visibilityState === "visible" && refreshStatus(), STATUS_EVERY);
+// The first rows are asked for before anything else is; figures and filters come when they come.
+frame.show();
+standingOf.begin();
+detail.update(new Set(["image"]));

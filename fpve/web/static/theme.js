@@ -11,7 +11,11 @@ try {
   // Storage is switched off: the theme is forgotten with the page.
 }
 apply();
-system.addEventListener("change", () => theme === "auto" && tell());
+system.addEventListener("change", () => {
+  if (theme !== "auto") return;
+  apply();
+  tell();
+});
 
 export const current = () => theme;
 
@@ -27,7 +31,9 @@ export function choose(next) {
 }
 
 export const nextTheme = () => THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-export const isDark = () => theme === "dark" || (theme === "auto" && system.matches);
+export function isDark() {
+  return theme === "dark" || (theme === "auto" && system.matches);
+}
 
 /** Be told when colours changed; returns an end. */
 export function subscribe(listener) {
@@ -48,6 +54,8 @@ export function colour(name) {
 
 function apply() {
   document.documentElement.dataset.theme = theme;
+  // What is shown: colours know by themselves, but how pictures are blended has to be told.
+  document.documentElement.dataset.shade = isDark() ? "dark" : "light";
 }
 function tell() {
   for (const listener of listeners) listener();

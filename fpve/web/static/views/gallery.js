@@ -1,9 +1,200 @@
 // The images themselves: all of them, those that a condition leaves, or what was found.
 
+import { isAbort } from "../api.js";
+import { el } from "../dom.js";
+import { Grid } from "../gallery/grid.js";
+import { addKeys } from "../gallery/keys.js";
+import { Listing } from "../gallery/listing.js";
+import { sourceOf } from "../gallery/sources.js";
+import { SIZES, Toolbar } from "../gallery/toolbar.js";
+
+// What of the address makes other rows.
+const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
+// Where each list of rows was left, for "back": the last fifty lists.
+const places = new Map(), PLACES = 50;
+
+let app, root, grid, toolbar, notice;
+let listing = null, source = null, loading = null, again = false, only = null, anchor = null;
+
 export default {
   name: "gallery",
   title: "Gallery",
-  show() {},
-  update() {},
+
+  show(element, given) {
+    if (!grid) build(element, given);
+    if (!listing && !loading) load({ at: 0 });
+    else if (sourceOf(app, { only }).key !== source?.key) load({ at: 0 });
+    else grid.resize();
+  },
+
+  update(_, changed, { moved = false } = {}) {
+    if (changed.has("size")) grid.resize(sizeOf());
+    if (ROWS.some((name) => changed.has(name))) {
+      only = null;
+      const place = moved ? places.get(sourceOf(app).key) : 0;
+      load({ at: place ?? 0, animate: true });
+    } else if (changed.has("weight") && app.query()) load({ animate: true, gentle: true });
+    else if (changed.has("snapshot") || changed.has("reached")) load({});
+    if (changed.has("image")) markOpen();
+    toolbar.update(listing, { only: only !== null });
+  },
+
   hide() {},
+
+  /** Give the focus to the grid. */
+  enter: () => grid?.go(grid.active),
+  /** Of the image that has the focus; null where none has. */
+  focusedId: () => document.activeElement?.node?.tile.row?.image_id ?? null,
+  /** Show only the selected images, or all again. */
+  showSelected(on) {
+    only = on ? app.selection.ids : null;
+    if (grid) load({ at: 0, animate: true });
+  },
+  onlySelected: () => only !== null,
+  /** What previous and next go through. */
+  sequence: () => listing && { indexOf: (id) => listing.indexOf(id), total: () => listing.total, at: idAt },
 };
+
+function build(element, given) {
+  [root, app] = [element, given];
+  toolbar = new Toolbar(app);
+  notice = el("div", { class: "grid-notice", hidden: true });
+  grid = new Grid({
+    isSelected: (id) => app.selection.has(id),
+    onopen: open,
+    onselect: select,
+    onmove: (first) => { if (source && !loading) remember(source.key, first); },
+  });
+  addKeys(grid, { onselect: select, onopen: open, onall: selectAll });
+  grid.layer.addEventListener("focusin", followFocus);
+  app.selection.subscribe(() => grid.mark());
+  root.replaceChildren(toolbar.root, el("div", { class: "grid-holder" }, grid.element, notice));
+  toolbar.update(null);
+}
+
+const sizeOf = () => Math.max(SIZES.least, Math.min(SIZES.most, app.state.get("size") ?? SIZES.usual));
+
+/**
+ * Fetch rows, and show them when they are there: until then what was shown stays. `at` is the index to begin with, null
+ * to stay at the place. Gentle ones, of a knob that moves, wait for the one before; others put an end to it.
+ */
+async function load({ at = null, animate = false, gentle = false }) {
+  if (gentle && loading?.gentle) return void (again = true);
+  loading?.listing.close();
+  const next = sourceOf(app, { only });
+  const mine = loading = { gentle, listing: new Listing(next.fetchRows, { onrows: () => arrived(mine.listing), onerror: failed }) };
+  root.classList.toggle("is-stale", !gentle && listing !== null);
+  root.setAttribute("aria-busy", "true");
+  try {
+    const [first, last] = at === null ? grid.seen : [at, at + 59];
+    await mine.listing.load(first, Math.max(first, last));
+    if (loading !== mine) return;
+    loading = null;
+    listing?.close();
+    [listing, source] = [mine.listing, next];
+    showNotice(listing.total ? null : emptiness());
+    grid.show(listing, { animate: animate && !!listing.total, at, size: sizeOf(), scored: next.isSearch });
+    toolbar.update(listing, { only: only !== null });
+    app.answered(listing.answer);
+    markOpen();
+  } catch (error) {
+    if (loading !== mine) return;
+    loading = null;
+    if (!isAbort(error)) failed(error);
+  } finally {
+    if (!loading) {
+      root.classList.remove("is-stale");
+      root.removeAttribute("aria-busy");
+    }
+  }
+  if (again && !loading) {
+    again = false;
+    load({ animate: true, gentle: true });
+  }
+}
+
+function arrived(from) {
+  if (from !== listing) return;
+  grid.render();
+  markOpen();
+}
+
+function failed(error) {
+  // When the server is back, main.js has the rows fetched again.
+  if (error.status === 0 && listing) return;
+  if (error.status === 410) {
+    showNotice({ title: "This picture is no longer known", text: "The server keeps the last pictures in memory only. Drop it again, or choose it again.", icon: "picture",
+      error: true, action: { text: "Search without it", onclick: () => app.state.set({ picture: null }) } });
+  } else showNotice({ title: "This can't be shown", text: error.message, icon: "warning", error: true, action: { text: "Show all images", onclick: () => app.showAll() } });
+}
+
+function emptiness() {
+  const { where, filters } = app.conditions();
+  if (where || filters) return { title: "No image meets these conditions", text: "Fewer filters leave more images.", icon: "filter", action: { text: "Clear the filters", onclick: () => app.facets.clear() } };
+  if (app.query()) return { title: "Nothing was found", text: "There is nothing to compare it with.", icon: "search" };
+  return { title: "This store has no images yet", text: "fpve run and fpve encode bring them in; they show up here by themselves.", icon: "picture" };
+}
+
+function showNotice(given) {
+  notice.hidden = given === null;
+  grid.element.hidden = given !== null;
+  if (given) app.notice(notice, given);
+}
+
+function remember(key, first) {
+  places.delete(key);
+  places.set(key, first);
+  if (places.size > PLACES) places.delete(places.keys().next().value);
+}
+
+function open(index) {
+  const row = listing.get(index);
+  if (row) app.openImage(row.image_id, { among: null });
+}
+
+// While an image is open, the one that has the focus is: arrows leaf through.
+let following = 0;
+function followFocus() {
+  const id = app.state.get("image") === null ? null : document.activeElement?.node?.tile.row?.image_id;
+  clearTimeout(following);
+  if (id && id !== app.state.get("image")) following = setTimeout(() => app.state.get("image") !== null && app.openImage(id, { replace: true }), 120);
+}
+
+async function idAt(index) {
+  if (index < 0 || index >= listing.total) return null;
+  if (!listing.get(index)) await listing.load(index, index);
+  return listing.get(index)?.image_id ?? null;
+}
+
+function markOpen() {
+  const id = app.state.get("image");
+  for (const tile of grid.layer.children) tile.classList.toggle("is-open", id !== null && tile.node.tile.row?.image_id === id);
+}
+
+/** Select by a click, or a range from where the last one was. */
+async function select(index, { shiftKey, from = anchor }) {
+  const id = listing.get(index)?.image_id;
+  if (id === undefined) return;
+  if (shiftKey && from !== null) {
+    const [first, last] = [Math.min(from, index), Math.max(from, index)];
+    // Of a long range some rows have not been fetched.
+    if (listing.ids(first, last).length <= last - first) await listing.load(first, last);
+    app.selection.add(listing.ids(first, last));
+  } else app.selection.toggle(id);
+  anchor = index;
+}
+
+async function selectAll() {
+  try {
+    const query = app.query();
+    if (query) {
+      // Hits have no list of ids of their own: those that may be found are.
+      app.toast("All images that may be found are selected: a ranking has no end.");
+    }
+    const { ids } = await app.api.get("/api/ids", { ...app.conditions(), sort: query ? null : app.state.get("sort") });
+    app.selection.replace(ids);
+    app.say(`${ids.length} images are selected`);
+  } catch (error) {
+    app.toast(error.message, { kind: "error" });
+  }
+}

@@ -1,0 +1,84 @@
+// The weight of the picture against the text: A of A cos_image + (1 - A) cos_prefix.
+//
+// The knob is at 1 - A, so that it moves towards the word that it gives more weight.
+
+import { button, el } from "../dom.js";
+
+const STEP = 0.05;
+
+export class Weight {
+  #app;
+
+  constructor(app, root) {
+    this.#app = app;
+    this.slider = el("input", { type: "range", min: "0", max: "1", step: "0.01", list: "weight-ticks", "aria-label": "Weight of the picture against the text",
+      oninput: () => this.#moved(), onchange: () => this.#moved({ done: true }), ondblclick: () => this.reset() });
+    this.value = el("output", { class: "weight-value", for: "weight-slider" });
+    this.reason = el("span", { class: "weight-reason" });
+    this.notch = el("i", { class: "weight-notch", "aria-hidden": "true" });
+    this.back = button({ class: "plain weight-reset", icon: "reset", label: "Back to the store's default", onclick: () => this.reset() });
+    this.root = root;
+    root.append(
+      el("div", { class: "weight-line" },
+        el("span", { class: "weight-end is-image", text: "picture" }),
+        el("span", { class: "weight-track" }, this.slider, this.notch, [0, 0.25, 0.5, 0.75, 1].map((at) => el("i", { class: "weight-tick", style: { "--at": at }, "aria-hidden": "true" }))),
+        el("span", { class: "weight-end is-prefix", text: "text" }), this.value, this.back),
+      this.reason);
+    this.update();
+  }
+
+  /** What is asked, or the store's default, is known or another. `used`: the weight of the last answer. */
+  update(used = null) {
+    const { state, status } = this.#app, given = state.get("weight"), why = this.#whyNot();
+    const weight = why === null || this.#app.isWeighed() ? given ?? status?.image_weight ?? 0.5 : used ?? status?.image_weight ?? 0.5;
+    const enabled = why === null;
+    this.slider.disabled = !enabled;
+    this.root.classList.toggle("is-off", !enabled);
+    this.root.classList.toggle("is-asking", this.#app.query() !== null || this.#app.isWeighed());
+    this.reason.textContent = why ?? "";
+    this.reason.title = why ?? "";
+    this.reason.hidden = enabled;
+    if (document.activeElement !== this.slider || Number(this.slider.value) !== 1 - weight) this.slider.value = 1 - weight;
+    this.#say(weight);
+    this.back.hidden = !enabled || given === null || given === status?.image_weight;
+    this.notch.hidden = !status;
+    this.notch.style.setProperty("--at", 1 - (status?.image_weight ?? 0.5));
+  }
+
+  /** Give the picture more (1) or less (-1) weight. */
+  nudge(direction) {
+    if (this.slider.disabled) return;
+    this.slider.value = Math.max(0, Math.min(1, Number(this.slider.value) - direction * STEP));
+    this.#moved({ done: true });
+    this.#app.say(this.slider.getAttribute("aria-valuetext"));
+  }
+
+  reset() {
+    if (!this.slider.disabled) this.#app.state.set({ weight: null }, { replace: true });
+  }
+
+  #moved({ done = false } = {}) {
+    const weight = Math.round(100 * (1 - this.slider.value)) / 100;
+    this.#say(weight);
+    // Where there is no query a view is computed anew, which takes longer than a hand's movement.
+    if (done || !this.#app.isWeighed()) this.#app.state.set({ weight }, { replace: true });
+  }
+
+  #say(weight) {
+    const picture = Math.round(100 * weight);
+    this.value.textContent = weight.toFixed(2);
+    this.value.title = `A = ${weight.toFixed(2)}: the picture's cosine counts ${picture} %, the text's ${100 - picture} %`;
+    this.slider.setAttribute("aria-valuetext", `A ${weight.toFixed(2)}: picture ${picture} percent, text ${100 - picture} percent`);
+  }
+
+  /** Why there is nothing to weigh, or null. */
+  #whyNot() {
+    const { state, status } = this.#app, query = this.#app.query();
+    if (status && !status.has_prefixes) return "The images of this store have no prefixes: only pictures are compared.";
+    if (this.#app.isWeighed()) return null;
+    if (query === null) return "Search by a picture and a text, or “more like this”, to weigh them.";
+    if (state.get("like") !== null) return null;
+    if (query.picture === null) return "Add a picture to the text to weigh them.";
+    return query.text === null ? "Add a text to the picture to weigh them." : null;
+  }
+}

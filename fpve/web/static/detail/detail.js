@@ -1,0 +1,3 @@
+export function mountDetail() {
+  return { update() {} };
+}

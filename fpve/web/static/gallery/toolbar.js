@@ -1,0 +1,80 @@
+// What stands above the grid: what is shown and how it was found, the order, the size of tiles, the export.
+
+import { button, el } from "../dom.js";
+import { exportButton } from "../exporting.js";
+import { menuButton } from "../menu.js";
+import { count, plural, seconds } from "../words.js";
+
+export const SIZES = { least: 88, most: 360, usual: 172 };
+
+export class Toolbar {
+  #app;
+  #total = 0;
+  #answer = null;
+
+  constructor(app) {
+    this.#app = app;
+    const { state } = app;
+    this.counts = el("div", { class: "counts" });
+    this.sort = menuButton({ class: "plain", icon: "sort", text: "Order" }, () => this.#orders());
+    this.size = el("input", { type: "range", class: "size slider", min: SIZES.least, max: SIZES.most, step: 4, value: SIZES.usual, "aria-label": "Size of tiles",
+      oninput: () => state.set({ size: Number(this.size.value) }, { replace: true }), ondblclick: () => state.set({ size: null }, { replace: true }) });
+    this.out = exportButton(app, { class: "plain", label: "Export all of these", "data-tip-at": "left" }, { count: () => this.#total, body: () => this.#export() });
+    this.root = el("div", { class: "toolbar" }, this.counts, this.sort, this.size, this.out);
+  }
+
+  /** Tell what a listing shows; null while the first is fetched. */
+  update(listing, { only = false } = {}) {
+    const { state, status, say } = this.#app, query = this.#app.query();
+    this.size.value = state.get("size") ?? SIZES.usual;
+    this.sort.hidden = query !== null || only;
+    this.sort.querySelector("span").textContent = state.get("sort") ? `By ${state.get("sort").replace(/^-/, "")}` : "Order";
+    if (!listing) return;
+    this.#total = listing.total ?? 0;
+    this.#answer = listing.answer;
+    const all = status?.images ?? null, filtered = all !== null && this.#total < all && !only;
+    const among = filtered && !query ? `${count(this.#total)} of ${plural(all, "image")}` : plural(this.#total, "image");
+    if (only) {
+      this.counts.replaceChildren(el("b", { text: among }), el("span", { text: "that are selected" }),
+        button({ text: "Show all", onclick: () => this.#app.showSelected(false) }));
+      return;
+    }
+    if (!query) this.counts.replaceChildren(el("b", { text: among }));
+    else this.counts.replaceChildren(el("b", { text: `${plural(this.#total, "hit")}` }), el("span", {}, "for ", el("bdi", { text: this.#asked() })), this.#how());
+    const told = this.counts.textContent;
+    if (told !== this.told) say(this.told = told);
+  }
+
+  #asked() {
+    const { text, id, picture } = this.#app.query();
+    const named = id !== null ? `what is like ${id.slice(id.lastIndexOf("/") + 1)}` : picture !== null ? "your picture" : "";
+    return [named, text && `“${text}”`].filter(Boolean).join(" with ");
+  }
+
+  #how() {
+    const { state } = this.#app, answer = this.#answer;
+    if (!answer?.explanation) return null;
+    const isExact = answer.exact, found = isExact ? "exact" : `recall ≥ ${answer.target_recall}`;
+    return menuButton({ class: "how", text: `${seconds(answer.seconds)}, ${found}` }, () => [
+      el("div", { class: "menu-head" }, el("p", { text: isExact ? "Every vector was scored: no hit is missing." : `An index was asked, which finds ${answer.target_recall} of the true hits or more.` }),
+        el("p", { text: `A = ${answer.image_weight.toFixed(2)}, snapshot ${answer.snapshot}` }),
+        answer.explanation.map((step) => el("p", { text: `${step.way}: ${plural(step.vectors, "vector")} in ${plural(step.segments, "segment")}${step.note ? ` (${step.note})` : ""}` }))),
+      "-",
+      { text: "Score every vector", checked: state.get("exact") === "1", onclick: () => state.set({ exact: state.get("exact") === "1" ? null : "1" }) },
+    ], { align: "left", label: "How it was found" });
+  }
+
+  #orders() {
+    const { state, status } = this.#app, sort = state.get("sort");
+    const names = ["image_id", ...(status?.columns ?? []).filter((column) => !column.type.startsWith("list")).map((column) => column.name), "width", "height"];
+    return names.flatMap((name) => [["ascending", name], ["descending", `-${name}`]].map(([hint, value]) => ({
+      text: name, hint, checked: value === (sort ?? "image_id"), onclick: () => state.set({ sort: value === "image_id" ? null : value }),
+    })));
+  }
+
+  #export() {
+    const { state } = this.#app, { where, filters } = this.#app.conditions();
+    if (this.#app.onlySelected()) return { ids: this.#app.selection.ids };
+    return { ids: null, where, filters, sort: state.get("sort"), search: this.#app.query() };
+  }
+}

@@ -1,0 +1,24 @@
+// What fills a view that has nothing to show, fails, or takes its time.
+
+import { button, el, icon } from "./dom.js";
+import { say } from "./toasts.js";
+
+/** Fill `root`: a title, a line, an icon, and perhaps something to do ({text, onclick}). */
+export function notice(root, { title, text = null, icon: symbol = null, error = false, action = null }) {
+  root.replaceChildren(el("div", { class: ["notice", error && "is-error"] }, symbol && icon(symbol), el("h2", { text: title }),
+    text && el("p", { text, dir: "auto" }), action && button({ class: "button", ...action })));
+  say([title, text].filter(Boolean).join(". "), { urgent: error });
+}
+
+/** Fill `root` while something is computed. Returns report({done, total}); total null while nobody knows. */
+export function working(root, text) {
+  const bar = el("i"), line = el("p", { text }), track = el("div", { class: "progress is-unknown", role: "progressbar", "aria-label": text }, bar);
+  root.replaceChildren(el("div", { class: "notice" }, track, line));
+  return ({ done, total }) => {
+    const share = total ? Math.min(1, done / total) : null;
+    track.classList.toggle("is-unknown", share === null);
+    bar.style.width = share === null ? "" : `${100 * share}%`;
+    line.textContent = share === null ? text : `${text} ${Math.floor(100 * share)} %`;
+    if (share !== null) track.setAttribute("aria-valuenow", Math.floor(100 * share));
+  };
+}

@@ -1,0 +1,25 @@
+// A column in the sidebar: a heading that folds what is below it.
+
+import { el, icon } from "../dom.js";
+import { count } from "../words.js";
+
+/** A section of a column: `root`, its `body`, and `mark(text)` that says beside the heading what is chosen. */
+export function facetSection(column, isOpen, onclear) {
+  const chosen = el("button", { type: "button", class: "facet-chosen", hidden: true, "aria-label": `Clear the filter of ${column}`, onclick: (event) => { event.preventDefault(); onclear(); } });
+  const body = el("div", { class: "facet-body" });
+  const root = el("details", { class: "facet", open: isOpen }, el("summary", {}, icon("right"), el("bdi", { class: "facet-name", text: column, title: column }), chosen), body);
+  const mark = (text) => {
+    chosen.hidden = text === null;
+    chosen.replaceChildren(el("bdi", { text: text ?? "" }), icon("cross"));
+    root.classList.toggle("is-chosen", text !== null);
+  };
+  return { root, body, mark };
+}
+
+/** A line with a box to tick: a value and how many images have it. `share` of the longest is drawn behind it. */
+export function valueLine({ label, number, share, isChosen, isNone = false, onchange }) {
+  const box = el("input", { type: "checkbox", checked: isChosen, onchange });
+  const line = el("label", { class: ["value", isNone && "is-none", !number && "is-empty"] }, box, el("bdi", { class: "value-name", text: label, title: label }), el("span", { class: "value-count", text: count(number) }), el("i", { "aria-hidden": "true" }));
+  line.style.setProperty("--share", share);
+  return line;
+}
