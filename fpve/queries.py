@@ -29,6 +29,8 @@ from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
 Picture = str | os.PathLike[str] | bytes | Image
+# Texts whose embeddings are remembered: whoever tries weights or conditions asks with the same one. 3 kB each at most.
+_REMEMBERED = 256
 
 
 class QueryEncoders:
@@ -39,6 +41,7 @@ class QueryEncoders:
         self._lock = Lock()
         self._image: ImageEncoder | None = None
         self._text: TextEncoder | None = None
+        self._embedded: dict[str, Floats] = {}
 
     def encode_images(self, pictures: Sequence[Picture]) -> Floats:
         """Raw features (n, image_dim) of pictures.
@@ -68,8 +71,19 @@ class QueryEncoders:
         return encode_pictures(encoder, count, lambda number: _decode(read(number), enough), advance=advance)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
-        """Embeddings (n, prefix_dim) of texts."""
-        return self._open_text().encode(list(texts))
+        """Embeddings (n, prefix_dim) of texts; a single one is remembered, for whoever asks again in another way."""
+        if len(texts) != 1:
+            return self._open_text().encode(list(texts))
+        with self._lock:
+            known = self._embedded.get(texts[0])
+        if known is None:
+            known = self._open_text().encode(list(texts))
+            known.flags.writeable = False
+            with self._lock:
+                self._embedded[texts[0]] = known
+                while len(self._embedded) > _REMEMBERED:
+                    del self._embedded[next(iter(self._embedded))]
+        return known
 
     def _open_image(self) -> ImageEncoder:
         with self._lock:

@@ -109,11 +109,11 @@ def status_of(snapshot: Snapshot) -> Status:
         quarantined=sum(table.rows for table in manifest.tables_named(tables.QUARANTINE)),
         dim=snapshot.fusion.dim,
         encoders={name: str(one) for name, one in manifest.encoders.items()},
-        fusion=_fusion(manifest.fusion),
+        fusion=fusion_of(manifest.fusion),
         alignment=_alignment(manifest),
         heads=tuple(map(_head, manifest.heads)),
         predictions=tuple(map(_prediction, manifest.predict)),
-        index=_index(snapshot),
+        index=index_of(snapshot),
         bytes=manifest.bytes,
         columns={column.name: column.type for column in manifest.columns},
         collections=tuple(
@@ -123,7 +123,8 @@ def status_of(snapshot: Snapshot) -> Status:
     )
 
 
-def _fusion(ref: FusionRef) -> dict[str, str | float]:
+def fusion_of(ref: FusionRef) -> dict[str, str | float]:
+    """How blocks are joined, as `Status.fusion` says it."""
     said: dict[str, str | float] = {"mode": ref.mode, "image_weight": ref.image_weight}
     if ref.auto is not None:
         chosen = {"weight_low": ref.auto.low, "weight_high": ref.auto.high, "accuracy": ref.auto.accuracy}
@@ -133,7 +134,8 @@ def _fusion(ref: FusionRef) -> dict[str, str | float]:
     return said
 
 
-def _index(snapshot: Snapshot) -> dict[str, float]:
+def index_of(snapshot: Snapshot) -> dict[str, float]:
+    """How a snapshot is searched, as `Status.index` says it."""
     segments = snapshot.manifest.segments
     approximate = [one.ann for one in segments if one.ann is not None]
     said: dict[str, float] = {

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from fpve.api import Store
+from fpve.errors import FpveError
+from fpve.web.jobs import Jobs
 from fpve.web.settings import Settings
+from fpve.web.sql_pool import SqlPool
 
 
 class Served:
@@ -16,13 +21,68 @@ class Served:
 
     Attributes:
         settings: how.
+        sql: answers SQL, and evaluates conditions.
+        jobs: computes what takes long.
         store: moves on to newer snapshots; `pin()` it for whatever is to be of one.
+        refresh_error: why the newest snapshot could not be opened, if it could not.
+        refreshes, refresh_errors: how often a newer one was opened, and how often that failed.
     """
 
     def __init__(self, path: str | Path, settings: Settings, *, at: int | None = None) -> None:
         self.settings = settings
-        self.store = Store(path, at)
-        self._at = at
+        self.sql = SqlPool(Path(path), settings)
+        self.jobs = Jobs()
+        self.store = Store(path, at, conditions=self.sql.matching)
+        self.refresh_error: str | None = None
+        self.refreshes = 0
+        self.refresh_errors = 0
+        self._stays = at is not None
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin to look for newer snapshots, and to load what the first search needs."""
+        self._ended.clear()
+        if not self._stays:
+            threading.Thread(target=self._follow, name="gallery-refresh", daemon=True).start()
+        threading.Thread(target=self._warm_up, name="gallery-warm-up", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look for nothing any more, and end what is being computed and the processes that answer SQL."""
+        self._ended.set()
+        self.jobs.close()
+        self.sql.close()
+
+    def refresh(self) -> bool:
+        """Move on to the newest snapshot; whether there was a newer one. One that is damaged changes nothing."""
+        try:
+            moved = self.store.refresh()
+        except (FpveError, OSError) as error:
+            self.refresh_errors += 1
+            self.refresh_error = " ".join(str(error).split())
+            return False
+        self.refresh_error = None
+        if moved:
+            self.refreshes += 1
+            # What refers to the old snapshot in a cycle would keep it from being pruned.
+            gc.collect()
+        return moved
+
+    def _follow(self) -> None:
+        while not self._ended.wait(self.settings.refresh_seconds):
+            self.refresh()
+
+    def _warm_up(self) -> None:
+        """Load the text model, so that the first search by a text is not the slow one."""
+        self.sql.warm_up()
+        store = self.store.pin()
+        snapshot = store.opened.searcher.snapshot
+        if "text" not in snapshot.manifest.encoders or not (snapshot.has_prefixes or snapshot.shares_space):
+            return
+        try:
+            store.encode_texts(["a picture"])
+        except (FpveError, OSError):
+            # Whoever searches is told.
+            return
 
 
 def served_of(request: Request) -> Served:

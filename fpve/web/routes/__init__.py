@@ -2,8 +2,34 @@
 
 from fastapi import APIRouter
 
-from fpve.web.routes import page
+from fpve.web.routes import (
+    browse,
+    curation,
+    export,
+    facets,
+    images,
+    map,
+    page,
+    predictions,
+    search,
+    sql,
+    status,
+    thumbnails,
+)
 
-ROUTERS: tuple[APIRouter, ...] = (page.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    status.router,
+    search.router,
+    browse.router,
+    facets.router,
+    images.router,
+    thumbnails.router,
+    curation.router,
+    map.router,
+    predictions.router,
+    export.router,
+    sql.router,
+    page.router,
+)
 
 __all__ = ["ROUTERS"]
