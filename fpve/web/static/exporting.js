@@ -21,11 +21,12 @@ export async function keepExport({ api, toast }, body) {
   }
 }
 
-/** A button for an export of `count()` images; `body()` says which. */
-export function exportButton(app, given, { count, body }) {
+/** A button for an export of `count()` images; `body()` says which, and `more()` what else is in its menu. */
+export function exportButton(app, given, { count, body, more = () => [] }) {
   return menuButton({ icon: "out", ...given }, () => [
     headOf(count()),
     ...FORMATS.map(([format, name]) => ({ text: name, hint: `.${format}`, onclick: () => keepExport(app, { format, ...body() }) })),
+    ...more(),
   ], { label: "Export" });
 }
 

@@ -38,7 +38,7 @@
 import { Api } from "./api.js";
 import { acceptPictures, Question } from "./ask/question.js";
 import { Weight } from "./ask/weight.js";
-import { mountDetail } from "./detail/detail.js";
+import { Detail } from "./detail/detail.js";
 import { find } from "./dom.js";
 import { keepExport } from "./exporting.js";
 import { Frame } from "./frame.js";
@@ -121,8 +121,17 @@ const app = {
   // What the parts of the page want of each other.
   among: null,
   sequence: () => app.among ?? gallery.sequence(),
+  rowOf: gallery.rowOf,
+  reveal: gallery.reveal,
+  condition: () => sidebar.combined,
+  filteredColumns: () => sidebar.columns,
+  counted: () => detail.update(new Set(["facets"])),
+  closeImage: () => state.set({ image: null }),
   isWeighed: () => frame.view?.weighed === true,
-  answered: (answer) => weight.update(answer?.image_weight ?? null),
+  answered(answer) {
+    weight.update(answer?.image_weight ?? null);
+    detail.update(new Set(["rows"]));
+  },
   showAll: () => state.set({ q: null, like: null, picture: null, where: null, filters: null, sort: null }),
   showSelected(on) {
     gallery.showSelected(on);
@@ -149,7 +158,7 @@ const app = {
 
 const frame = new Frame(app, VIEWS);
 const question = new Question(app, find("ask")), weight = new Weight(app, find("weight"));
-const sidebar = new Sidebar(app, find("sidebar")), detail = mountDetail(app, find("detail")), updateSelected = mountSelected(app);
+const sidebar = new Sidebar(app, find("sidebar")), detail = new Detail(app, find("detail")), updateSelected = mountSelected(app);
 acceptPictures(question, app);
 addShortcuts(app, VIEWS.map((view) => view.name));
 

@@ -12,9 +12,7 @@ try {
 }
 apply();
 system.addEventListener("change", () => {
-  if (theme !== "auto") return;
-  apply();
-  tell();
+  if (theme === "auto") tell();
 });
 
 export const current = () => theme;
@@ -54,8 +52,6 @@ export function colour(name) {
 
 function apply() {
   document.documentElement.dataset.theme = theme;
-  // What is shown: colours know by themselves, but how pictures are blended has to be told.
-  document.documentElement.dataset.shade = isDark() ? "dark" : "light";
 }
 function tell() {
   for (const listener of listeners) listener();

@@ -1,6 +1,7 @@
 // A picture with its caption, wherever one is shown. Grids fill the same tile again for another image.
 
 import { bdi, el, icon } from "./dom.js";
+import { groundOf } from "./ground.js";
 import { fileName, nameOf, score } from "./words.js";
 
 export class Tile {
@@ -14,11 +15,12 @@ export class Tile {
     this.caption = el("p", { class: "caption", dir: "auto" });
     this.scores = el("div", { class: "scores", hidden: true });
     element.classList.add("tile");
+    this.ground = el("div", { class: "ground" }, this.picture, this.broken, this.badge, this.check);
     element.append(
-      el("div", { class: "ground" }, this.picture, this.broken, this.badge, this.check),
-      el("div", { class: "words" }, this.caption, this.scores),
+      this.ground,
+      el("div", { class: "words" }, this.scores, this.caption),
     );
-    this.picture.addEventListener("load", () => this.picture.classList.add("is-loaded"));
+    this.picture.addEventListener("load", () => this.#loaded());
     this.picture.addEventListener("error", () => this.#break());
     this.row = null;
   }
@@ -39,15 +41,29 @@ export class Tile {
     this.broken.hidden = true;
     this.picture.hidden = false;
     this.picture.classList.remove("is-loaded");
+    this.#stand("");
     this.picture.alt = name;
     if (row?.thumbnail) {
       this.picture.src = row.thumbnail;
       // What the browser has already is shown at once, without fading in.
-      if (this.picture.complete && this.picture.naturalWidth) this.picture.classList.add("is-loaded");
+      if (this.picture.complete && this.picture.naturalWidth) this.#loaded();
     } else {
       this.picture.removeAttribute("src");
       if (row) this.#break();
     }
+  }
+
+  #loaded() {
+    this.#stand(groundOf(this.picture));
+    this.picture.classList.add("is-loaded");
+  }
+
+  #stand(ground) {
+    if (ground === this.stands) return;
+    this.stands = ground;
+    this.ground.classList.toggle("is-paper", ground === "paper");
+    this.ground.classList.toggle("is-even", ground !== "" && ground !== "paper");
+    this.ground.style.setProperty("--even", ground && ground !== "paper" ? `rgb(${ground})` : "");
   }
 
   #break() {
@@ -61,17 +77,17 @@ export class Tile {
     this.scores.hidden = row === null;
     if (row === null) return this.scores.replaceChildren();
     const image = row.image_score ?? row.cross_score;
-    this.scores.replaceChildren(
+    this.scores.replaceChildren(...[
       el("b", { text: score(row.score), title: "score" }),
       bar(image, "image", row.image_score === null && row.cross_score !== null ? "text against picture" : "picture"),
       bar(row.prefix_score, "prefix", "prefix"),
-    );
+    ].filter(Boolean));
   }
 }
 
-/** A cosine as a small bar; nothing for null. Negative ones are shown as none: there is no less than unlike. */
+/** A cosine as a small bar, null for null. Negative ones are shown as none: there is no less than unlike. */
 export function bar(cosine, kind, what) {
-  if (cosine === null || cosine === undefined) return el("span", { class: ["cosine", kind, "is-none"], title: `${what}: none` });
+  if (cosine === null || cosine === undefined) return null;
   const made = el("span", { class: ["cosine", kind], title: `${what}: ${score(cosine)}` }, el("i"));
   made.firstChild.style.width = `${100 * Math.max(0, Math.min(1, cosine))}%`;
   return made;

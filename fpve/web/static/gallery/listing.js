@@ -28,7 +28,7 @@ export class Listing {
 
   /** The row at an index, or null while it isn't there. */
   get(index) {
-    return this.#windows.get(Math.floor(index / WINDOW))?.[index % WINDOW] ?? null;
+    return index < 0 ? null : this.#windows.get(Math.floor(index / WINDOW))?.[index % WINDOW] ?? null;
   }
 
   /** The index of an image among the rows that are there, or -1. */

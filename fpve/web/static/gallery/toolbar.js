@@ -1,5 +1,6 @@
 // What stands above the grid: what is shown and how it was found, the order, the size of tiles, the export.
 
+import { asCommand, asPython } from "../detail/commands.js";
 import { button, el } from "../dom.js";
 import { exportButton } from "../exporting.js";
 import { menuButton } from "../menu.js";
@@ -19,7 +20,7 @@ export class Toolbar {
     this.sort = menuButton({ class: "plain", icon: "sort", text: "Order" }, () => this.#orders());
     this.size = el("input", { type: "range", class: "size slider", min: SIZES.least, max: SIZES.most, step: 4, value: SIZES.usual, "aria-label": "Size of tiles",
       oninput: () => state.set({ size: Number(this.size.value) }, { replace: true }), ondblclick: () => state.set({ size: null }, { replace: true }) });
-    this.out = exportButton(app, { class: "plain", label: "Export all of these", "data-tip-at": "left" }, { count: () => this.#total, body: () => this.#export() });
+    this.out = exportButton(app, { class: "plain", label: "Export all of these", "data-tip-at": "left" }, { count: () => this.#total, body: () => this.#export(), more: () => this.#copies() });
     this.root = el("div", { class: "toolbar" }, this.counts, this.sort, this.size, this.out);
   }
 
@@ -33,21 +34,21 @@ export class Toolbar {
     this.#total = listing.total ?? 0;
     this.#answer = listing.answer;
     const all = status?.images ?? null, filtered = all !== null && this.#total < all && !only;
-    const among = filtered && !query ? `${count(this.#total)} of ${plural(all, "image")}` : plural(this.#total, "image");
+    const among = filtered ? `${count(this.#total)} of ${plural(all, "image")}` : plural(this.#total, "image");
     if (only) {
       this.counts.replaceChildren(el("b", { text: among }), el("span", { text: "that are selected" }),
         button({ text: "Show all", onclick: () => this.#app.showSelected(false) }));
       return;
     }
     if (!query) this.counts.replaceChildren(el("b", { text: among }));
-    else this.counts.replaceChildren(el("b", { text: `${plural(this.#total, "hit")}` }), el("span", {}, "for ", el("bdi", { text: this.#asked() })), this.#how());
+    else this.counts.replaceChildren(el("b", { text: among }), el("span", {}, "ranked by ", el("bdi", { text: this.#asked() })), this.#how());
     const told = this.counts.textContent;
     if (told !== this.told) say(this.told = told);
   }
 
   #asked() {
     const { text, id, picture } = this.#app.query();
-    const named = id !== null ? `what is like ${id.slice(id.lastIndexOf("/") + 1)}` : picture !== null ? "your picture" : "";
+    const named = id !== null ? `likeness to ${id.slice(id.lastIndexOf("/") + 1)}` : picture !== null ? "your picture" : "";
     return [named, text && `“${text}”`].filter(Boolean).join(" with ");
   }
 
@@ -70,6 +71,12 @@ export class Toolbar {
     return names.flatMap((name) => [["ascending", name], ["descending", `-${name}`]].map(([hint, value]) => ({
       text: name, hint, checked: value === (sort ?? "image_id"), onclick: () => state.set({ sort: value === "image_id" ? null : value }),
     })));
+  }
+
+  #copies() {
+    const { status, copy } = this.#app, query = this.#app.query(), condition = this.#app.condition();
+    return ["-", { text: "Copy as a command", hint: query ? "fpve search" : "fpve sql", onclick: () => copy(asCommand(status, query, condition)) },
+      { text: "Copy as Python", hint: "fpve.open", onclick: () => copy(asPython(status, query, condition)) }];
   }
 
   #export() {

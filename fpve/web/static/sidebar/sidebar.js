@@ -16,6 +16,9 @@ export class Sidebar {
   #channel;
   #facets = new Map();
   #asked = null;
+  /** What filters and the WHERE box come to, as SQL; and the columns that can be filtered by, null until known. */
+  combined = null;
+  columns = null;
 
   constructor(app, root) {
     this.#app = app;
@@ -50,8 +53,10 @@ export class Sidebar {
       const { facets, condition } = await this.#channel.get("/api/facets", conditions);
       this.list.removeAttribute("aria-busy");
       this.failure.hidden = true;
-      this.condition.combined(condition);
+      this.condition.combined(this.combined = condition);
+      this.columns = facets.map((facet) => facet.column);
       this.#show(facets, conditions.filters ?? {});
+      this.#app.counted();
     } catch (error) {
       if (isAbort(error)) return;
       this.#asked = null;

@@ -13,6 +13,9 @@ const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
 // Where each list of rows was left, for "back": the last fifty lists.
 const places = new Map(), PLACES = 50;
 
+// What is shown before anything is known: a screen of tiles without images.
+const WAITING = { total: 60, get: () => null, indexOf: () => -1, want() {} };
+
 let app, root, grid, toolbar, notice;
 let listing = null, source = null, loading = null, again = false, only = null, anchor = null;
 
@@ -51,6 +54,13 @@ export default {
     if (grid) load({ at: 0, animate: true });
   },
   onlySelected: () => only !== null,
+  /** The row of an image, if it is among those that are shown and there; else null. */
+  rowOf: (id) => listing?.get(listing.indexOf(id)) ?? null,
+  /** Bring an image into view, if it is among those that are shown. */
+  reveal(id) {
+    const at = listing?.indexOf(id) ?? -1;
+    if (at >= 0) grid.go(at, { focus: false });
+  },
   /** What previous and next go through. */
   sequence: () => listing && { indexOf: (id) => listing.indexOf(id), total: () => listing.total, at: idAt },
 };
@@ -70,6 +80,8 @@ function build(element, given) {
   app.selection.subscribe(() => grid.mark());
   root.replaceChildren(toolbar.root, el("div", { class: "grid-holder" }, grid.element, notice));
   toolbar.update(null);
+  // Until the first rows are there, tiles wait for them.
+  if (!listing) grid.show(WAITING, { size: sizeOf(), scored: app.query() !== null });
 }
 
 const sizeOf = () => Math.max(SIZES.least, Math.min(SIZES.most, app.state.get("size") ?? SIZES.usual));
@@ -186,12 +198,7 @@ async function select(index, { shiftKey, from = anchor }) {
 
 async function selectAll() {
   try {
-    const query = app.query();
-    if (query) {
-      // Hits have no list of ids of their own: those that may be found are.
-      app.toast("All images that may be found are selected: a ranking has no end.");
-    }
-    const { ids } = await app.api.get("/api/ids", { ...app.conditions(), sort: query ? null : app.state.get("sort") });
+    const { ids } = await app.api.get("/api/ids", { ...app.conditions(), sort: app.query() ? null : app.state.get("sort") });
     app.selection.replace(ids);
     app.say(`${ids.length} images are selected`);
   } catch (error) {
