@@ -3,128 +3,132 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from fpve.browsing.missing import finite
+
+Codes = NDArray[np.int32]
 
 # As many bars as can be told apart in a column at the side of a page.
 MOST = 20
-# Steps of times, of calendar units by which they are written.
+# Round numbers are these, times powers of ten.
+_DIGITS = (1, 2, 5)
+# Steps between times, in the units by which these are written.
 _STEPS = (
-    *(("us", one) for one in (1, 10, 100, 1_000, 10_000, 100_000)),
-    *(("s", one) for one in (1, 2, 5, 10, 15, 30)),
-    *(("m", one) for one in (1, 2, 5, 10, 15, 30)),
+    *(("us", 10**power) for power in range(6)),
+    *((unit, one) for unit in ("s", "m") for one in (1, 2, 5, 10, 15, 30)),
     *(("h", one) for one in (1, 2, 3, 6, 12)),
     *(("D", one) for one in (1, 2, 5, 10, 15)),
     *(("M", one) for one in (1, 2, 3, 6)),
-    *(("Y", digit * 10**power) for power in range(6) for digit in (1, 2, 5)),
+    *(("Y", digit * 10**power) for power in range(6) for digit in _DIGITS),
 )
+_LONGER_THAN_DAYS = ("D", "M", "Y")
+# Of a step: 0.7 is 13.999999999999998 times 0.05.
+_ROUNDING = 1e-9
+# Steps that are a smaller part of the numbers are lost in rounding.
+_FINEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Intervals that lie side by side.
+    """Intervals (b) that lie side by side. Times are ISO 8601.
 
     Attributes:
-        low, high: the smallest and the largest value; None where there is none. Times are ISO 8601.
-        edges: (b + 1,) where they begin, and where the last one ends.
-        ends: (b,) the largest of each, of integers and days; of other kinds where the next one begins.
-        are_distinct: of integers, whether no two values are the same.
+        low, high: the smallest and the largest value; None where there is none.
+        starts: (b,) where each begins.
+        ends: (b,) of integers and days its largest; of others where the next one begins.
+        are_single: whether no two images have the same value.
     """
 
     low: Any
     high: Any
-    edges: tuple[Any, ...]
+    starts: tuple[Any, ...]
     ends: tuple[Any, ...]
-    are_distinct: bool
+    are_single: bool
 
 
-def bins_of(column: pa.ChunkedArray, kind: str) -> tuple[Bins, NDArray[np.int32]]:
-    """Intervals of a column (n,) of numbers or times, and the number (n,) of that of each value; -1 for no value."""
-    if kind == "float64":
-        column = pc.if_else(pc.is_finite(column), column, None)
-    known = column.is_valid().to_numpy()
+def bins_of(column: pa.ChunkedArray, kind: str) -> tuple[Bins, Codes]:
+    """Intervals of a column (n,) of numbers or times, and the number (n,) of each value's one; -1 for no value."""
+    column = finite(column)
     codes = np.full(len(column), -1, np.int32)
-    present = column.drop_null()
-    if not len(present):
-        return Bins(None, None, (), (), are_distinct=False), codes
-    if kind == "timestamp":
-        values = present.cast(pa.int64()).to_numpy().astype("datetime64[us]")
-    elif kind == "date":
-        values = present.cast(pa.int32()).to_numpy().astype("datetime64[D]")
-    else:
-        values = present.to_numpy()
-    edges = _time_edges(values) if kind in ("timestamp", "date") else _number_edges(values)
-    codes[known] = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    told = [_told(one, kind) for one in edges]
-    one = {"int64": 1, "date": np.timedelta64(1, "D")}.get(kind)
-    ends = told[1:] if one is None else [_told(edge - one, kind) for edge in edges[1:]]
-    distinct = kind == "int64" and len(np.unique(values)) == len(values)
-    low, high = _told(values.min(), kind), _told(values.max(), kind)
-    return Bins(low, high, tuple(told), tuple(ends), distinct), codes
-
-
-def _number_edges(values: NDArray[Any]) -> NDArray[Any]:
-    """Edges that are multiples of 1, 2 or 5 times a power of ten; integers where the values are."""
-    is_whole = np.issubdtype(values.dtype, np.integer)
-    low, high = values.min().item(), values.max().item()
-    if is_whole:
-        step = _round_step(max(1.0, (high - low) / MOST))
-        whole = max(1, round(step))
-        first = low // whole
-        while (high // whole) - first + 1 > MOST:
-            whole = max(whole + 1, round(_round_step(whole * 1.01)))
-            first = low // whole
-        edges = [one * whole for one in range(first, high // whole + 2)]
-        try:
-            return np.array(edges, np.int64)
-        except OverflowError:
-            return np.array([np.iinfo(np.int64).min, *edges[1:-1], np.iinfo(np.int64).max], np.int64)
-    if low == high:
-        return np.array([low, np.nextafter(high, np.inf)])
-    step = _round_step((high / MOST - low / MOST) or np.finfo(np.float64).tiny)
-    first = math.floor(low / step)
-    while math.floor(high / step) - first + 1 > MOST:
-        step = _round_step(step * 1.01)
-        first = math.floor(low / step)
-    # Rounded: thirty times 0.1 is 3.0000000000000004.
-    digits = max(0, -math.floor(math.log10(step)))
-    return np.array([round(one * step, digits) for one in range(first, math.floor(high / step) + 2)])
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2 and 5 times powers of ten that is no less."""
-    power = math.floor(math.log10(least))
-    for digit in (1, 2, 5, 10):
-        step = float(f"{digit}e{power}")
-        if step >= least:
-            return step
-    return float(f"1e{power + 1}")
-
-
-def _time_edges(values: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    values = _values(column.drop_null(), kind)
+    if not len(values):
+        return Bins(None, None, (), (), are_single=False), codes
     low, high = values.min(), values.max()
-    is_day = values.dtype == np.dtype("datetime64[D]")
-    edges = np.array([low, high + 1])
-    for unit, count in _STEPS:
-        if is_day and unit not in ("D", "M", "Y"):
-            continue
-        first, last = (int(one.astype(f"datetime64[{unit}]").astype(np.int64)) // count for one in (low, high))
-        if last - first < MOST:
-            found = (np.arange(first, last + 2) * count).astype(f"datetime64[{unit}]")
-            edges = found.astype(values.dtype)
-            break
-    return edges
+    starts: Sequence[Any]
+    ends: Sequence[Any]
+    if kind == "int64":
+        starts, ends = _of_integers(int(low), int(high))
+    elif kind == "float64":
+        starts, ends = _of_numbers(float(low), float(high))
+    else:
+        starts, ends = _of_times(low, high)
+    codes[column.is_valid().to_numpy()] = np.searchsorted(np.array(starts, values.dtype), values, side="right") - 1
+    return Bins(
+        _told(low),
+        _told(high),
+        tuple(_told(one) for one in starts),
+        tuple(_told(one) for one in ends),
+        are_single=len(np.unique(values)) == len(values),
+    ), codes
 
 
-def _told(value: Any, kind: str) -> Any:
+def _values(column: pa.ChunkedArray, kind: str) -> NDArray[Any]:
     if kind == "timestamp":
-        text = str(value.astype("datetime64[us]"))
-        return f"{text.removesuffix('.000000')}Z"
+        return column.cast(pa.int64()).to_numpy().astype("datetime64[us]")  # type: ignore[no-any-return]
     if kind == "date":
-        return str(value.astype("datetime64[D]"))
-    return value.item()
+        return column.cast(pa.int32()).to_numpy().astype("datetime64[D]")  # type: ignore[no-any-return]
+    return column.to_numpy()  # type: ignore[no-any-return]
+
+
+def _of_integers(low: int, high: int) -> tuple[Sequence[int], Sequence[int]]:
+    steps = (digit * 10**power for power in count() for digit in _DIGITS)
+    step = next(one for one in steps if high // one - low // one < MOST)
+    starts = [one * step for one in range(low // step, high // step + 1)]
+    # Of the smallest integers there is no round number below.
+    return [max(starts[0], -(2**63)), *starts[1:]], [min(one + step, 2**63) - 1 for one in starts]
+
+
+def _of_numbers(low: float, high: float) -> tuple[Sequence[float], Sequence[float]]:
+    # Not of the difference: it may be beyond all numbers.
+    least = high / MOST - low / MOST
+    if least <= max(abs(low), abs(high)) * _FINEST:
+        return [low], [math.nextafter(high, math.inf)]
+    smallest = math.floor(math.log10(least))
+    for power, digit in ((power, digit) for power in count(smallest) for digit in _DIGITS):
+        step = float(f"{digit}e{power}")
+        first, last = (math.floor(one / step + _ROUNDING) for one in (low, high))
+        if last - first < MOST:
+            # Rounded: three times 0.1 is 0.30000000000000004.
+            edges = [round(one * step, max(0, -power)) for one in range(first, last + 2)]
+            break
+    # In case that rounding has put one on the other side of a value.
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], math.nextafter(high, math.inf))
+    return edges[:-1], edges[1:]
+
+
+def _of_times(low: np.datetime64, high: np.datetime64) -> tuple[Sequence[np.datetime64], Sequence[np.datetime64]]:
+    is_day = low.dtype == np.dtype("datetime64[D]")
+    for unit, step in _STEPS:
+        if is_day and unit not in _LONGER_THAN_DAYS:
+            continue
+        first, last = (int(one.astype(f"datetime64[{unit}]").astype(np.int64)) // step for one in (low, high))
+        if last - first < MOST:
+            edges = (np.arange(first, last + 2) * step).astype(f"datetime64[{unit}]").astype(low.dtype)
+            return list(edges[:-1]), list(edges[1:] - 1 if is_day else edges[1:])
+    # Of more years than there are.
+    return [low], [high + 1]
+
+
+def _told(value: Any) -> Any:
+    if not isinstance(value, np.datetime64):
+        return value.item() if isinstance(value, np.generic) else value
+    text = str(value)
+    return text if value.dtype == np.dtype("datetime64[D]") else f"{text.removesuffix('.000000')}Z"

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from fpve.browsing.bins import Bins, bins_of
-from fpve.neighbours import Rows
+from fpve.browsing.bins import Bins, Codes, bins_of
+from fpve.browsing.missing import finite
+from fpve.neighbours import Mask, Rows
 from fpve.store.schema import type_name
 
 # Integers of so few values are names of classes, such as 0 and 1.
 _CLASSES = 12
 _NO_VALUE = -1
-
-Codes = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +24,18 @@ class Coded:
 
     Attributes:
         type: of the column, as the store calls it.
-        images: their number n.
         codes: (m,) number of the value or of the interval; -1 where there is none.
-        row: (m,) of a column of lists the image that each is of, ascending, in which no value is twice; None of other
-            columns, where m is n.
+        row: (m,) of a column of lists the image that each is of, in which no value is twice; None of other columns,
+            where m is n.
+        without: (n,) of a column of lists which images have an empty one, or none; None of other columns.
         values: of a column that is counted by its values these, sorted.
         bins: of a column of numbers or times the intervals.
     """
 
     type: str
-    images: int
     codes: Codes
     row: Rows | None
+    without: Mask | None
     values: pa.Array
     bins: Bins | None
 
@@ -46,7 +44,7 @@ class Coded:
         """Whether it tells images apart rather than grouping them."""
         known = int(np.count_nonzero(self.codes >= 0))
         if self.bins is not None:
-            return self.bins.are_distinct and known > 1
+            return self.type == "int64" and self.bins.are_single
         # Of a value are fewer than two images then.
         return known > _CLASSES and len(self.values) * 2 > known
 
@@ -58,29 +56,24 @@ def coded(column: pa.ChunkedArray) -> Coded:
         kind == "int64" and pc.count_distinct(column, mode="only_valid").as_py() > _CLASSES
     ):
         bins, codes = bins_of(column, kind)
-        return Coded(kind, len(column), codes, None, pa.array([], column.type), bins)
+        return Coded(kind, codes, None, None, pa.array([], column.type), bins)
     if not pa.types.is_list(column.type):
         codes, values = _encoded(column)
-        return Coded(kind, len(column), codes, None, values, None)
-    codes, values = _encoded(pc.list_flatten(column))
+        return Coded(kind, codes, None, None, values, None)
+    elements = pc.list_flatten(column)
+    row = np.repeat(np.arange(len(column)), pc.fill_null(pc.list_value_length(column), 0).to_numpy())
+    without = np.ones(len(column), bool)
+    without[row[elements.is_valid().to_numpy()]] = False
+    codes, values = _encoded(elements)
     known = codes >= 0
-    pairs = np.unique(_parents(column)[known] * max(1, len(values)) + codes[known])
-    row, each = np.divmod(pairs, max(1, len(values)))
-    return Coded(kind, len(column), each.astype(np.int32), row, values, None)
-
-
-def _parents(column: pa.ChunkedArray) -> Rows:
-    """The image (m,) of each element of lists (n,)."""
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    found: Rows = np.repeat(np.arange(len(column)), lengths)
-    return found
+    kinds = max(1, len(values))
+    row, each = np.divmod(np.unique(row[known] * kinds + codes[known]), kinds)
+    return Coded(kind, each.astype(np.int32), row, without, values, None)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Codes, pa.Array]:
     """Numbers (n,) of values, and these, sorted; NaN and infinity are none."""
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, None)
-    found = column.dictionary_encode().unify_dictionaries()
+    found = finite(column).dictionary_encode().unify_dictionaries()
     if not found.num_chunks:
         return np.zeros(0, np.int32), pa.array([], column.type)
     values = found.chunk(0).dictionary

@@ -90,19 +90,19 @@ def facet_of(name: str, column: Coded, allowed: Mask | None, chosen: Sequence[An
 def _counted(column: Coded, allowed: Mask | None) -> tuple[Rows, int]:
     """How many images there are of each number, and without one."""
     kinds = len(column.values) if column.bins is None else len(column.bins.ends)
-    if column.row is None:
+    if column.row is None or column.without is None:
         codes = column.codes if allowed is None else column.codes[allowed]
         # From 1 on: 0 is no value.
         found = np.bincount(codes + 1, minlength=kinds + 1)
         return found[1:], int(found[0])
-    own = slice(None) if allowed is None else allowed[column.row]
-    counts = np.bincount(column.codes[own], minlength=kinds)
-    with_one = np.count_nonzero(np.diff(column.row[own], prepend=-1))
-    return counts, (column.images if allowed is None else int(np.count_nonzero(allowed))) - int(with_one)
+    if allowed is None:
+        return np.bincount(column.codes, minlength=kinds), int(np.count_nonzero(column.without))
+    counts = np.bincount(column.codes[allowed[column.row]], minlength=kinds)
+    return counts, int(np.count_nonzero(column.without & allowed))
 
 
 def _range(name: str, kind: str, bins: Bins, counts: Rows, missing: int) -> RangeFacet:
-    told = zip(bins.edges, bins.ends, counts.tolist(), strict=False)
+    told = zip(bins.starts, bins.ends, counts.tolist(), strict=True)
     return RangeFacet(name, kind, bins.low, bins.high, tuple(Bin(*one) for one in told), missing)
 
 

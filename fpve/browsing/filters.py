@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 
 import pyarrow as pa
 
+from fpve.browsing.missing import missing
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.store.schema import type_name
@@ -131,18 +132,9 @@ def _choice(name: str, kind: str, wanted: list[Any] | tuple[Any, ...]) -> Filter
     elif literals:
         parts.append(f"{column} IN ({', '.join(literals)})")
     if len(wanted) > len([one for one in wanted if one is not None]):
-        parts.append(_missing(column, kind))
+        parts.append(missing(column, kind))
         values = (*values, None)
     return Filter(name, " OR ".join(parts), values) if parts else None
-
-
-def _missing(column: str, kind: str) -> str:
-    """The condition for no value."""
-    if kind.startswith("list<"):
-        return f"coalesce(list_count({column}), 0) = 0"
-    if kind == "float64":
-        return f"{column} IS NULL OR NOT isfinite({column})"
-    return f"{column} IS NULL"
 
 
 def _range(name: str, kind: str, wanted: Mapping[str, Any]) -> Filter | None:
@@ -157,7 +149,7 @@ def _range(name: str, kind: str, wanted: Mapping[str, Any]) -> Filter | None:
     if low is not None:
         parts.append(f"{column} >= {_LOWER.get(kind, _LITERALS[kind])(name, low)}")
     if high is not None and kind == "timestamp" and _is_day(high):
-        parts.append(f"{column} < {_time(name, _date_of(name, high) + timedelta(days=1))}")
+        parts.append(f"{column} < {_time(name, _after(name, _date_of(name, high)))}")
     elif high is not None:
         parts.append(f"{column} <= {_UPPER.get(kind, _LITERALS[kind])(name, high)}")
     if parts and kind == "float64":
@@ -249,6 +241,13 @@ def _date_of(name: str, value: Any) -> date:
     elif isinstance(value, date):
         return value.date() if isinstance(value, datetime) else value
     raise _wrong(name, "a day such as 2024-01-31", value)
+
+
+def _after(name: str, day: date) -> date:
+    try:
+        return day + timedelta(days=1)
+    except OverflowError:
+        raise _wrong(name, "a day before 9999-12-31", day.isoformat()) from None
 
 
 def _is_day(value: Any) -> bool:

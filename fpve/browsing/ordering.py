@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fpve.browsing.missing import finite
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.neighbours import Rows
@@ -57,9 +58,7 @@ def sorted_rows(rows: MappedRows, order: Order) -> Rows:
     if order.column == NATURAL:
         numbers = np.arange(len(rows))
         return numbers[::-1] if order.falls else numbers
-    column = rows.column(order.column)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, None)
+    column = finite(rows.column(order.column))
     # Those without a value come last by default.
     keys = [("values", "descending" if order.falls else "ascending")]
     indices = pc.sort_indices(pa.table({"values": column}), sort_keys=keys)
