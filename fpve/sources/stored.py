@@ -33,6 +33,14 @@ def read_stored(path: bytes) -> bytes:
             return os.pread(tar.fileno(), place[1], place[0])
 
 
+def seems_there(path: bytes) -> bool:
+    """Whether there is a file at a full path, or an archive that it leads into; neither is read."""
+    try:
+        return os.path.exists(path) or bool(_split(path))  # noqa: PTH110 (bytes)
+    except FileNotFoundError:
+        return False
+
+
 def _split(path: bytes) -> tuple[bytes, bytes]:
     """The archive that a path leads into, and the rest of it."""
     at = path.lower().find(_IN_ARCHIVE)

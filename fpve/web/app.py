@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from fpve._version import __version__
+from fpve.images import without_warnings
+from fpve.web.guard import Guard
+from fpve.web.metrics import Measured, Metrics
 from fpve.web.refusals import REFUSALS, add_handlers
 from fpve.web.routes import ROUTERS
 from fpve.web.served import Served
 from fpve.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
+
+
+class _Gallery(FastAPI):
+    """An application that is guarded as a whole: what FastAPI itself answers to errors, too.
+
+    Args:
+        guarded: puts a guard around an application.
+        options: as FastAPI has them.
+    """
+
+    def __init__(self, guarded: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._guarded = guarded
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self._guarded(super().build_middleware_stack())
 
 
 def create_app(path: str | Path, settings: Settings | None = None, *, at: int | None = None) -> FastAPI:
@@ -30,10 +51,19 @@ def create_app(path: str | Path, settings: Settings | None = None, *, at: int | 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         served.start()
-        yield
-        served.stop()
+        try:
+            with without_warnings():
+                yield
+        finally:
+            served.stop()
 
-    app = FastAPI(
+    metrics = Metrics(served)
+
+    def guarded(app: ASGIApp) -> ASGIApp:
+        return Measured(Guard(app, served.settings), metrics)
+
+    app = _Gallery(
+        guarded,
         title="fpve",
         version=__version__,
         docs_url=None,
@@ -41,7 +71,7 @@ def create_app(path: str | Path, settings: Settings | None = None, *, at: int | 
         responses=REFUSALS,
         lifespan=lifespan,
     )
-    app.state.served = served
+    app.state.served, app.state.metrics = served, metrics
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

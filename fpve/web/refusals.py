@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from fpve.errors import FpveError, ImageError, ImageNotFound, QueryError, ServerBusy, StoreCorrupt
 
@@ -60,12 +61,13 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
 def _library(_: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    return refuse(status, str(error))
+    return refuse(status, str(error), {"Retry-After": "2"} if isinstance(error, ServerBusy) else None)
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:
@@ -83,6 +85,10 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return _unexpected(_, error)
     return refuse(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    return refuse(HTTPStatus.BAD_REQUEST, "expected the whole body, found the end of the connection")
 
 
 def _unexpected(_: Request, error: Exception) -> JSONResponse:

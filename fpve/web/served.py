@@ -11,9 +11,12 @@ from fastapi import Depends, Request
 
 from fpve.api import Store
 from fpve.errors import FpveError
+from fpve.queries import Queries
 from fpve.web.jobs import Jobs
 from fpve.web.settings import Settings
 from fpve.web.sql_pool import SqlPool
+from fpve.web.turns import Turns
+from fpve.web.uploads import Uploads
 
 
 class Served:
@@ -23,6 +26,8 @@ class Served:
         settings: how.
         sql: answers SQL, and evaluates conditions.
         jobs: computes what takes long.
+        turns: of heavy work.
+        uploads: pictures that were uploaded.
         store: moves on to newer snapshots; `pin()` it for whatever is to be of one.
         refresh_error: why the newest snapshot could not be opened, if it could not.
         refreshes, refresh_errors: how often a newer one was opened, and how often that failed.
@@ -32,6 +37,8 @@ class Served:
         self.settings = settings
         self.sql = SqlPool(Path(path), settings)
         self.jobs = Jobs()
+        self.turns = Turns()
+        self.uploads = Uploads()
         self.store = Store(path, at, conditions=self.sql.matching)
         self.refresh_error: str | None = None
         self.refreshes = 0
@@ -51,6 +58,18 @@ class Served:
         self._ended.set()
         self.jobs.close()
         self.sql.close()
+
+    def queries(self, store: Store, *, text: str | None, id: str | None, picture: str | None) -> Queries:  # noqa: A002
+        """A single query, by an uploaded picture as well; what is empty is not given.
+
+        Raises:
+            Refused: the picture is no longer known.
+        """
+        return Queries(
+            features=self.uploads.find(store, picture).features if picture else None,
+            texts=[text] if text else None,
+            ids=[id] if id else None,
+        )
 
     def refresh(self) -> bool:
         """Move on to the newest snapshot; whether there was a newer one. One that is damaged changes nothing."""

@@ -15,12 +15,13 @@ import uvicorn
 
 from fpve.errors import ServeError
 from fpve.web.app import create_app
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY
 from fpve.web.settings import Settings
 
 # Somebody who guesses a million a second needs more than the age of the universe for 16 letters and digits.
 _SHORTEST_TOKEN = 16
-# A request line and headers: a condition and filters of some thousand characters, percent-encoded.
-_MOST_HEADERS = 65_536
+# Bytes of a request line and headers: somewhat more than the guard lets through, which says in words what is wrong.
+_MOST_HEADERS = MOST_QUERY + MOST_HEADERS + 65_536
 # Far more connections than the browsers of one person have, and less than a process may have files open.
 _MOST_CONNECTIONS = 200
 # Longer than a person looks at a page before the next click, so that most clicks need no new connection.

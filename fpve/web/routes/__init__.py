@@ -9,7 +9,9 @@ from fpve.web.routes import (
     facets,
     images,
     map,
+    metrics,
     page,
+    pictures,
     predictions,
     search,
     sql,
@@ -24,11 +26,13 @@ ROUTERS: tuple[APIRouter, ...] = (
     facets.router,
     images.router,
     thumbnails.router,
+    pictures.router,
     curation.router,
     map.router,
     predictions.router,
     export.router,
     sql.router,
+    metrics.router,
     page.router,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from fpve.api import Store
 from fpve.store import tables
+from fpve.web.pictures import original_of
 from fpve.web.rows import ImageRow, image_rows
 from fpve.web.served import PinnedStore
 
@@ -52,13 +52,14 @@ def image(image_id: str, store: PinnedStore) -> ImageDetails:
     rows = searcher.snapshot.rows
     told = image_rows(store, [row])[0]
     more = rows.take([row], ["content_hash", "bytes", "prefix_id"]).to_pylist()[0]
+    original = original_of(store, row)
     return ImageDetails(
         **dict(told),
         **more,
         snapshot=store.snapshot,
         provenance=_provenance(store, more["prefix_id"]),
         copies=_copies(store, row, more["content_hash"]),
-        has_picture=Path(told.path).exists(),
+        has_picture=original is not None and original.is_at_hand,
     )
 
 

@@ -1,0 +1,331 @@
+"""Who may ask what: nothing that a page of another site makes a browser send, and nothing without bounds.
+
+A gallery listens where a browser can reach it, and a browser sends requests for any page that it shows. Requests are
+refused that were not meant for this server (`Host`, which a name that is bound anew to this machine gives away), that
+come from pages of others (`Origin`, `Sec-Fetch-Site`), that don't know the token where there is one, or whose body is
+too large; of the last no more is read than is allowed. What is answered says that it is for this page alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import socket
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fpve.web.refusals import Refused, refuse
+from fpve.web.settings import Settings
+
+METHODS = ("GET", "HEAD", "POST")
+# Bytes of a query string, and of all headers together: a filter of a thousand names, percent-encoded, has room.
+MOST_QUERY = 200_000
+MOST_HEADERS = 65_536
+# Bytes of a path: an image_id has 4,096, and each can be three.
+_MOST_PATH = 16_384
+_MOST_HOST = 261
+# Seconds between two pieces of a body: a connection that is silent for longer is of nobody who waits.
+_PATIENCE = 30.0
+# Bodies of the largest size that are held at once.
+_BODIES = 4
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+_OURS = b"same-origin"
+# What a person typed, or chose from the bookmarks.
+_NOBODYS = b"none"
+_READ = frozenset(
+    (
+        b"host",
+        b"origin",
+        b"sec-fetch-site",
+        b"sec-fetch-mode",
+        b"sec-fetch-dest",
+        b"authorization",
+        b"cookie",
+        b"content-length",
+    )
+)
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_ASK_AGAIN = (b"cache-control", b"no-cache")
+_CLOSE = {"Connection": "close"}
+_COOKIE = "fpve-token"
+
+Read = dict[bytes, bytes]
+
+
+class Guard:
+    """Lets through to an application only what it may be asked.
+
+    Args:
+        app: the application.
+        settings: who may ask, and how much.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._token = None if settings.token is None else settings.token.encode()
+        # Of the cookie only: whoever finds it in a browser does not know what to send from elsewhere.
+        self._digest = hashlib.sha256(b"fpve cookie " + (self._token or b"")).hexdigest()
+        self._is_known = lru_cache(maxsize=256)(Names(settings))
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(self, receive)
+        is_head = scope["method"] == "HEAD"
+
+        async def send_guarded(message: Message) -> None:
+            if body.refused is not None and not body.is_answered:
+                # Whatever the application made of a body that it did not get.
+                body.is_answered = True
+                await _respond(body.refused, scope, receive, _guarded(send, is_head=is_head))
+            elif body.refused is None:
+                body.is_answered = True
+                await _guarded(send, is_head=is_head)(message)
+
+        try:
+            try:
+                answer = self._check(scope)
+            except Refused as error:
+                answer = refuse(error.status, str(error), error.headers)
+            if answer is not None:
+                await answer(scope, receive, send_guarded)
+                return
+            # Routes know no HEAD: it is a GET whose body nobody wants.
+            inner = {**scope, "method": "GET"} if is_head else scope
+            await self._app(inner, body.receive, send_guarded)
+            scope["route"] = inner.get("route")
+        finally:
+            self._held -= body.size
+
+    def hold(self, count: int) -> bool:
+        """Take so many bytes of a body into memory; whether there is room for them."""
+        self._held += count
+        return self._held <= _BODIES * self._settings.max_upload
+
+    @property
+    def max_upload(self) -> int:
+        """Bytes that a body may have."""
+        return self._settings.max_upload
+
+    def _check(self, scope: Scope) -> Response | None:
+        """What a request is answered with before the application sees it; None if it may.
+
+        Raises:
+            Refused: it may not.
+        """
+        if scope["method"] not in METHODS:
+            allowed = ", ".join(METHODS)
+            headers = {"Allow": allowed, **_CLOSE}
+            raise Refused(405, f"expected one of {allowed}, found {scope['method'][:20]}", headers=headers)
+        read = _read(scope)
+        host = read.get(b"host", b"").decode("latin-1").lower()
+        # None of a name is longer, and what is remembered is to stay small.
+        if len(host) > _MOST_HOST or not self._is_known(host):
+            raise Refused(403, f"expected a name of this server, found Host {host[:100]!r}; --allow-host NAME adds one")
+        _check_origin(scope, read, host)
+        length = read.get(b"content-length", b"0")
+        if not length.isdigit():
+            raise Refused(400, "expected a Content-Length in digits", headers=_CLOSE)
+        if int(length[:20]) > self.max_upload:
+            raise too_large(self.max_upload)
+        return None if self._token is None else self._check_token(scope, read, self._token)
+
+    def _check_token(self, scope: Scope, read: Read, token: bytes) -> Response | None:
+        # Cookies are of a host, whatever the port: two galleries on one machine have one each.
+        name = f"{_COOKIE}-{(scope.get('server') or ('', None))[1]}"
+        if scope["path"] == "/" and scope["method"] == "GET":
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            given = next((value for key, value in query if key == "token"), "").encode("utf-8", "surrogateescape")
+            if hmac.compare_digest(given, token):
+                rest = urlencode([(key, value) for key, value in query if key != "token"])
+                response = _led_on(f"/?{rest}" if rest else "/", is_ours=read.get(b"sec-fetch-site") != b"cross-site")
+                secure = scope["scheme"] == "https"
+                response.set_cookie(name, self._digest, httponly=True, samesite="strict", secure=secure)
+                return response
+        kind, _, said = read.get(b"authorization", b"").partition(b" ")
+        if kind.lower() == b"bearer" and hmac.compare_digest(said.strip(), token):
+            return None
+        if hmac.compare_digest(_cookie(read.get(b"cookie", b""), name.encode()), self._digest.encode()):
+            return None
+        raise Refused(
+            401,
+            "expected the token that this gallery was started with: open /?token=…, or send `Authorization: Bearer …`",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+class Names:
+    """By which names a gallery may be called: by others it is not meant, but something that is bound to its address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = {"localhost", settings.host.lower(), *(one.lower() for one in settings.allowed_hosts)}
+        self._takes_addresses = settings.host in _WILDCARDS
+        if self._takes_addresses:
+            own = socket.gethostname().lower()
+            # As it is called in its own network, too, and by multicast DNS.
+            self._names |= {own, own.partition(".")[0], f"{own.partition('.')[0]}.local"}
+        self._names.discard("")
+
+    def __call__(self, host: str) -> bool:
+        """Whether a `Host` header, in small letters, is one of them, at any port."""
+        name, bracket, _ = host.removeprefix("[").partition("]") if host.startswith("[") else (host, "", "")
+        if not bracket:
+            name = host.partition(":")[0]
+        if name.removesuffix(".") in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # No name was resolved that somebody could have bound to it.
+        return address.is_loopback or self._takes_addresses
+
+
+class _Body:
+    """The body of a request as far as it may be read.
+
+    Attributes:
+        size: bytes that have come.
+        refused: why no more is read.
+        is_answered: whether the response has begun.
+    """
+
+    def __init__(self, guard: Guard, receive: Receive) -> None:
+        self._guard = guard
+        self._receive = receive
+        self._is_whole = False
+        self.size = 0
+        self.refused: Refused | None = None
+        self.is_answered = False
+
+    async def receive(self) -> Message:
+        if self.refused is not None:
+            return {"type": "http.disconnect"}
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                message = await self._receive()
+        except TimeoutError:
+            return self._end(Refused(408, f"expected more of the body within {_PATIENCE:g} s", headers=_CLOSE))
+        if message["type"] != "http.request":
+            return message
+        count = len(message.get("body", b""))
+        self.size += count
+        self._is_whole = not message.get("more_body", False)
+        has_room = self._guard.hold(count)
+        if self.size > self._guard.max_upload:
+            return self._end(too_large(self._guard.max_upload))
+        if not has_room:
+            headers = {"Retry-After": "2", **_CLOSE}
+            return self._end(Refused(503, "too many uploads at once; try again in some seconds", headers=headers))
+        return message
+
+    def _end(self, refused: Refused) -> Message:
+        self.refused = refused
+        return {"type": "http.disconnect"}
+
+
+def too_large(most: int) -> Refused:
+    """The refusal of a body that is too large."""
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {most:,} bytes", headers=_CLOSE)
+
+
+def _read(scope: Scope) -> Read:
+    """The headers that decide, each once.
+
+    Raises:
+        Refused: there are too many, or one of these twice.
+    """
+    found: Read = {}
+    size = 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name in _READ:
+            if name in found:
+                raise Refused(400, f"expected one header {name.decode()}, found two", headers=_CLOSE)
+            found[name] = value
+    if size > MOST_HEADERS:
+        raise Refused(431, f"expected at most {MOST_HEADERS:,} bytes of headers", headers=_CLOSE)
+    if len(scope["query_string"]) > MOST_QUERY or len(scope.get("raw_path") or b"") > _MOST_PATH:
+        raise Refused(414, f"expected a URL of at most {MOST_QUERY:,} bytes", headers=_CLOSE)
+    return found
+
+
+def _check_origin(scope: Scope, read: Read, host: str) -> None:
+    """Refuse what a page of another site had a browser send.
+
+    Raises:
+        Refused: it is such a request.
+    """
+    origin = read.get(b"origin")
+    if origin is not None and origin.decode("latin-1").lower() != f"{scope['scheme']}://{host}":
+        found = origin[:100].decode("latin-1")
+        raise Refused(403, f"expected a request of the gallery's own page, found Origin {found!r}")
+    site = read.get(b"sec-fetch-site")
+    if site is None or site in (_OURS, _NOBODYS):
+        return
+    # A link to the gallery is followed: what it shows, the page that has the link can't see.
+    is_link = read.get(b"sec-fetch-mode") == b"navigate" and read.get(b"sec-fetch-dest") == b"document"
+    if not (is_link and scope["path"] == "/" and scope["method"] == "GET"):
+        raise Refused(403, "expected a request of the gallery's own page, found one of another site")
+
+
+def _cookie(header: bytes, name: bytes) -> bytes:
+    """The value of a cookie; empty if there is none of this name."""
+    for pair in header.split(b";"):
+        key, _, value = pair.strip().partition(b"=")
+        if key == name:
+            return value
+    return b""
+
+
+def _led_on(url: str, *, is_ours: bool) -> Response:
+    """A response that leads on to a URL of the gallery."""
+    if is_ours:
+        return RedirectResponse(url, HTTPStatus.SEE_OTHER)
+    # After a link of another site a redirect would be the link's, and go without the cookie that it has just got.
+    return HTMLResponse("", headers={"Refresh": f"0; url={url}"})
+
+
+async def _respond(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    await refuse(refused.status, str(refused), refused.headers)(scope, receive, send)
+
+
+def _guarded(send: Send, *, is_head: bool) -> Send:
+    """Send with what browsers are to heed; of an answer to HEAD no body."""
+
+    async def send_guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), *_HEADERS]
+            if not any(name == b"cache-control" for name, _ in headers):
+                headers.append(_ASK_AGAIN)
+            message = {**message, "headers": headers}
+        elif is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_guarded
