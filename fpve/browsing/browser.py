@@ -23,6 +23,8 @@ Made = TypeVar("Made")
 # Of a million images an order is 8 MB, and a column 4 MB.
 _ORDERS = 4
 _COLUMNS = 24
+# Of all conditions, and of all but one for each facet. A byte an image.
+_CONDITIONS = 16
 # What every image has, and what tells collections apart: metadata columns come after it.
 _COLLECTION = "collection"
 _NO_FILTERS = Filters()
@@ -39,6 +41,7 @@ class Browser:
         self._lock = Lock()
         self._orders: dict[Order, Rows] = {}
         self._coded: dict[str, Coded] = {}
+        self._met: dict[tuple[str, ...], Mask] = {}
         self._like_ids: dict[str, bool] = {}
 
     def condition(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> str | None:
@@ -59,12 +62,12 @@ class Browser:
         Raises:
             QueryError: `where` is not an SQL condition.
         """
-        found: Mask | None = None
+        conditions = (*(() if where is None else (where,)), *filters.conditions)
+        if len(conditions) < 2:
+            return self._searcher.matching(conditions[0]) if conditions else None
         # Each by itself: a filter that stays while others change is evaluated once.
-        for one in (*(() if where is None else (where,)), *filters.conditions):
-            mask = self._searcher.matching(one)
-            found = mask if found is None else found & mask
-        return found
+        masks = [self._searcher.matching(one) for one in conditions]
+        return self._remembered(self._met, conditions, lambda: _all_of(masks), _CONDITIONS)
 
     def count(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> int:
         """How many images meet a condition and filters.
@@ -169,3 +172,10 @@ class Browser:
             while len(known) > most:
                 del known[next(iter(known))]
             return found
+
+
+def _all_of(masks: Sequence[Mask]) -> Mask:
+    """Which images (n,) are in all masks; it can't be written to, and so what a search makes of it is remembered."""
+    found: Mask = np.logical_and.reduce(masks)
+    found.flags.writeable = False
+    return found

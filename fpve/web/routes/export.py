@@ -16,12 +16,11 @@ from pydantic import BaseModel, Field
 
 from fpve.api import Store
 from fpve.neighbours import Rows
-from fpve.queries import Queries
 from fpve.retrieval import Search, Wanted
 from fpve.rowfiles import write_rows
 from fpve.selection import Selection
 from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
-from fpve.web.served import PinnedStore
+from fpve.web.served import PinnedStore, Served, ServedStore
 
 router = APIRouter(tags=["export"])
 
@@ -42,7 +41,7 @@ class Ranking(BaseModel):
     """A search that images are to be ranked by."""
 
     text: str | None = Field(None, max_length=10_000)
-    id: str | None = Field(None, description="An image of the store, which itself has no score.")
+    id: str | None = Field(None, max_length=5_000, description="An image of the store, which itself has no score.")
     picture: str | None = Field(None, description="Handle of an uploaded picture.")
     image_weight: float | None = Field(None, ge=0, le=1, description="Weight A of the picture.")
 
@@ -68,7 +67,7 @@ class ExportRequest(BaseModel):
     response_class=StreamingResponse,
     responses={200: {"description": "The file.", "content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
 )
-def export(request: ExportRequest, store: PinnedStore) -> StreamingResponse:
+def export(request: ExportRequest, store: PinnedStore, served: ServedStore) -> StreamingResponse:
     """Write image_id, collection, path, prefix and metadata of images, and the scores of a search, into a file."""
     browser = store.opened.browser
     if request.ids is None:
@@ -76,9 +75,10 @@ def export(request: ExportRequest, store: PinnedStore) -> StreamingResponse:
         rows = browser.rows(chosen.where, chosen.filters, request.sort or None)
     else:
         rows = browser.rows_of(request.ids, request.sort or None)
-    parts = _plain(store, rows) if request.search is None else _ranked(store, rows, request.search)
     name = f"fpve-{_ODD.sub('_', store.path.resolve().name)}-{len(rows)}.{request.format}"
-    file = _written(parts, request.format, name)
+    with served.turns.take():
+        parts = _plain(store, rows) if request.search is None else _ranked(served, store, rows, request.search)
+        file = _written(parts, request.format, name)
     size = file.seek(0, 2)
     file.seek(0)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
@@ -92,17 +92,18 @@ def _plain(store: Store, rows: Rows) -> Iterator[pa.Table]:
     return (images.take(rows[start : start + _PART], columns) for start in range(0, max(1, len(rows)), _PART))
 
 
-def _ranked(store: Store, rows: Rows, ranking: Ranking) -> Iterator[pa.Table]:
+def _ranked(served: Served, store: Store, rows: Rows, ranking: Ranking) -> Iterator[pa.Table]:
     """The same with rank and scores, the best first; those that the search does not rank come last.
 
     Raises:
         QueryError, ImageNotFound: as `Store.search`.
+        Refused: an uploaded picture is no longer known.
     """
     searcher = store.opened.searcher
     # Every one is scored: an index finds the best ones only.
     wanted = Wanted(Selection(k=max(1, len(rows))), ranking.image_weight, exact=True)
     search = Search(store.opened, wanted, among=searcher.only(rows))
-    found = search.answer(Queries.one(image=None, text=ranking.text, id=ranking.id, vector=None))
+    found = search.answer(served.queries(store, text=ranking.text, id=ranking.id, picture=ranking.picture))
     rank = pa.array(np.arange(1, len(found.row) + 1))
     table = found.table.add_column(0, "rank", rank)
     unranked = rows[~np.isin(rows, found.row)]
