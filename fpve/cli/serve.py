@@ -8,6 +8,7 @@ import click
 
 from fpve.cli import output
 from fpve.cli.options import at_option, given, store_argument
+from fpve.cli.signals import end_at_once
 
 
 @click.command()
@@ -52,6 +53,8 @@ def serve(
             webbrowser.open(address if token is None else f"{address}?token={token}")
 
     serve_store(store, settings, at=at, announce=announce)
+    # What was asked for is no longer wanted, and nothing is written.
+    end_at_once(0)
 
 
 COMMANDS = (serve,)

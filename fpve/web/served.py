@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -91,17 +92,19 @@ class Served:
             self.refresh()
 
     def _warm_up(self) -> None:
-        """Load the text model, so that the first search by a text is not the slow one."""
+        """Search once, so that the text model and the index are there when somebody does."""
         self.sql.warm_up()
         store = self.store.pin()
         snapshot = store.opened.searcher.snapshot
-        if "text" not in snapshot.manifest.encoders or not (snapshot.has_prefixes or snapshot.shares_space):
-            return
-        try:
-            store.encode_texts(["a picture"])
-        except (FpveError, OSError):
-            # Whoever searches is told.
-            return
+        ids = snapshot.rows.take([0] if len(snapshot.rows) else [], ["image_id"])["image_id"].to_pylist()
+        searches: list[dict[str, Any]] = [{"id": one} for one in ids]
+        if "text" in snapshot.manifest.encoders and (snapshot.has_prefixes or snapshot.shares_space):
+            searches.append({"text": "a picture"})
+        for one in searches:
+            if not self._ended.is_set():
+                # What fails here fails again, and is told, when somebody searches.
+                with suppress(FpveError, OSError):
+                    store.search(**one, k=1)
 
 
 def served_of(request: Request) -> Served:

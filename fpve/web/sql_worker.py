@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
@@ -130,16 +131,15 @@ def main() -> None:
     with Connection(int(handle)) as asked:
         worker = Worker(asked, Path(path), int(memory))
         bound_memory(worker.memory)
-        asked.send_bytes(READY)
-        while True:
-            while not asked.poll(_IDLE):
-                worker.let_go()
-            try:
+        # Whoever asks may go at any moment, this one included.
+        with suppress(EOFError, ConnectionError):
+            asked.send_bytes(READY)
+            while True:
+                while not asked.poll(_IDLE):
+                    worker.let_go()
                 said, data = _answer(worker, json.loads(asked.recv_bytes()))
                 asked.send_bytes(json.dumps(said).encode())
                 asked.send_bytes(data)
-            except (EOFError, ConnectionError):
-                return
 
 
 def _answer(worker: Worker, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
