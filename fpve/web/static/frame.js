@@ -50,7 +50,7 @@ export class Frame {
       if (view === next) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
-    this.tabs.get(next).scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    if (next !== this.#views[0]) this.tabs.get(next).scrollIntoView({ block: "nearest", inline: "nearest" });
     document.body.classList.remove("is-filtering");
     this.#arrange();
     next.show(this.#roots.get(next), this.#app);

@@ -129,7 +129,7 @@ const app = {
   closeImage: () => state.set({ image: null }),
   isWeighed: () => frame.view?.weighed === true,
   answered(answer) {
-    weight.update(answer?.image_weight ?? null);
+    weight.answered(answer?.image_weight ?? null);
     detail.update(new Set(["rows"]));
   },
   showAll: () => state.set({ q: null, like: null, picture: null, where: null, filters: null, sort: null }),

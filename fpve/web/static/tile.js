@@ -23,10 +23,11 @@ export class Tile {
     this.picture.addEventListener("load", () => this.#loaded());
     this.picture.addEventListener("error", () => this.#break());
     this.row = null;
+    this.isLoading = false;
   }
 
-  /** Show an image; null while it is not known which. */
-  fill(row, { badge = row?.rank ?? null, scores = true } = {}) {
+  /** Show an image; null while it is not known which. Without `pictured` its thumbnail waits for `load`. */
+  fill(row, { badge = row?.rank ?? null, scores = true, pictured = true } = {}) {
     const before = this.row;
     this.row = row;
     this.element.classList.toggle("is-waiting", row === null);
@@ -43,14 +44,19 @@ export class Tile {
     this.picture.classList.remove("is-loaded");
     this.#stand("");
     this.picture.alt = name;
-    if (row?.thumbnail) {
-      this.picture.src = row.thumbnail;
-      // What the browser has already is shown at once, without fading in.
-      if (this.picture.complete && this.picture.naturalWidth) this.#loaded();
-    } else {
-      this.picture.removeAttribute("src");
-      if (row) this.#break();
-    }
+    if (this.picture.hasAttribute("src")) this.picture.removeAttribute("src");
+    this.isLoading = false;
+    if (row && !row.thumbnail) this.#break();
+    else if (row && pictured) this.load();
+  }
+
+  /** Ask for the thumbnail, if that was put off. */
+  load() {
+    if (this.isLoading || !this.row?.thumbnail) return;
+    this.isLoading = true;
+    this.picture.src = this.row.thumbnail;
+    // What the browser has already is shown at once, without fading in.
+    if (this.picture.complete && this.picture.naturalWidth) this.#loaded();
   }
 
   #loaded() {

@@ -8,6 +8,8 @@ const STEP = 0.05;
 
 export class Weight {
   #app;
+  // The weight of the last answer: what a query with one side was asked with.
+  #used = null;
 
   constructor(app, root) {
     this.#app = app;
@@ -27,10 +29,16 @@ export class Weight {
     this.update();
   }
 
-  /** What is asked, or the store's default, is known or another. `used`: the weight of the last answer. */
-  update(used = null) {
+  /** A query was answered, with this weight; null: nothing was asked. */
+  answered(weight) {
+    this.#used = weight;
+    this.update();
+  }
+
+  /** What is asked, or the store's default, is known or another. */
+  update() {
     const { state, status } = this.#app, given = state.get("weight"), why = this.#whyNot();
-    const weight = why === null || this.#app.isWeighed() ? given ?? status?.image_weight ?? 0.5 : used ?? status?.image_weight ?? 0.5;
+    const weight = (why === null ? given : this.#used) ?? status?.image_weight ?? 0.5;
     const enabled = why === null;
     this.slider.disabled = !enabled;
     this.root.classList.toggle("is-off", !enabled);

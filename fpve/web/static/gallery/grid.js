@@ -11,6 +11,8 @@ import { between, geometry, heightOf, placeOf, Scroll } from "./geometry.js";
 const AHEAD = 0.6;
 // A little longer than the transition of css/gallery.css.
 const RANKING = 480;
+// Faster than half a screen a frame nobody sees pictures: neither they nor rows are asked for until it is slower.
+const HURRY = 0.5, SLOWER = 90;
 
 export class Grid {
   #nodes = new Map();
@@ -18,6 +20,7 @@ export class Grid {
   #frame = 0;
   #resting = 0;
   #ranking = 0;
+  #hurry = 0;
   #scroll;
   listing = null;
   sizes = null;
@@ -91,7 +94,7 @@ export class Grid {
     if (animate) this.#rank();
     this.#place(indexes, animate);
     const [from, to] = this.seen;
-    listing.want(from, to);
+    if (!this.#hurry) listing.want(from, to);
     this.onmove(from, to);
   }
 
@@ -127,7 +130,15 @@ export class Grid {
   #scrolled() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
+      const before = this.#scroll.top;
       this.#scroll.follow();
+      if (Math.abs(this.#scroll.top - before) > HURRY * this.element.clientHeight) {
+        clearTimeout(this.#hurry);
+        this.#hurry = setTimeout(() => {
+          this.#hurry = 0;
+          this.render();
+        }, SLOWER);
+      }
       this.render();
     });
     clearTimeout(this.#resting);
@@ -171,7 +182,8 @@ export class Grid {
       const tabIndex = index === this.active ? 0 : -1;
       if (node.element.tabIndex !== tabIndex) node.element.tabIndex = tabIndex;
       const row = listing.get(index);
-      if (node.tile.row !== row) node.tile.fill(row);
+      if (node.tile.row !== row) node.tile.fill(row, { pictured: !this.#hurry });
+      else if (!this.#hurry) node.tile.load();
       this.#markOne(node);
     }
     for (const node of this.#spare) if (!node.element.hidden) this.#put(node);
