@@ -46,7 +46,7 @@ class Coded:
         if self.bins is not None:
             return self.type == "int64" and self.bins.are_single
         # Of a value are fewer than two images then.
-        return known > _CLASSES and len(self.values) * 2 > known
+        return self.type != "bool" and len(self.values) * 2 > known
 
 
 def coded(column: pa.ChunkedArray) -> Coded:

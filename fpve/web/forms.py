@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from fpve.web.refusals import Refused
@@ -49,17 +49,32 @@ async def picture_form(request: Request) -> PictureForm:
         form = await parser.parse()
     except MultiPartException as error:
         raise Refused(400, f"expected a form with one picture: {error.message}") from None
+    try:
+        return await _told(form)
+    finally:
+        await form.close()
+
+
+async def _told(form: FormData) -> PictureForm:
+    """What a form says.
+
+    Raises:
+        Refused: it has no picture, another file, or something twice.
+    """
     fields: dict[str, Any] = {}
     picture: bytes | None = None
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "image":
-                raise Refused(400, f"expected a picture as the file 'image', found a file {name[:100]!r}")
-            picture = await value.read()
-        elif name in fields:
-            raise Refused(400, f"expected {name[:100]!r} once, found it twice")
-        elif value:
-            fields[name] = value
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise Refused(400, f"expected a picture as the file 'image', found a file {name[:100]!r}")
+                picture = await value.read()
+            elif name in fields:
+                raise Refused(400, f"expected {name[:100]!r} once, found it twice")
+            elif value:
+                fields[name] = value
+    finally:
+        await form.close()
     if picture is None:
         raise Refused(400, "expected a picture as the file 'image', found none")
     return PictureForm(picture, fields)
