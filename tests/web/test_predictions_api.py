@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from web.asking import computed
 
 import fpve
+from fpve.web.routes.predictions import _truth
 
 
 def test_a_prediction_with_its_neighbours(client: TestClient, asked_store: Path) -> None:
@@ -26,6 +28,21 @@ def test_a_prediction_with_its_neighbours(client: TestClient, asked_store: Path)
         (one["image_id"], one["label"]) for one in expected.neighbours
     ]
     assert found["neighbours"][0]["metadata"]["kind"] == found["neighbours"][0]["label"]
+
+
+@pytest.mark.parametrize(
+    ("values", "truth"),
+    [
+        (pa.array([True]), "true"),
+        (pa.array([16]), "16"),
+        (pa.array([float("nan")]), None),
+        (pa.array([["b", None, "a"]]), ["b", "a"]),
+        (pa.array([None], pa.list_(pa.string())), None),
+    ],
+)
+def test_the_truth_is_called_as_predictions_are(values: pa.Array, truth: str | list[str] | None) -> None:
+    """What an image is and what it is said to be are compared by name."""
+    assert _truth(values) == truth
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
+import pyarrow as pa
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from fpve.classify import DEFAULT_K
+from fpve.classify.labels import as_text
 from fpve.progress import Progress
 from fpve.rowfiles import plain
 from fpve.web.jobs import RUNNING, Running
@@ -42,7 +44,7 @@ class Prediction(BaseModel):
     snapshot: int
     image_id: str
     label: str = Field(description="The column.")
-    truth: Any = Field(description="The image's own value.")
+    truth: str | list[str] | None = Field(description="The image's own class, or classes; null where it has none.")
     prediction: str | list[str] | None
     confidence: float | None = Field(description="Probability that the prediction is right.")
     novelty: float | None = Field(description="Share of the labelled images that are nearer to their neighbours.")
@@ -86,7 +88,7 @@ def prediction(
         snapshot=store.snapshot,
         image_id=image_id,
         label=label,
-        truth=plain(searcher.snapshot.rows.take([row], [label])[label][0].as_py()),
+        truth=_truth(searcher.snapshot.rows.take([row], [label])[label].combine_chunks()),
         prediction=found.prediction,
         confidence=plain(found.confidence),
         novelty=plain(found.novelty),
@@ -96,3 +98,10 @@ def prediction(
             for image, one in zip(images, voters, strict=True)
         ],
     )
+
+
+def _truth(cell: pa.Array) -> str | list[str] | None:
+    """The class that the value (1,) of a label column is, called as predictions call it."""
+    if not pa.types.is_list(cell.type):
+        return as_text(cell)[0].as_py()  # type: ignore[no-any-return]
+    return as_text(cell.flatten()).drop_null().to_pylist() if cell.is_valid()[0].as_py() else None
