@@ -62,13 +62,12 @@ export class Frame {
     const { status } = this.#app;
     document.title = `${status.name}: fpve`;
     const collections = status.collections.length > 1 ? `, ${plural(status.collections.length, "collection")}` : "";
-    find("store").replaceChildren(el("bdi", { text: status.name }));
+    find("store").replaceChildren(el("bdi", { text: status.name }), el("span", { text: plural(status.images, "image") }));
     find("store").title = `${status.store}: ${plural(status.images, "image")}${collections}, snapshot ${status.snapshot}`;
     this.tabs.forEach((tab, view) => {
       const number = view.name === "quarantine" ? status.quarantined : view.count?.(status) ?? null;
       tab.replaceChildren(el("span", { text: view.title }), ...(number ? [el("span", { class: "count", text: count(number) })] : []));
     });
-    find("store").append(el("span", { text: ` ${count(status.images)}` }));
   }
 
   toggleFilters() {

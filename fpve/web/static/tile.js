@@ -38,7 +38,10 @@ export class Tile {
     const name = row ? nameOf(row) : "";
     this.caption.textContent = name;
     this.caption.classList.toggle("is-file", !!row && !row.prefix?.trim());
-    this.element.title = row ? name : "";
+    this.caption.title = name;
+    // Else its picture, its score and its caption would all be read.
+    if (row) this.element.setAttribute("aria-label", row.score === undefined ? name : `${name}, score ${score(row.score)}`);
+    else this.element.removeAttribute("aria-label");
     this.broken.hidden = true;
     this.picture.hidden = false;
     this.picture.classList.remove("is-loaded");

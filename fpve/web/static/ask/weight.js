@@ -84,7 +84,7 @@ export class Weight {
     const { state, status } = this.#app, query = this.#app.query();
     if (status && !status.has_prefixes) return "The images of this store have no prefixes: only pictures are compared.";
     if (this.#app.isWeighed()) return null;
-    if (query === null) return "Search by a picture and a text, or “more like this”, to weigh them.";
+    if (query === null) return "Needs a picture and a text, or “more like this”.";
     if (state.get("like") !== null) return null;
     if (query.picture === null) return "Add a picture to the text to weigh them.";
     return query.text === null ? "Add a text to the picture to weigh them." : null;

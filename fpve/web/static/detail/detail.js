@@ -49,7 +49,8 @@ export class Detail {
     const id = this.#app.state.get("image");
     if (id !== this.#id) this.#open(id);
     else if (id !== null && (changed.has("snapshot") || changed.has("reached"))) this.#fetch(id);
-    else if (id !== null && (changed.has("label") || changed.has("weight") || changed.has("status") || changed.has("facets"))) this.prediction.show(id);
+    else if (id !== null && (changed.has("label") || changed.has("status") || changed.has("facets"))) this.prediction.show(id);
+    if (id !== null && changed.has("weight")) this.prediction.weigh();
     if (id !== null && ["q", "like", "picture", "rows"].some((name) => changed.has(name))) this.#score();
   }
 

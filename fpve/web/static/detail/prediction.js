@@ -8,12 +8,15 @@ import { fileName, percent, score, valueText } from "../words.js";
 // Up to here votes are calibrated while one waits; of more images only for who chooses a label.
 const EAGER = 20_000;
 const CLASSES = 5, VOTERS = 10;
+// A weight counts when its knob has stood still for so long: each is calibrated by itself.
+const STILL = 600;
 
 export class Prediction {
   #app;
   #channel;
   #id = null;
   #asked = null;
+  #still = 0;
 
   constructor(app) {
     this.#app = app;
@@ -34,6 +37,12 @@ export class Prediction {
     this.choice.replaceChildren(...(label === null ? [el("option", { value: "", text: "Choose a column" })] : []), ...labels.map((name) => el("option", { value: name, text: name, selected: name === label })));
     if (label === null) this.body.replaceChildren();
     else this.#ask(label);
+  }
+
+  /** The weight is another. */
+  weigh() {
+    clearTimeout(this.#still);
+    this.#still = setTimeout(() => this.#id !== null && this.show(this.#id), STILL);
   }
 
   // The column that was chosen; else the first one that images are filtered by, which has few values.

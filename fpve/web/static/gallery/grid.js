@@ -179,6 +179,7 @@ export class Grid {
         node.index = index;
         node.element.setAttribute("aria-posinset", index + 1);
       }
+      if (node.of !== this.count) node.element.setAttribute("aria-setsize", node.of = this.count);
       const tabIndex = index === this.active ? 0 : -1;
       if (node.element.tabIndex !== tabIndex) node.element.tabIndex = tabIndex;
       const row = listing.get(index);
@@ -192,7 +193,8 @@ export class Grid {
   // A spare tile asks for no picture, and does not keep the focus.
   #put(node) {
     node.element.hidden = true;
-    node.index = -1;
+    node.element.removeAttribute("aria-posinset");
+    node.element.tabIndex = node.index = -1;
     node.tile.fill(null);
   }
 

@@ -1,7 +1,7 @@
 // A column of numbers or times: how they spread, and two handles to choose a range with.
 
 import { button, el } from "../dom.js";
-import { count, valueText } from "../words.js";
+import { count } from "../words.js";
 import { facetSection, valueLine } from "./facet.js";
 
 // Steps of a handle: finer than a pixel of the histogram is for the fields below it.
@@ -115,6 +115,7 @@ export class Spread {
 
   #text(value) {
     if (value === null || value === undefined) return "";
-    return this.#isNumber ? String(value) === "0" ? "0" : this.kind === "integer" ? String(value) : valueText(value).replaceAll(",", "") : String(value).slice(0, this.kind === "day" ? 10 : 19);
+    // Floats are told to seven digits, as many as a 32-bit one has.
+    return this.#isNumber ? String(Number(value.toPrecision(7))) : String(value).slice(0, this.kind === "day" ? 10 : 19);
   }
 }
