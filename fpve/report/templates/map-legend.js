@@ -57,7 +57,9 @@ class Legend {
     return `rgb(${this.plot.tones[this.plot.tone[i]].join()})`;
   }
 
-  static hex(text) {
+  // Red, green and blue of a colour, written as #rrggbb or rgb(r, g, b).
+  static rgb(text) {
+    if (!text.includes("#")) return text.match(/\d+(\.\d+)?/g).slice(0, 3).map(Number);
     return [1, 3, 5].map((at) => parseInt(text.trim().slice(at, at + 2), 16));
   }
 
@@ -65,18 +67,18 @@ class Legend {
   ramp(share) {
     const viridis = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
     const at = (this.isDark ? 0.16 + 0.84 * share : 0.93 * share) * (viridis.length - 1), from = Math.min(viridis.length - 2, Math.floor(at));
-    const [one, other] = [Legend.hex(viridis[from]), Legend.hex(viridis[from + 1])];
+    const [one, other] = [Legend.rgb(viridis[from]), Legend.rgb(viridis[from + 1])];
     return one.map((value, channel) => Math.round(value + (other[channel] - value) * (at - from)));
   }
 
   // Take colours: of the paper, of points that are `dimmed`, of the `rest` of the classes, of `none`, and of each of
-  // the `classes`, all as #rrggbb.
+  // the `classes`, as #rrggbb or rgb(r, g, b).
   paint(colours, isDark) {
-    const { plot } = this, { hex } = Legend;
+    const { plot } = this, { rgb } = Legend;
     this.isDark = isDark;
-    plot.paper = hex(colours.paper);
-    plot.dimmed = hex(colours.dimmed);
-    plot.tones = this.entries.map((entry, at) => entry.kind ? hex(colours[entry.kind]) : this.isClasses ? hex(colours.classes[at]) : this.ramp((at + 0.5) / this.bins));
+    plot.paper = rgb(colours.paper);
+    plot.dimmed = rgb(colours.dimmed);
+    plot.tones = this.entries.map((entry, at) => entry.kind ? rgb(colours[entry.kind]) : this.isClasses ? rgb(colours.classes[at]) : this.ramp((at + 0.5) / this.bins));
     this.entries.forEach((entry, at) => entry.paint?.(`rgb(${plot.tones[at].join()})`));
     if (this.strip) this.strip.style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((share) => `rgb(${this.ramp(share).join()})`).join()})`;
   }

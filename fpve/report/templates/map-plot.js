@@ -22,6 +22,7 @@ class Plot {
     this.ink = [29, 36, 48]; // of the rims of what is selected
     this.spot = -1; // an entry that is pointed at
     this.pictures = true;
+    this.aside = 0; // pixels at the right over which something lies
     this.boxes = []; // pictures that are drawn, by where they are
     this.cost = 0; // milliseconds that a drawing of all points takes
     this.loaded = new Map();
@@ -100,8 +101,8 @@ class Plot {
   fit(bounds = this.bounds) {
     const room = this.phone ? 26 : 48;
     const wide = Math.max(bounds.right - bounds.left, this.bounds.span / 60), tall = Math.max(bounds.high - bounds.low, this.bounds.span / 60);
-    const k = Math.min((this.width - 2 * room) / wide, (this.height - 2 * room) / tall);
-    return { x: (bounds.left + bounds.right) / 2, y: (bounds.low + bounds.high) / 2, k: Math.max(k, 1e-12) };
+    const k = Math.max(1e-12, Math.min((this.width - this.aside - 2 * room) / wide, (this.height - 2 * room) / tall));
+    return { x: (bounds.left + bounds.right + this.aside / k) / 2, y: (bounds.low + bounds.high) / 2, k };
   }
 
   home() {
@@ -157,14 +158,14 @@ class Plot {
     const begun = performance.now();
     const { data } = this.image, [r0, g0, b0] = this.paper;
     this.pixels.fill((255 << 24 | b0 << 16 | g0 << 8 | r0) >>> 0);
-    const count = isMoving && this.cost > 24 ? Math.max(4000, Math.floor(this.n * 20 / this.cost)) : this.n;
+    const count = isMoving && this.cost > 24 ? Math.min(this.n, Math.max(4000, Math.floor(this.n * 20 / this.cost))) : this.n;
     const { radius, alpha } = this.grain(view.k), { selected } = this;
     const quiet = this.match || this.spot >= 0;
     if (quiet) this.blend(data, view, OTHER, Math.max(1, radius * 0.85), 0, 0.55, count);
     // What is not selected stays behind what is.
     const strength = (quiet ? 0.95 : alpha) * (selected ? 0.4 : 1);
     this.blend(data, view, MEANT, quiet ? Math.max(1.6, radius) : radius, radius > 2.4 && !selected ? 0.9 : 0, strength, this.match ? this.n : count);
-    if (selected) this.blend(data, view, SELECTED, Math.max(1.9, radius * 1.15), radius > 1.7 ? 1.3 : 0.5, 1, count);
+    if (selected) this.blend(data, view, SELECTED, Math.max(1.9, radius * 1.15), radius > 1.7 ? 1.3 : 0, 1, count);
     this.context.putImageData(this.image, -this.margin, -this.margin);
     if (count === this.n) this.cost = 0.5 * this.cost + 0.5 * (performance.now() - begun);
     this.place(view);

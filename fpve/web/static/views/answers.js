@@ -8,8 +8,9 @@ import { Tail } from "./tail.js";
 const MOST = 500;
 
 export class Answers {
+  /** The items that are listed so far. */
+  shown = [];
   #key = null;
-  #items = 0;
   #total = 0;
   #asked = false;
   #list = null;
@@ -43,7 +44,7 @@ export class Answers {
 
   /** Ask from the beginning; with `keep` as many as were there are asked for, and shown in their place. */
   async load({ keep = false } = {}) {
-    const { how, app, place } = this, limit = keep ? Math.min(MOST, Math.max(how.size, this.#items)) : how.size;
+    const { how, app, place } = this, limit = keep ? Math.min(MOST, Math.max(how.size, this.shown.length)) : how.size;
     let report = null;
     this.#key = this.#wanted();
     this.#asked = true;
@@ -91,7 +92,7 @@ export class Answers {
     const { how } = this, items = how.items(answer);
     // The first answer may come before the first status, which then changes nothing.
     this.#key = JSON.stringify([how.params(), answer.snapshot]);
-    this.#items = 0;
+    this.shown = [];
     this.#total = how.total(answer);
     this.tail.stop();
     how.told(answer);
@@ -103,19 +104,19 @@ export class Answers {
 
   #append(items) {
     this.#list.append(...items.map((item) => this.how.make(item)));
-    this.#items += items.length;
-    if (!items.length) this.#total = this.#items;
+    this.shown.push(...items);
+    if (!items.length) this.#total = this.shown.length;
     this.#follow();
   }
 
   #follow() {
-    this.tail.follow(this.#items >= this.#total);
+    this.tail.follow(this.shown.length >= this.#total);
   }
 
   async #more() {
     if (this.#asked) return;
     try {
-      const answer = await this.channel.poll(this.how.path, { ...this.how.params(), offset: this.#items, limit: this.how.size });
+      const answer = await this.channel.poll(this.how.path, { ...this.how.params(), offset: this.shown.length, limit: this.how.size });
       // Of another snapshot the pages would not fit together.
       if (JSON.stringify([this.how.params(), answer.snapshot]) !== this.#key) return this.load({ keep: true });
       this.#append(this.how.items(answer));

@@ -74,6 +74,6 @@ export function acting(app, { select, name, ids }) {
       app.selection.add(found);
       app.say(`${found.length} images are selected`);
     }) }),
-    button({ class: "button", icon: "out", text: "Export as CSV", title: name, onclick: busy((found) => app.exporting({ format: "csv", ids: found })) }),
+    button({ class: "button", icon: "out", text: "Export as CSV", title: name, onclick: busy((found) => app.keepExport({ format: "csv", ids: found })) }),
   ];
 }

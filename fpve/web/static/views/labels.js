@@ -4,12 +4,10 @@ import { bdi, button, el, icon } from "../dom.js";
 import { nameOf, percent, plural, valueText } from "../words.js";
 import { Answers } from "./answers.js";
 import { acting, Bench, Choice } from "./bench.js";
+import { labelColumns, likelyLabel } from "./columns.js";
 import { Pieces } from "./pieces.js";
 
 const PAGE = 24;
-// Columns of such names are taken without being asked for.
-const USUAL = ["label", "class", "category", "kind", "type", "species"];
-
 let app, bench, choice, answers, pieces, place;
 
 const view = {
@@ -27,12 +25,7 @@ const view = {
 };
 export default view;
 
-const candidates = () => (app.status?.columns ?? []).filter((column) => column.is_label).map((column) => column.name);
-
-function label() {
-  const names = candidates();
-  return app.state.get("label") ?? USUAL.map((usual) => names.find((name) => name.toLowerCase() === usual)).find(Boolean) ?? (names.length === 1 ? names[0] : null);
-}
+const label = () => app.state.get("label") ?? likelyLabel(app.status);
 
 function build(root, given) {
   app = given;
@@ -56,7 +49,7 @@ function build(root, given) {
 
 function ask(isNew) {
   if (!app.status) return;
-  const names = candidates(), chosen = label();
+  const names = labelColumns(app.status), chosen = label();
   choice.element.hidden = !names.length;
   choice.fill([...(chosen === null ? [["", "choose a column"]] : []), ...names.map((name) => [name, name])], chosen ?? "");
   if (chosen !== null) return isNew ? answers.load({ keep: true }) : answers.show();
@@ -81,7 +74,7 @@ function told(answer) {
 function doubt(row) {
   const voters = row.neighbours, of = (name) => voters.filter((vote) => vote.label === name).length;
   return el("li", { class: "doubt" },
-    pieces.make({ ...row.image, rank: row.rank }),
+    pieces.make({ ...row.image, rank: row.rank }, { onclick: () => app.openImage(row.image.image_id, { among: answers.shown.map((one) => one.image.image_id) }) }),
     el("div", { class: "doubt-words" },
       el("h2", {}, el("span", { class: "soft", text: "labelled " }), bdi(valueText(row.label), { class: "is-own" }),
         el("span", { class: "soft", text: ", looks like " }), bdi(valueText(row.prediction), { class: "is-other" })),

@@ -64,15 +64,22 @@ function told(answer) {
   if (!answer) return bench.tell({ title: "Outliers" });
   bench.tell({
     title: answer.total ? plural(answer.total, "outlier") : "Outliers",
-    about: answer.total ? "Broken or blank pictures, pictures in the wrong collection, or the only one of their kind. Beside each is the one that is most like it." : "",
+    about: answer.total ? `Broken or blank, in the wrong collection, or the only one of its kind. ${compared()} Beside each is the one that is most like it.` : "",
     notes: answer.notes, actions: answer.total > 0,
   });
+}
+
+/** By what they were compared: unless somebody weighs them, by pictures alone. */
+function compared() {
+  const weight = app.weight() ?? 1;
+  if (weight < 1) return `Pictures count ${weight.toFixed(2)}, texts ${(1 - weight).toFixed(2)}.`;
+  return app.status?.has_prefixes ? "Pictures alone are compared; the slider above lets texts count as well." : "";
 }
 
 function odd(row) {
   const nearest = row.nearest_image;
   return el("li", {},
-    pieces.make({ ...row.image, rank: row.rank }),
+    pieces.make({ ...row.image, rank: row.rank }, { onclick: () => app.openImage(row.image.image_id, { among: answers.shown.map((one) => one.image.image_id) }) }),
     el("div", { class: "odd-words" },
       el("p", { class: "odd-scores" },
         el("span", { title: "robust standard deviations above the median distance" }, "z ", el("b", { text: row.z.toFixed(1) })),
