@@ -3,12 +3,14 @@
 import { button, el } from "../dom.js";
 import { bytes, fileName, score, time, valueText } from "../words.js";
 
+// What is longer than three lines is read as a text, not as a title.
+const TITLE = 120;
 const ORIGINS = { template: "filled in from metadata", column: "from a column", generated: "written by a language model", set: "set by hand", file: "from a file" };
 
 /** The prefix, large, and its provenance. */
 export function prefixOf(details) {
   const { prefix, provenance } = details, text = prefix?.trim();
-  const heading = el("h2", { class: ["detail-title", !text && "soft"], dir: "auto", text: text || "No prefix" });
+  const heading = el("h2", { class: ["detail-title", !text && "soft", text?.length > TITLE && "is-long"], dir: "auto", text: text || "No prefix" });
   if (!provenance) return [heading];
   const { origin, template, model, prompt, created_at } = provenance, said = [ORIGINS[origin] ?? origin, model && `by ${model}`].filter(Boolean).join(", ");
   return [heading, el("p", { class: "provenance" }, `Prefix ${said}`, template && [" ", el("code", { text: template })], created_at && el("span", { text: `, ${time(created_at)}` }),

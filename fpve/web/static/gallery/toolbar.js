@@ -29,7 +29,7 @@ export class Toolbar {
     const { state, status, say } = this.#app, query = this.#app.query();
     this.size.value = state.get("size") ?? SIZES.usual;
     this.sort.hidden = query !== null || only;
-    this.sort.querySelector("span").textContent = state.get("sort") ? `By ${state.get("sort").replace(/^-/, "")}` : "Order";
+    this.sort.querySelector("span").textContent = state.get("sort") ? `By ${state.get("sort").replace(/^-(.*)/, "$1, descending")}` : "Order";
     if (!listing) return;
     this.#total = listing.total ?? 0;
     this.#answer = listing.answer;

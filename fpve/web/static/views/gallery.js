@@ -7,6 +7,7 @@ import { addKeys } from "../gallery/keys.js";
 import { Listing } from "../gallery/listing.js";
 import { sourceOf } from "../gallery/sources.js";
 import { SIZES, Toolbar } from "../gallery/toolbar.js";
+import { addTouch } from "../gallery/touch.js";
 
 // What of the address makes other rows.
 const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
@@ -76,6 +77,7 @@ function build(element, given) {
     onmove: (first) => { if (source && !loading) remember(source.key, first); },
   });
   addKeys(grid, { onselect: select, onopen: open, onall: selectAll });
+  addTouch(grid, { onselect: select });
   grid.layer.addEventListener("focusin", followFocus);
   app.selection.subscribe(() => grid.mark());
   root.replaceChildren(toolbar.root, el("div", { class: "grid-holder" }, grid.element, notice));
