@@ -62,7 +62,7 @@ export class Frame {
     const { status } = this.#app;
     document.title = `${status.name}: fpve`;
     const collections = status.collections.length > 1 ? `, ${plural(status.collections.length, "collection")}` : "";
-    find("store").replaceChildren(el("bdi", { text: status.name }), el("span", { text: plural(status.images, "image") }));
+    find("store").replaceChildren(el("bdi", { text: status.name }), el("span", { text: `${plural(status.images, "image")}${collections}` }));
     find("store").title = `${status.store}: ${plural(status.images, "image")}${collections}, snapshot ${status.snapshot}`;
     this.tabs.forEach((tab, view) => {
       const number = view.name === "quarantine" ? status.quarantined : view.count?.(status) ?? null;

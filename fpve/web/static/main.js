@@ -95,7 +95,7 @@ const app = {
     return { text: id === null ? text : null, id, picture, image_weight: both ? state.get("weight") : null };
   },
   openImage(id, { among = null, replace = false } = {}) {
-    app.among = among;
+    app.among = Array.isArray(among) ? { indexOf: (one) => among.indexOf(one), total: () => among.length, at: (index) => among[index] ?? null } : among;
     state.set({ image: id }, { replace });
   },
   like(id) {

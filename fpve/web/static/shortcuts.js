@@ -6,7 +6,7 @@ import { showHelp } from "./help.js";
 export function addShortcuts(app, tabs) {
   addEventListener("keydown", (event) => {
     const { target, key } = event;
-    if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]:modal")) return;
+    if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || document.querySelector(":modal, :popover-open")) return;
     if (key === "Escape") return void (app.closeTop() && event.preventDefault());
     if (target.closest("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable]")) return;
     const done = {

@@ -3,13 +3,9 @@
 const KEY = "fpve.theme", THEMES = ["auto", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 const listeners = new Set();
-let theme = "auto", probe = null;
+// As first.js has read it.
+let theme = THEMES.find((one) => one === document.documentElement.dataset.theme) ?? "auto", probe = null;
 
-try {
-  theme = THEMES.find((one) => one === localStorage.getItem(KEY)) ?? "auto";
-} catch {
-  // Storage is switched off: the theme is forgotten with the page.
-}
 apply();
 system.addEventListener("change", () => {
   if (theme === "auto") tell();
@@ -22,7 +18,7 @@ export function choose(next) {
   try {
     localStorage.setItem(KEY, theme);
   } catch {
-    // As above.
+    // Storage is switched off: the theme is forgotten with the page.
   }
   apply();
   tell();

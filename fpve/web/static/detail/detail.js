@@ -58,9 +58,8 @@ export class Detail {
   async step(direction) {
     const sequence = this.#app.sequence();
     if (!sequence || this.#id === null) return;
-    const from = Array.isArray(sequence) ? sequence.indexOf(this.#id) : sequence.indexOf(this.#id);
+    const from = sequence.indexOf(this.#id), id = from < 0 ? null : await sequence.at(from + direction);
     if (from < 0) return;
-    const to = from + direction, id = Array.isArray(sequence) ? sequence[to] : await sequence.at(to);
     if (!id) return this.#app.say(direction < 0 ? "This is the first one" : "This is the last one");
     this.#app.openImage(id, { among: this.#app.among, replace: true });
     this.#app.reveal(id);
@@ -111,8 +110,7 @@ export class Detail {
     this.file.replaceChildren(el("h3", { text: "File" }), fileOf(this.#app, row));
     this.root.setAttribute("aria-label", `Image: ${row.prefix?.trim() || fileName(row.path)}`);
     const sequence = this.#app.sequence(), at = sequence ? sequence.indexOf(row.image_id) : -1;
-    const total = !sequence ? 0 : Array.isArray(sequence) ? sequence.length : sequence.total();
-    this.place.textContent = at < 0 ? "" : `${count(at + 1)} of ${count(total)}`;
+    this.place.textContent = at < 0 ? "" : `${count(at + 1)} of ${count(sequence.total())}`;
   }
 
   // The scores of what is open, if it is a hit. One that was opened by its address is looked for among the hits.

@@ -89,6 +89,8 @@ export class Spread {
     const [low, high] = this.handles.map((handle) => handle.value / STEPS), bars = [...this.bars.children];
     bars.forEach((bar, at) => bar.classList.toggle("is-out", (at + 0.5) / bars.length < low || (at + 0.5) / bars.length > high));
     this.handles.forEach((handle) => handle.setAttribute("aria-valuetext", this.#text(this.#at(Number(handle.value)))));
+    // Where both are at the far end, the one that can go back lies above.
+    this.handles[0].classList.toggle("is-above", low > 0.5);
     this.root.style.setProperty("--low", low);
     this.root.style.setProperty("--high", high);
   }

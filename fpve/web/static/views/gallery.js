@@ -12,7 +12,7 @@ import { addTouch } from "../gallery/touch.js";
 // What of the address makes other rows.
 const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
 // Where each list of rows was left, for "back": the last fifty lists.
-const places = new Map(), PLACES = 50;
+const places = new Map(), PLACES = 50, PLACE = "fpve.place";
 
 // What is shown before anything is known: a screen of tiles without images.
 const WAITING = { total: 60, get: () => null, indexOf: () => -1, want() {} };
@@ -26,7 +26,7 @@ export default {
 
   show(element, given) {
     if (!grid) build(element, given);
-    if (!listing && !loading) load({ at: 0 });
+    if (!listing && !loading) load({ at: places.get(sourceOf(app).key) ?? 0 });
     else if (sourceOf(app, { only }).key !== source?.key) load({ at: 0 });
     else grid.resize();
   },
@@ -68,6 +68,7 @@ export default {
 
 function build(element, given) {
   [root, app] = [element, given];
+  keepPlace();
   toolbar = new Toolbar(app);
   notice = el("div", { class: "grid-notice", hidden: true });
   grid = new Grid({
@@ -153,6 +154,17 @@ function showNotice(given) {
   notice.hidden = given === null;
   grid.element.hidden = given !== null;
   if (given) app.notice(notice, given);
+}
+
+// A reload comes back to where the grid was.
+function keepPlace() {
+  try {
+    const [key, first] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
+    if (key && performance.getEntriesByType("navigation")[0]?.type === "reload") places.set(key, first);
+    addEventListener("pagehide", () => source && sessionStorage.setItem(PLACE, JSON.stringify([source.key, grid.seen[0]])));
+  } catch {
+    // Storage is switched off: a reload begins at the top.
+  }
 }
 
 function remember(key, first) {
