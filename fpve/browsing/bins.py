@@ -44,7 +44,7 @@ class Bins:
         low, high: the smallest and the largest value; None where there is none.
         starts: (b,) where each begins.
         ends: (b,) of integers and days its largest; of others where the next one begins.
-        are_single: whether no two images have the same value.
+        are_single: whether they are integers, of which no two images have the same.
     """
 
     low: Any
@@ -76,7 +76,7 @@ def bins_of(column: pa.ChunkedArray, kind: str) -> tuple[Bins, Codes]:
         _told(high),
         tuple(_told(one) for one in starts),
         tuple(_told(one) for one in ends),
-        are_single=len(np.unique(values)) == len(values),
+        are_single=kind == "int64" and len(np.unique(values)) == len(values),
     ), codes
 
 

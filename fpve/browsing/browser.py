@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from threading import Lock
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +11,18 @@ import pyarrow.compute as pc
 
 from fpve.browsing.coded import Coded, coded
 from fpve.browsing.facets import Facet, facet_of
-from fpve.browsing.filters import Filters, joined
+from fpve.browsing.filters import Filter, Filters, joined
 from fpve.browsing.ordering import Order, sorted_rows
+from fpve.browsing.remembered import Remembered
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.neighbours import Mask, Rows
 from fpve.search import Searcher
 
-Made = TypeVar("Made")
 # Of a million images an order is 8 MB, and a column 4 MB.
 _ORDERS = 4
 _COLUMNS = 24
-# Of all conditions, and of all but one for each facet. A byte an image.
+# Of filters, and of all of them or all but one, for each facet. A byte an image.
 _CONDITIONS = 16
 # What every image has, and what tells collections apart: metadata columns come after it.
 _COLLECTION = "collection"
@@ -38,10 +37,10 @@ class Browser:
     def __init__(self, searcher: Searcher) -> None:
         self._searcher = searcher
         self._rows = searcher.snapshot.rows
-        self._lock = Lock()
-        self._orders: dict[Order, Rows] = {}
-        self._coded: dict[str, Coded] = {}
-        self._met: dict[tuple[str, ...], Mask] = {}
+        self._orders: Remembered[Order, Rows] = Remembered(_ORDERS)
+        self._coded: Remembered[str, Coded] = Remembered(_COLUMNS)
+        self._filtered: Remembered[Filter, Mask] = Remembered(_CONDITIONS)
+        self._met: Remembered[tuple[str | None, Filters], Mask] = Remembered(_CONDITIONS)
         self._like_ids: dict[str, bool] = {}
 
     def condition(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> str | None:
@@ -62,12 +61,17 @@ class Browser:
         Raises:
             QueryError: `where` is not an SQL condition.
         """
-        conditions = (*(() if where is None else (where,)), *filters.conditions)
-        if len(conditions) < 2:
-            return self._searcher.matching(conditions[0]) if conditions else None
         # Each by itself: a filter that stays while others change is evaluated once.
-        masks = [self._searcher.matching(one) for one in conditions]
-        return self._remembered(self._met, conditions, lambda: _all_of(masks), _CONDITIONS)
+        masks = [] if where is None else [self._searcher.matching(where)]
+        masks += [self._filtered.get(one, partial(self._mask, one)) for one in filters.each]
+        if len(masks) < 2:
+            return masks[0] if masks else None
+        return self._met.get((where, filters), lambda: _all_of(masks))
+
+    def _mask(self, one: Filter) -> Mask:
+        found = one.mask(self._rows.column(one.column))
+        found.flags.writeable = False
+        return found
 
     def count(self, where: str | None = None, filters: Filters = _NO_FILTERS) -> int:
         """How many images meet a condition and filters.
@@ -117,7 +121,7 @@ class Browser:
     def _in_order(self, allowed: Mask | None, order: Order) -> Rows:
         if order.is_natural:
             return np.arange(len(self._rows)) if allowed is None else np.flatnonzero(allowed)
-        ordered = self._remembered(self._orders, order, lambda: sorted_rows(self._rows, order), _ORDERS)
+        ordered = self._orders.get(order, lambda: sorted_rows(self._rows, order))
         return ordered if allowed is None else ordered[allowed[ordered]]
 
     def facets(
@@ -157,21 +161,11 @@ class Browser:
             known = self._like_ids[name] = found.is_like_ids
             if known:
                 # Nobody asks for it again.
-                self._coded.pop(name, None)
+                self._coded.forget(name)
         return known
 
     def _column(self, name: str) -> Coded:
-        return self._remembered(self._coded, name, lambda: coded(self._rows.column(name)), _COLUMNS)
-
-    def _remembered(self, known: dict[Any, Made], key: Hashable, make: Callable[[], Made], most: int) -> Made:
-        """What was made for a key lately, or what is made for it now."""
-        with self._lock:
-            # Put last again: what has not been asked for longest goes first.
-            found = known.pop(key) if key in known else make()
-            known[key] = found
-            while len(known) > most:
-                del known[next(iter(known))]
-            return found
+        return self._coded.get(name, lambda: coded(self._rows.column(name)))
 
 
 def _all_of(masks: Sequence[Mask]) -> Mask:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.browsing.bins import Bins, Codes, bins_of
+from fpve.browsing.lists import Elements
 from fpve.browsing.missing import finite
 from fpve.neighbours import Mask, Rows
 from fpve.store.schema import type_name
@@ -28,7 +29,7 @@ class Coded:
         row: (m,) of a column of lists the image that each is of, in which no value is twice; None of other columns,
             where m is n.
         without: (n,) of a column of lists which images have an empty one, or none; None of other columns.
-        values: of a column that is counted by its values these, sorted.
+        values: of a column that is counted by its values these, each once.
         bins: of a column of numbers or times the intervals.
     """
 
@@ -44,7 +45,7 @@ class Coded:
         """Whether it tells images apart rather than grouping them."""
         known = int(np.count_nonzero(self.codes >= 0))
         if self.bins is not None:
-            return self.type == "int64" and self.bins.are_single
+            return self.bins.are_single
         # Of a value are fewer than two images then.
         return self.type != "bool" and len(self.values) * 2 > known
 
@@ -60,25 +61,21 @@ def coded(column: pa.ChunkedArray) -> Coded:
     if not pa.types.is_list(column.type):
         codes, values = _encoded(column)
         return Coded(kind, codes, None, None, values, None)
-    elements = pc.list_flatten(column)
-    row = np.repeat(np.arange(len(column)), pc.fill_null(pc.list_value_length(column), 0).to_numpy())
-    without = np.ones(len(column), bool)
-    without[row[elements.is_valid().to_numpy()]] = False
-    codes, values = _encoded(elements)
+    elements = Elements.of(column)
+    codes, values = _encoded(elements.values)
     known = codes >= 0
     kinds = max(1, len(values))
-    row, each = np.divmod(np.unique(row[known] * kinds + codes[known]), kinds)
-    return Coded(kind, each.astype(np.int32), row, without, values, None)
+    pairs = elements.row[known] * kinds + codes[known]
+    # By image they are sorted already.
+    pairs.sort(kind="stable")
+    row, each = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], kinds)
+    return Coded(kind, each.astype(np.int32), row, elements.without, values, None)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Codes, pa.Array]:
-    """Numbers (n,) of values, and these, sorted; NaN and infinity are none."""
-    found = finite(column).dictionary_encode().unify_dictionaries()
-    if not found.num_chunks:
-        return np.zeros(0, np.int32), pa.array([], column.type)
-    values = found.chunk(0).dictionary
-    order = pc.sort_indices(values).to_numpy().astype(np.int64)
-    place = np.empty(len(values) + 1, np.int32)
-    place[order], place[_NO_VALUE] = np.arange(len(values)), _NO_VALUE
-    parts = [one.indices.fill_null(_NO_VALUE).to_numpy(zero_copy_only=False) for one in found.chunks]
-    return place[np.concatenate(parts)], values.take(pa.array(order))
+    """Numbers (n,) of values, and these; NaN and infinity are none."""
+    column = finite(column)
+    # All texts at once can be longer than 2 GiB.
+    wide = column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+    found = wide.combine_chunks().dictionary_encode()
+    return found.indices.fill_null(_NO_VALUE).to_numpy(zero_copy_only=False), found.dictionary

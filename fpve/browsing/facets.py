@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fpve.browsing.bins import Bins
 from fpve.browsing.coded import Coded
@@ -77,14 +78,27 @@ def facet_of(name: str, column: Coded, allowed: Mask | None, chosen: Sequence[An
     counts, missing = _counted(column, allowed)
     if column.bins is not None:
         return _range(name, column.type, column.bins, counts, missing)
-    order = np.argsort(-counts, kind="stable")[:MOST_VALUES]
-    order = order[counts[order] > 0]
+    order = _most_frequent(column.values, counts)
     values = list(zip(column.values.take(pa.array(order)).to_pylist(), counts[order].tolist(), strict=True))
     told = {value for value, _ in values}
     more = (value for value in chosen if value is not None and value not in told)
     values.extend((value, _count_of(column.values, value, counts)) for value in more)
-    values.sort(key=lambda one: -one[1])
+    values.sort(key=lambda one: (-one[1], one[0]))
     return ValuesFacet(name, column.type, tuple(values), int(np.count_nonzero(counts)), missing)
+
+
+def _most_frequent(values: pa.Array, counts: Rows) -> Rows:
+    """Numbers of the most frequent values, as many as are told of; of equally frequent ones the first."""
+    present = np.flatnonzero(counts)
+    if len(present) <= MOST_VALUES:
+        return present
+    least = np.partition(counts[present], -MOST_VALUES)[-MOST_VALUES]
+    sure = present[counts[present] > least]
+    others = present[counts[present] == least]
+    table = pa.table({"value": values.take(pa.array(others))})
+    # Not sorted: of names there can be a million.
+    first = pc.select_k_unstable(table, MOST_VALUES - len(sure), [("value", "ascending")])
+    return np.concatenate([sure, others[first.to_numpy()]])
 
 
 def _counted(column: Coded, allowed: Mask | None) -> tuple[Rows, int]:

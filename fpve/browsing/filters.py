@@ -1,41 +1,126 @@
-"""What is chosen of columns: some of their values, or a range of them. Each is a condition that SQL and people read."""
+"""What is chosen of columns: some of their values, or a range of them.
+
+Each filter is an SQL condition, for people and for whatever takes conditions, and a mask, which Arrow computes: to look
+through a store no SQL is needed. Both say the same.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fpve.browsing.missing import missing
+from fpve.browsing.lists import Elements
+from fpve.browsing.values import Value, bound, day_after, is_day, literal, quoted_name, short, typed
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
+from fpve.neighbours import Exact, Mask
 from fpve.store.schema import type_name
 
-# Of a column with numbers or times.
 _BOUNDS = ("min", "max")
 _RANGED = frozenset({"int64", "float64", "timestamp", "date"})
-# Of what is said again of a value that is none.
-_LONGEST = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """What is chosen of one column.
+class Choice:
+    """Some values of a column, of which an image has one.
 
     Attributes:
-        column: its name.
-        condition: the SQL condition that the images meet.
-        values: those that are chosen, as they were given; none of a range.
+        column, kind: its name and type.
+        values: the values, each once.
+        or_none: whether images without a value meet it, too: of numbers NaN and infinity are none, of lists an empty
+            one is none.
     """
 
     column: str
-    condition: str
-    values: tuple[Any, ...] = ()
+    kind: str
+    values: tuple[Value, ...]
+    or_none: bool
+
+    @property
+    def condition(self) -> str:
+        """As SQL."""
+        name, literals = quoted_name(self.column), [literal(one) for one in self.values]
+        parts = []
+        if literals and self.kind.startswith("list<"):
+            parts.append(f"list_has_any({name}, [{', '.join(literals)}])")
+        elif literals:
+            parts.append(f"{name} = {literals[0]}" if len(literals) == 1 else f"{name} IN ({', '.join(literals)})")
+        if self.or_none and self.kind.startswith("list<"):
+            parts.append(f"coalesce(list_count({name}), 0) = 0")
+        elif self.or_none:
+            parts.append(f"{name} IS NULL")
+            parts += [f"NOT isfinite({name})"] if self.kind == "float64" else []
+        return " OR ".join(parts)
+
+    def mask(self, column: pa.ChunkedArray) -> Mask:
+        """Which images (n,) meet it, of which the column is given."""
+        if not pa.types.is_list(column.type):
+            found = self._has(column)
+            if self.or_none:
+                found |= ~_finite(column) if self.kind == "float64" else column.is_null().to_numpy()
+            return found
+        elements = Elements.of(column)
+        found = elements.without.copy() if self.or_none else np.zeros(len(column), bool)
+        found[elements.row[self._has(elements.values)]] = True
+        return found
+
+    def _has(self, values: pa.ChunkedArray) -> Mask:
+        if pa.types.is_floating(values.type):
+            # Arrow finds no 0.0 for -0.0.
+            return np.isin(_floats(values), np.array(self.values, np.float64))
+        return pc.is_in(_wide(values), value_set=pa.array(self.values, _wide(values).type)).to_numpy()  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values of a column between two bounds, which are in it; NaN and infinity are in none.
+
+    Attributes:
+        column, kind: its name and type.
+        low, high: the bounds; None where there is none.
+        is_open: whether `high` itself is out.
+    """
+
+    column: str
+    kind: str
+    low: Value | None
+    high: Value | None
+    is_open: bool = False
+
+    @property
+    def condition(self) -> str:
+        """As SQL."""
+        name = quoted_name(self.column)
+        parts = [f"{name} >= {literal(self.low)}"] if self.low is not None else []
+        parts += [f"{name} {'<' if self.is_open else '<='} {literal(self.high)}"] if self.high is not None else []
+        # There NaN is greater than all numbers.
+        return " AND ".join([*parts, f"isfinite({name})"] if self.kind == "float64" else parts)
+
+    def mask(self, column: pa.ChunkedArray) -> Mask:
+        """Which images (n,) meet it, of which the column is given."""
+        if self.kind == "float64":
+            values = _floats(column)
+            low = self.low if isinstance(self.low, float) else -np.inf
+            high = self.high if isinstance(self.high, float) else np.inf
+            found: Mask = (values >= low) & (values <= high) & np.isfinite(values)
+            return found
+        wide = _wide(column)
+        within = wide.is_valid()
+        if self.low is not None:
+            within = pc.and_(within, pc.greater_equal(wide, pa.scalar(self.low, wide.type)))
+        if self.high is not None:
+            compare = pc.less if self.is_open else pc.less_equal
+            within = pc.and_(within, compare(wide, pa.scalar(self.high, wide.type)))
+        return within.fill_null(False).to_numpy()  # type: ignore[no-any-return]
+
+
+Filter = Choice | Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +163,21 @@ class Filters:
             reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
             raise QueryError(f'filters: expected JSON such as {{"kind": ["cat"]}}: {reason}') from None
         if not isinstance(chosen, dict):
-            raise QueryError(f'filters: expected an object such as {{"kind": ["cat"]}}, found {_short(chosen)}')
+            raise QueryError(f'filters: expected an object such as {{"kind": ["cat"]}}, found {short(chosen)}')
         return cls.of(chosen, schema)
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The SQL condition of each."""
+        """Each as SQL."""
         return tuple(one.condition for one in self.each)
 
     def but(self, column: str) -> Filters:
         """All filters but that of a column."""
         return Filters(tuple(one for one in self.each if one.column != column))
 
-    def values_of(self, column: str) -> tuple[Any, ...]:
+    def values_of(self, column: str) -> tuple[Value, ...]:
         """The values that are chosen of a column."""
-        return next((one.values for one in self.each if one.column == column), ())
+        return next((one.values for one in self.each if one.column == column and isinstance(one, Choice)), ())
 
 
 def joined(conditions: tuple[str, ...]) -> str | None:
@@ -106,188 +191,46 @@ def joined(conditions: tuple[str, ...]) -> str | None:
 def _filter(schema: pa.Schema, name: str, wanted: Any) -> Filter | None:
     if name not in schema.names:
         raise QueryError(
-            f"filters: no column {_short(name)}{nearest_word(name[:_LONGEST], schema.names)}; "
+            f"filters: no column {short(name)}{nearest_word(name[:60], schema.names)}; "
             f"there is {', '.join(schema.names)}"
         )
     kind = type_name(schema.field(name).type) or ""
     if isinstance(wanted, Mapping):
         return _range(name, kind, wanted)
     if isinstance(wanted, list | tuple):
-        return _choice(name, kind, wanted)
-    raise QueryError(
-        f"filters: column {name!r}: expected a list of values or bounds of a range, found {_short(wanted)}"
-    )
-
-
-def _choice(name: str, kind: str, wanted: list[Any] | tuple[Any, ...]) -> Filter | None:
-    column = _quoted_name(name)
-    values = tuple(dict.fromkeys(one for one in wanted if one is not None)) if _hashable(wanted) else tuple(wanted)
-    element = kind.removeprefix("list<").removesuffix(">")
-    literals = list(dict.fromkeys(_LITERALS[element](name, one) for one in values))
-    parts = []
-    if literals and element != kind:
-        parts.append(f"list_has_any({column}, [{', '.join(literals)}])")
-    elif len(literals) == 1:
-        parts.append(f"{column} = {literals[0]}")
-    elif literals:
-        parts.append(f"{column} IN ({', '.join(literals)})")
-    if len(wanted) > len([one for one in wanted if one is not None]):
-        parts.append(missing(column, kind))
-        values = (*values, None)
-    return Filter(name, " OR ".join(parts), values) if parts else None
+        element = kind.removeprefix("list<").removesuffix(">")
+        values = tuple(dict.fromkeys(typed(name, element, one) for one in wanted if one is not None))
+        return Choice(name, kind, values, None in wanted) if wanted else None
+    raise QueryError(f"filters: column {name!r}: expected a list of values or bounds of a range, found {short(wanted)}")
 
 
 def _range(name: str, kind: str, wanted: Mapping[str, Any]) -> Filter | None:
     unknown = [key for key in wanted if key not in _BOUNDS]
     if unknown:
-        raise QueryError(f"filters: column {name!r}: expected min and max, found {_short(unknown[0])}")
+        raise QueryError(f"filters: column {name!r}: expected min and max, found {short(unknown[0])}")
     if kind not in _RANGED:
         raise QueryError(f"filters: column {name!r} is {kind}, of which there are no ranges; expected a list of values")
-    column = _quoted_name(name)
-    low, high = wanted.get("min"), wanted.get("max")
-    parts = []
-    if low is not None:
-        parts.append(f"{column} >= {_LOWER.get(kind, _LITERALS[kind])(name, low)}")
-    if high is not None and kind == "timestamp" and _is_day(high):
-        parts.append(f"{column} < {_time(name, _after(name, _date_of(name, high)))}")
-    elif high is not None:
-        parts.append(f"{column} <= {_UPPER.get(kind, _LITERALS[kind])(name, high)}")
-    if parts and kind == "float64":
-        # NaN is greater than all numbers there.
-        parts.append(f"isfinite({column})")
-    return Filter(name, " AND ".join(parts)) if parts else None
+    low, high = (wanted.get(key) for key in _BOUNDS)
+    if low is None and high is None:
+        return None
+    first = None if low is None else bound(name, kind, low, is_low=True)
+    if high is not None and kind == "timestamp" and is_day(high):
+        return Range(name, kind, first, day_after(name, high), is_open=True)
+    return Range(name, kind, first, None if high is None else bound(name, kind, high, is_low=False))
 
 
-def _quoted_name(name: str) -> str:
-    """A column's name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
+def _wide(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in the type in which values are compared with it: bounds may be beyond those of narrow integers."""
+    return column.cast(pa.int64()) if pa.types.is_integer(column.type) else column
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _wrong(name, "a text", value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _wrong(name, "a text of whole characters", value) from None
-    quoted = ["'" + part.replace("'", "''") + "'" for part in value.split("\0")]
-    # SQL ends at a NUL.
-    return quoted[0] if len(quoted) == 1 else f"concat({', chr(0), '.join(quoted)})"
+def _floats(column: pa.ChunkedArray) -> Exact:
+    """A column of numbers, NaN where there is none."""
+    return column.to_numpy()  # type: ignore[no-any-return]
 
 
-def _integer(name: str, value: Any) -> str:
-    number = _number_of(name, value, "an integer")
-    if number != int(number):
-        raise _wrong(name, "an integer", value)
-    return _of_64_bits(name, int(number))
-
-
-def _of_64_bits(name: str, value: int) -> str:
-    if not -(2**63) <= value < 2**63:
-        raise _wrong(name, "an integer of 64 bits", value)
-    return str(value)
-
-
-def _number(name: str, value: Any) -> str:
-    number = float(_number_of(name, value, "a number"))
-    text = repr(number)
-    # Of more digits SQL makes a decimal number, which is not rounded as a float is.
-    return text if "e" in text or len(text) <= 15 else f"{text}e0"
-
-
-def _number_of(name: str, value: Any, expected: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(name, expected, value)
-    try:
-        is_finite = math.isfinite(value)
-    except OverflowError:
-        is_finite = False
-    if not is_finite:
-        raise _wrong(name, expected, value)
-    return value
-
-
-def _truth(name: str, value: Any) -> str:
-    if not isinstance(value, bool):
-        raise _wrong(name, "true or false", value)
-    return "true" if value else "false"
-
-
-def _time(name: str, value: Any) -> str:
-    moment = value
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-        elif isinstance(value, date) and not isinstance(value, datetime):
-            moment = datetime(value.year, value.month, value.day)
-        if not isinstance(moment, datetime):
-            raise _wrong(name, "a time such as 2024-01-31T12:00:00Z", value)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _wrong(name, "a time such as 2024-01-31T12:00:00Z", value) from None
-    return f"TIMESTAMPTZ '{moment.isoformat(' ')}'"
-
-
-def _date(name: str, value: Any) -> str:
-    return f"DATE '{_date_of(name, value).isoformat()}'"
-
-
-def _date_of(name: str, value: Any) -> date:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value).date()
-        except ValueError:
-            pass
-    elif isinstance(value, date):
-        return value.date() if isinstance(value, datetime) else value
-    raise _wrong(name, "a day such as 2024-01-31", value)
-
-
-def _after(name: str, day: date) -> date:
-    try:
-        return day + timedelta(days=1)
-    except OverflowError:
-        raise _wrong(name, "a day before 9999-12-31", day.isoformat()) from None
-
-
-def _is_day(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            date.fromisoformat(value)
-        except ValueError:
-            return False
-        return True
-    return isinstance(value, date) and not isinstance(value, datetime)
-
-
-_LITERALS: dict[str, Callable[[str, Any], str]] = {
-    "string": _text,
-    "int64": _integer,
-    "float64": _number,
-    "bool": _truth,
-    "timestamp": _time,
-    "date": _date,
-}
-# Of integers bounds can lie between two of them.
-_LOWER: dict[str, Callable[[str, Any], str]] = {
-    "int64": lambda name, value: _of_64_bits(name, math.ceil(_number_of(name, value, "a number")))
-}
-_UPPER: dict[str, Callable[[str, Any], str]] = {
-    "int64": lambda name, value: _of_64_bits(name, math.floor(_number_of(name, value, "a number")))
-}
-
-
-def _wrong(name: str, expected: str, found: Any) -> QueryError:
-    return QueryError(f"filters: column {name!r}: expected {expected}, found {_short(found)}")
-
-
-def _short(value: Any) -> str:
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _hashable(values: list[Any] | tuple[Any, ...]) -> bool:
-    return not any(isinstance(one, list | dict) for one in values)
+def _finite(column: pa.ChunkedArray) -> Mask:
+    return np.isfinite(_floats(column))
 
 
 def _refuse(constant: str) -> NoReturn:
