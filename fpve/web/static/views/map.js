@@ -25,6 +25,7 @@ const view = {
   name: "map",
   title: "Map",
   weighed: true,
+  asked: true,
   show(root, given) {
     if (!field) build(root, given);
     isShown = true;
