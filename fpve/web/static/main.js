@@ -5,6 +5,7 @@
 //   title     of its tab
 //   filtered  false where filters and the WHERE box mean nothing to it: the sidebar is then away (default: true)
 //   weighed   true where it uses the weight without a query: the slider then works there, and tells when it is let go
+//   asked     true where it shows hits: a search that is begun there stays there, others go to the gallery
 //   count     (status) => a number beside the tab's title, or null; optional
 //   show      called whenever the tab is opened; `root` is the view's own <section>, left as the view left it
 //   update    called while it is shown, with a Set of what changed: names of state, and "snapshot" (load again, keep the
@@ -127,6 +128,7 @@ const app = {
   filteredColumns: () => sidebar.columns,
   counted: () => detail.update(new Set(["facets"])),
   closeImage: () => state.set({ image: null }),
+  viewForHits: () => frame.view.asked ? state.get("view") : null,
   isWeighed: () => frame.view?.weighed === true,
   answered(answer) {
     weight.answered(answer?.image_weight ?? null);
@@ -163,7 +165,7 @@ acceptPictures(question, app);
 addShortcuts(app, VIEWS.map((view) => view.name));
 
 state.subscribe((changed, how) => {
-  question.update();
+  question.update(how);
   const isOther = frame.show();
   weight.update();
   if (!isOther) frame.view.update(app, changed, how);

@@ -28,9 +28,10 @@ export class Question {
     this.update();
   }
 
-  /** The address asks something else. */
-  update() {
+  /** The address asks something else; `moved`: by back or forward, and not by what is typed here. */
+  update({ moved = false } = {}) {
     const { state } = this.#app, text = state.get("q") ?? "";
+    if (moved) this.#begun = false;
     if (document.activeElement !== this.input || !this.#begun) this.input.value = text;
     const like = state.get("like"), picture = state.get("picture");
     if (!this.#upload) this.#show(like !== null ? { src: pathOf("thumbnails", like), name: `like ${fileName(like)}` }
@@ -63,7 +64,7 @@ export class Question {
     try {
       const { query } = await api.post("/api/search", form, { signal: upload.signal });
       this.#upload = null;
-      state.set({ view: null, picture: query.picture, like: null, q: text, image: null });
+      state.set({ view: this.#app.viewForHits(), picture: query.picture, like: null, q: text, image: null });
     } catch (error) {
       if (!isAbort(error)) toast(error.message, { kind: "error" });
     } finally {
@@ -101,7 +102,7 @@ export class Question {
     if (text === state.get("q")) return;
     // An image of the store brings its own prefix; with another text it is asked by its picture.
     if (like !== null && text !== null) return void this.#pictureOf(like, text);
-    state.set({ view: null, q: text }, { replace: this.#begun });
+    state.set({ view: this.#app.viewForHits(), q: text }, { replace: this.#begun });
     this.#begun = true;
   }
 

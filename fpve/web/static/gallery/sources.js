@@ -1,7 +1,7 @@
 // Where the rows of the grid come from: a search, all images that meet the conditions, or those that are selected.
 
-// Deeper in a ranking nothing is fetched: the API's bound, and nobody looks so far.
-const DEEPEST = 100_000;
+// Deeper in a ranking nothing is fetched: the API skips no more, and nobody looks so far.
+const DEEPEST = 99_000;
 
 /** What the address, and the selection, say is to be shown: {key, isSearch, fetchRows} for a Listing. */
 export function sourceOf(app, { only = null } = {}) {
@@ -17,7 +17,7 @@ export function sourceOf(app, { only = null } = {}) {
 }
 
 async function hits(api, params, offset, limit, signal) {
-  const answer = await api.get("/api/search", { ...params, offset, k: Math.min(limit, DEEPEST - offset) }, { signal });
+  const answer = await api.get("/api/search", { ...params, offset, k: limit }, { signal });
   return { total: Math.min(answer.total, DEEPEST), rows: answer.hits, answer };
 }
 

@@ -31,8 +31,9 @@ export class Toolbar {
     this.sort.hidden = query !== null || only;
     this.sort.querySelector("span").textContent = state.get("sort") ? `By ${state.get("sort").replace(/^-(.*)/, "$1, descending")}` : "Order";
     if (!listing) return;
-    this.#total = listing.total ?? 0;
     this.#answer = listing.answer;
+    // Of a ranking more may be found than can be scrolled to.
+    this.#total = (only ? null : listing.answer?.total) ?? listing.total ?? 0;
     const all = status?.images ?? null, filtered = all !== null && this.#total < all && !only;
     const among = filtered ? `${count(this.#total)} of ${plural(all, "image")}` : plural(this.#total, "image");
     if (only) {

@@ -23,6 +23,7 @@ let listing = null, source = null, loading = null, again = false, only = null, a
 export default {
   name: "gallery",
   title: "Gallery",
+  asked: true,
 
   show(element, given) {
     if (!grid) build(element, given);
