@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import webbrowser
 from pathlib import Path
 
 import click
@@ -48,9 +50,9 @@ def serve(
     def announce(address: str) -> None:
         output.note(f"{store} is at {address} (Ctrl-C ends it)")
         if opens:
-            import webbrowser
-
-            webbrowser.open(address if token is None else f"{address}?token={token}")
+            url = address if token is None else f"{address}?token={token}"
+            # A browser of the terminal's returns when it ends, and asks before.
+            threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
 
     serve_store(store, settings, at=at, announce=announce)
     # What was asked for is no longer wanted, and nothing is written.

@@ -34,7 +34,7 @@ _MOST_HOST = 261
 _PATIENCE = 30.0
 # Bodies of the largest size that are held at once.
 _BODIES = 4
-_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
 _OURS = b"same-origin"
 # What a person typed, or chose from the bookmarks.
 _NOBODYS = b"none"
@@ -182,7 +182,7 @@ class Names:
 
     def __init__(self, settings: Settings) -> None:
         self._names = {"localhost", settings.host.lower(), *(one.lower() for one in settings.allowed_hosts)}
-        self._takes_addresses = settings.host in _WILDCARDS
+        self._takes_addresses = settings.host in WILDCARDS
         if self._takes_addresses:
             own = socket.gethostname().lower()
             # As it is called in its own network, too, and by multicast DNS.

@@ -19,6 +19,9 @@ from fpve.web.sql_pool import SqlPool
 from fpve.web.turns import Turns
 from fpve.web.uploads import Uploads
 
+# Seconds that an end waits for what has been begun for the first search.
+_END = 1.0
+
 
 class Served:
     """A store that is served. Safe to use from many threads.
@@ -46,19 +49,21 @@ class Served:
         self.refresh_errors = 0
         self._stays = at is not None
         self._ended = threading.Event()
+        self._warming = threading.Thread(target=self._warm_up, name="gallery-warm-up", daemon=True)
 
     def start(self) -> None:
         """Begin to look for newer snapshots, and to load what the first search needs."""
         self._ended.clear()
         if not self._stays:
             threading.Thread(target=self._follow, name="gallery-refresh", daemon=True).start()
-        threading.Thread(target=self._warm_up, name="gallery-warm-up", daemon=True).start()
+        self._warming.start()
 
     def stop(self) -> None:
         """Look for nothing any more, and end what is being computed and the processes that answer SQL."""
         self._ended.set()
         self.jobs.close()
         self.sql.close()
+        self._warming.join(_END)
 
     def queries(self, store: Store, *, text: str | None, id: str | None, picture: str | None) -> Queries:  # noqa: A002
         """A single query, by an uploaded picture as well; what is empty is not given.

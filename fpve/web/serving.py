@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from fpve.errors import ServeError
 from fpve.web.app import create_app
-from fpve.web.guard import MOST_HEADERS, MOST_QUERY
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY, WILDCARDS
 from fpve.web.settings import Settings
 
 # Somebody who guesses a million a second needs more than the age of the universe for 16 letters and digits.
@@ -55,10 +57,14 @@ def serve(
     with _listening(settings) as listener:
         port = int(listener.getsockname()[1])
         app = create_app(path, replace(settings, port=port), at=at)
+        # What is no form is refused, and no news.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         announce(f"http://{_in_url(settings.host)}:{port}/")
         config = uvicorn.Config(
             app,
             log_config=None,
+            # Anybody may send what is no HTTP.
+            log_level=logging.ERROR,
             access_log=False,
             server_header=False,
             ws="none",
@@ -74,6 +80,11 @@ def serve(
 
 class _Server(uvicorn.Server):
     """Ends at a signal, without raising it once more afterwards: being stopped is how it ends."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; what that cuts off is nothing that went wrong."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -143,4 +154,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 def _in_url(host: str) -> str:
+    """How a client calls a host; what listens at all addresses is called by this machine's name."""
+    if host in WILDCARDS:
+        return socket.gethostname()
     return f"[{host}]" if ":" in host else host

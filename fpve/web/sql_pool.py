@@ -163,6 +163,10 @@ class SqlPool:
         process = _Process(self._path, self._settings.sql_memory)
         with self._lock:
             self._begun.add(process)
+        if self._is_closed:
+            # Meanwhile: whoever closed it did not know of this one.
+            self._end(process)
+            raise ServerBusy("the server is being stopped")
         return process
 
     def _end(self, process: _Process) -> None:
