@@ -14,6 +14,7 @@ export class Answers {
   #total = 0;
   #asked = false;
   #list = null;
+  #left = null;
 
   /**
    * `place` is where it is shown. How:
@@ -35,11 +36,26 @@ export class Answers {
     this.tail = new Tail(() => this.#more());
   }
 
-  /** Ask, unless what is shown is the answer already. */
+  /** Ask, unless what is shown is the answer already. Before the first status nobody knows of which snapshot. */
   show() {
+    if (!this.app.status) return;
     if (this.#key !== this.#wanted()) this.load();
     // The next page may have been waited for when the view was left.
     else if (this.#list?.isConnected) this.#follow();
+  }
+
+  /** The view is left: keep the place in its list. */
+  leave() {
+    const view = this.place.closest(".view"), top = view.getBoundingClientRect().top;
+    const first = view.scrollTop > 0 && [...(this.#list?.children ?? [])].find((item) => item.getBoundingClientRect().bottom > top);
+    this.#left = first ? { item: first, above: top - first.getBoundingClientRect().top } : null;
+  }
+
+  /** The view is back: items that were not drawn meanwhile have forgotten how high they were, so that pixels tell nothing. */
+  come() {
+    if (!this.#left?.item.isConnected) return;
+    this.#left.item.scrollIntoView();
+    this.place.closest(".view").scrollTop += this.#left.above;
   }
 
   /** Ask from the beginning; with `keep` as many as were there are asked for, and shown in their place. */
@@ -62,12 +78,13 @@ export class Answers {
       });
       this.#asked = false;
       this.#begin(answer);
+      if (!keep) place.closest(".view").scrollTop = 0;
     } catch (error) {
       if (isAbort(error)) return;
       this.#asked = false;
       this.#key = null;
       how.told(null);
-      app.notice(place, { title: "That can't be told.", text: error.message, error: true, action: { text: "Try again", onclick: () => this.load() } });
+      app.notice(place, { title: "That can't be computed.", text: error.message, error: true, action: { text: "Try again", onclick: () => this.load() } });
     }
     place.removeAttribute("aria-busy");
   }

@@ -23,13 +23,14 @@ const view = {
     if (!bench) build(root, given);
     slide.value = threshold();
     answers.show();
+    answers.come();
   },
   update(_, changed) {
     slide.value = threshold();
     if (changed.has("snapshot")) answers.load({ keep: true });
     else answers.show();
   },
-  hide() {},
+  hide: () => answers.leave(),
 };
 export default view;
 

@@ -17,11 +17,12 @@ const view = {
   show(root, given) {
     if (!bench) build(root, given);
     ask(false);
+    answers.come();
   },
   update(_, changed) {
     ask(changed.has("snapshot"));
   },
-  hide() {},
+  hide: () => answers.leave(),
 };
 export default view;
 

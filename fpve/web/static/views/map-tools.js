@@ -14,7 +14,7 @@ export class MapTools {
     this.take = take;
     this.isLassoing = false;
     this.hasPictures = true;
-    this.hint = el("p", { class: "map-hint", hidden: true, text: "Draw around images to select them. With Alt they are added. Esc ends it." });
+    this.hint = el("p", { class: "map-hint", hidden: true }, "Draw around images to select them.", el("span", { text: " Alt adds to what is selected; Esc ends it." }));
     this.element = el("div", { class: "map-tools", hidden: true },
       this.hint,
       el("div", {}, this.lasso, this.seen),

@@ -20,13 +20,14 @@ const view = {
     if (!bench) build(root, given);
     slide.value = cut();
     answers.show();
+    answers.come();
   },
   update(_, changed) {
     slide.value = cut();
     if (changed.has("snapshot")) answers.load({ keep: true });
     else answers.show();
   },
-  hide() {},
+  hide: () => answers.leave(),
 };
 export default view;
 

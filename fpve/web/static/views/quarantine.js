@@ -83,7 +83,7 @@ async function begun(rows) {
   const every = groups.reduce((sum, group) => sum + group.inputs, 0), isEmpty = !every && !text;
   filter.hidden = reasons.hidden = isEmpty;
   bench.tell({
-    title: isEmpty ? "Quarantine" : `${plural(every, "input")} could not be encoded`,
+    title: isEmpty ? "Quarantine" : text ? `${plural(every, "input")} of this name or reason` : `${plural(every, "input")} could not be encoded`,
     about: isEmpty ? "" : "They are not in the store. Put them right or take them away: the next run tries again what has changed.",
   });
   reasons.replaceChildren(...groups.slice(0, REASONS).map(chip),
