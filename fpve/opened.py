@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import Any, TypeVar
 
 from fpve.browsing import Browser
 from fpve.queries import QueryEncoders
+from fpve.remembered import Remembered
 from fpve.search import Searcher
 from fpve.selection import Selector
 
 Made = TypeVar("Made")
-# Whoever classifies again does so by the same label, in the same way.
-_REMEMBERED = 4
+# Whoever classifies again does so by one of a few labels, in the same way.
+_REMEMBERED = 8
 
 
 class Opened:
@@ -31,15 +31,9 @@ class Opened:
         self.encoders = encoders
         self.selector = Selector(searcher)
         self.browser = Browser(searcher)
-        self._lock = Lock()
-        self._made: dict[Hashable, Any] = {}
+        self._made: Remembered[Hashable, Any] = Remembered(_REMEMBERED)
 
     def remembered(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What was made for a key lately, such as a classifier that has been calibrated; or what is made for it now."""
-        with self._lock:
-            # Put last again: what has not been asked for longest goes first.
-            found: Made = self._made.pop(key) if key in self._made else make()
-            self._made[key] = found
-            while len(self._made) > _REMEMBERED:
-                del self._made[next(iter(self._made))]
-            return found
+        found: Made = self._made.get(key, make)
+        return found

@@ -13,10 +13,10 @@ from fpve.browsing.coded import Coded, coded
 from fpve.browsing.facets import Facet, facet_of
 from fpve.browsing.filters import Filter, Filters, joined
 from fpve.browsing.ordering import Order, sorted_rows
-from fpve.browsing.remembered import Remembered
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.neighbours import Mask, Rows
+from fpve.remembered import Remembered
 from fpve.search import Searcher
 
 # Of a million images an order is 8 MB, and a column 4 MB.
