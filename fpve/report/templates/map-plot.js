@@ -19,7 +19,8 @@ class Plot {
     this.off = []; // entries that are not drawn
     this.match = null; // which points are found; null: all
     this.selected = null; // which points are selected; null: none
-    this.ink = [29, 36, 48]; // of the rims of what is selected
+    this.ink = [29, 36, 48]; // of the rims of points that are selected
+    this.accent = [23, 99, 198]; // of the frames of pictures that are
     this.spot = -1; // an entry that is pointed at
     this.pictures = true;
     this.aside = 0; // pixels at the right over which something lies
@@ -250,10 +251,8 @@ class Plot {
       const box = { i, left: x - w / 2, top: y - h / 2, right: x + w / 2, bottom: y + h / 2 };
       const isSelected = this.selected?.[i];
       context.save();
-      context.globalAlpha = this.selected && !isSelected ? 0.35 : 1;
-      context.save();
       this.frame(box, isSelected ? 4 : 2.5, 6);
-      context.fillStyle = `rgb(${(isSelected ? this.ink : this.tones[this.tone[i]]).join()})`;
+      context.fillStyle = `rgb(${(isSelected ? this.accent : this.tones[this.tone[i]]).join()})`;
       context.shadowColor = "rgb(0 0 0 / .28)";
       context.shadowBlur = 5 * this.ratio;
       context.shadowOffsetY = 1 * this.ratio;
@@ -267,7 +266,11 @@ class Plot {
       context.imageSmoothingQuality = "high";
       context.drawImage(picture, box.left, box.top, w, h);
       context.restore();
-      context.restore();
+      if (this.selected && !isSelected) {
+        this.frame(box, 2.5, 6);
+        context.fillStyle = `rgb(${this.paper.join()} / .66)`.replaceAll(",", " ");
+        context.fill();
+      }
       this.boxes.push(box);
     }
     context.restore();

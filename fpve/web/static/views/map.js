@@ -183,6 +183,7 @@ function colouring(by, n) {
 
 function tell({ image_id: ids, method, share, image_weight: weight }) {
   const how = method === "umap" ? "placed by UMAP" : `placed by principal components${share === null ? "" : `, which show ${Math.round(100 * share)} % of the variance`}`;
+  app.say(`${plural(ids.length, "image")} on the map`);
   words.replaceChildren(el("b", { text: plural(ids.length, "image") }), el("span", { text: how }));
   words.title = `The picture weighs ${weight.toFixed(2)}, the text ${(1 - weight).toFixed(2)}. What is alike is near; how far apart groups are means ${method === "umap" ? "little" : "something along these two directions only"}.`;
 }

@@ -76,6 +76,7 @@ export class Scatter {
       paper: app.colour("--paper"), dimmed: app.colour("--edge"), rest: app.colour("--soft"), none: app.colour("--faint"), classes: dark ? TONES.dark : TONES.light,
     }, dark);
     plot.ink = Legend.rgb(app.colour("--ink"));
+    plot.accent = Legend.rgb(app.colour("--accent"));
     this.colours = { paper: app.colour("--paper"), ink: app.colour("--ink"), line: app.colour("--accent"), fill: app.colour("--accent") };
     this.camera.redraw();
   }
