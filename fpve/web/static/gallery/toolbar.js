@@ -37,12 +37,12 @@ export class Toolbar {
     const all = status?.images ?? null, filtered = all !== null && this.#total < all && !only;
     const among = filtered ? `${count(this.#total)} of ${plural(all, "image")}` : plural(this.#total, "image");
     if (only) {
-      this.counts.replaceChildren(el("b", { text: among }), el("span", { text: "that are selected" }),
+      this.counts.replaceChildren(el("h1", { text: among }), el("span", { text: "that are selected" }),
         button({ text: "Show all", onclick: () => this.#app.showSelected(false) }));
       return;
     }
-    if (!query) this.counts.replaceChildren(el("b", { text: among }));
-    else this.counts.replaceChildren(el("b", { text: among }), el("span", {}, "ranked by ", el("bdi", { text: this.#asked() })), this.#how());
+    if (!query) this.counts.replaceChildren(el("h1", { text: among }));
+    else this.counts.replaceChildren(el("h1", { text: among }), el("span", {}, "ranked by ", el("bdi", { text: this.#asked() })), this.#how());
     const told = this.counts.textContent;
     if (told !== this.told) say(this.told = told);
   }

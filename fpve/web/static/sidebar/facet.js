@@ -5,13 +5,14 @@ import { count } from "../words.js";
 
 /** A section of a column: `root`, its `body`, and `mark(text)` that says beside the heading what is chosen. */
 export function facetSection(column, isOpen, onclear) {
-  const chosen = el("button", { type: "button", class: "facet-chosen", hidden: true, "aria-label": `Clear the filter of ${column}`, onclick: (event) => { event.preventDefault(); onclear(); } });
-  const body = el("div", { class: "facet-body" });
-  const root = el("details", { class: "facet", open: isOpen }, el("summary", {}, icon("right"), el("bdi", { class: "facet-name", text: column, title: column }), chosen), body);
-  const mark = (text) => {
-    chosen.hidden = text === null;
-    chosen.replaceChildren(el("bdi", { text: text ?? "" }), icon("cross"));
-    root.classList.toggle("is-chosen", text !== null);
+  const body = el("div", { class: "facet-body" }), text = el("bdi");
+  const chosen = el("button", { type: "button", class: "facet-chosen", hidden: true, onclick: onclear }, text, icon("cross"));
+  const root = el("section", { class: "facet" },
+    el("details", { open: isOpen }, el("summary", {}, icon("right"), el("bdi", { class: "facet-name", text: column, title: column })), body), chosen);
+  const mark = (said) => {
+    chosen.hidden = said === null;
+    text.textContent = said ?? "";
+    chosen.setAttribute("aria-label", `${column}: ${said}. Clear this filter`);
   };
   return { root, body, mark };
 }
