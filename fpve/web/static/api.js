@@ -3,7 +3,7 @@
 export class ApiError extends Error {
   constructor(message, status) {
     super(message);
-    this.status = status;  // 0: the server could not be reached.
+    this.status = status; // 0: the server could not be reached.
   }
 }
 
@@ -92,23 +92,28 @@ export class Api {
 
 export function withQuery(path, params) {
   const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  const query = new URLSearchParams(given.map(([name, value]) =>
-    [name, typeof value === "object" ? JSON.stringify(value) : String(value)]));
+  const query = new URLSearchParams(
+    given.map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)]),
+  );
   return given.length ? `${path}?${query}` : path;
 }
 
 /** The path of something that belongs to an image: `pathOf("images", id)`. Slashes of ids stay slashes. */
 export const pathOf = (kind, id) => `/api/${kind}/${id.split("/").map(encodeURIComponent).join("/")}`;
 
-const encoded = (body) => body instanceof FormData
-  ? { body } : { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+const encoded = (body) =>
+  body instanceof FormData ? { body } : { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
 
 function rest(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("no longer wanted", "AbortError"));
-    }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(new DOMException("no longer wanted", "AbortError"));
+      },
+      { once: true },
+    );
   });
 }

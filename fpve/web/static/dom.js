@@ -24,7 +24,8 @@ export function el(tag, given = {}, ...children) {
 
 /** A symbol of index.html, for the eye only. */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
+  const svg = document.createElementNS(SVG, "svg");
+  const use = document.createElementNS(SVG, "use");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   use.setAttribute("href", `#i-${name}`);
@@ -42,8 +43,12 @@ export function svg(tag, given = {}, ...children) {
 
 /** A button: of an icon (then `label` is what it is called), of a text, or of both. */
 export function button({ icon: symbol, label, text, ...given }) {
-  return el("button", { type: "button", "aria-label": text ? null : label, "data-tip": text ? null : label, ...given },
-    symbol && icon(symbol), text && el("span", { text }));
+  return el(
+    "button",
+    { type: "button", "aria-label": text ? null : label, "data-tip": text ? null : label, ...given },
+    symbol && icon(symbol),
+    text && el("span", { text }),
+  );
 }
 
 /** Text that may run in either direction, kept from turning what is beside it. */

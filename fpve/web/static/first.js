@@ -2,5 +2,5 @@
 try {
   document.documentElement.dataset.theme = localStorage.getItem("fpve.theme") || "auto";
 } catch {
-  document.documentElement.dataset.theme = "auto";  // Storage is switched off.
+  document.documentElement.dataset.theme = "auto"; // Storage is switched off.
 }

@@ -6,7 +6,8 @@ import * as theme from "./theme.js";
 import { count, plural } from "./words.js";
 
 // As in css/frame.css: where filters are a sheet, and where an image lies over the view.
-const sheet = matchMedia("(max-width: 58rem)"), narrow = matchMedia("(max-width: 72rem)");
+const sheet = matchMedia("(max-width: 58rem)");
+const narrow = matchMedia("(max-width: 72rem)");
 const THEMES = { auto: "as the system has it", light: "light", dark: "dark" };
 
 export class Frame {
@@ -19,9 +20,20 @@ export class Frame {
   constructor(app, views) {
     this.#app = app;
     this.#views = views;
-    this.#roots = new Map(views.map((view) => [view, el("section", { id: `view-${view.name}`, class: "view", "aria-label": view.title, hidden: true })]));
+    this.#roots = new Map(
+      views.map((view) => [
+        view,
+        el("section", { id: `view-${view.name}`, class: "view", "aria-label": view.title, hidden: true }),
+      ]),
+    );
     find("main").append(...this.#roots.values());
-    this.filters = button({ class: "plain filters", icon: "filter", text: "Filters", "aria-controls": "sidebar", onclick: () => this.toggleFilters() });
+    this.filters = button({
+      class: "plain filters",
+      icon: "filter",
+      text: "Filters",
+      "aria-controls": "sidebar",
+      onclick: () => this.toggleFilters(),
+    });
     this.filterCount = el("span", { class: "count", hidden: true });
     this.filters.append(this.filterCount);
     this.tabs = new Map(views.map((view) => [view, this.#tab(view)]));
@@ -30,14 +42,20 @@ export class Frame {
     this.theme.dataset.tipAt = "left";
     theme.subscribe(() => this.#tellTheme());
     this.#tellTheme();
-    find("tools").append(this.theme, button({ class: "plain", icon: "help", label: "Keyboard", "data-tip-at": "left", onclick: showHelp }));
-    find("frame").addEventListener("click", (event) => { if (event.target === find("frame")) this.closeFilters(); });
+    find("tools").append(
+      this.theme,
+      button({ class: "plain", icon: "help", label: "Keyboard", "data-tip-at": "left", onclick: showHelp }),
+    );
+    find("frame").addEventListener("click", (event) => {
+      if (event.target === find("frame")) this.closeFilters();
+    });
     sheet.addEventListener("change", () => this.#arrange());
   }
 
   /** Show the view that the address names; whether it is another one. */
   show() {
-    const { state } = this.#app, next = this.#views.find((view) => view.name === state.get("view")) ?? this.#views[0];
+    const { state } = this.#app;
+    const next = this.#views.find((view) => view.name === state.get("view")) ?? this.#views[0];
     for (const [view, tab] of this.tabs) tab.href = state.url({ view: view.name, image: null });
     const number = Object.keys(state.get("filters") ?? {}).length + (state.get("where") ? 1 : 0);
     this.filterCount.hidden = !number;
@@ -62,11 +80,18 @@ export class Frame {
     const { status } = this.#app;
     document.title = `${status.name}: fpve`;
     const collections = status.collections.length > 1 ? `, ${plural(status.collections.length, "collection")}` : "";
-    find("store").replaceChildren(el("bdi", { text: status.name }), el("span", { text: `${plural(status.images, "image")}${collections}` }));
-    find("store").title = `${status.store}: ${plural(status.images, "image")}${collections}, snapshot ${status.snapshot}`;
+    find("store").replaceChildren(
+      el("bdi", { text: status.name }),
+      el("span", { text: `${plural(status.images, "image")}${collections}` }),
+    );
+    find("store").title =
+      `${status.store}: ${plural(status.images, "image")}${collections}, snapshot ${status.snapshot}`;
     this.tabs.forEach((tab, view) => {
-      const number = view.name === "quarantine" ? status.quarantined : view.count?.(status) ?? null;
-      tab.replaceChildren(el("span", { text: view.title }), ...(number ? [el("span", { class: "count", text: count(number) })] : []));
+      const number = view.name === "quarantine" ? status.quarantined : (view.count?.(status) ?? null);
+      tab.replaceChildren(
+        el("span", { text: view.title }),
+        ...(number ? [el("span", { class: "count", text: count(number) })] : []),
+      );
     });
   }
 
@@ -97,15 +122,22 @@ export class Frame {
     const without = this.view.filtered === false || (!sheet.matches && this.#isWithout);
     document.body.classList.toggle("is-without-sidebar", without);
     this.filters.hidden = this.view.filtered === false;
-    this.filters.setAttribute("aria-expanded", sheet.matches ? document.body.classList.contains("is-filtering") : !without);
+    this.filters.setAttribute(
+      "aria-expanded",
+      sheet.matches ? document.body.classList.contains("is-filtering") : !without,
+    );
   }
 
   #tab(view) {
-    return el("a", { href: "?", text: view.title, onclick: (event) => {
-      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-      event.preventDefault();
-      this.#app.state.set({ view: view.name, image: null });
-    } });
+    return el("a", {
+      href: "?",
+      text: view.title,
+      onclick: (event) => {
+        if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+        event.preventDefault();
+        this.#app.state.set({ view: view.name, image: null });
+      },
+    });
   }
 
   #tellTheme() {

@@ -3,13 +3,22 @@
 import { button, el } from "./dom.js";
 
 const KEYS = [
-  ["Search", ["/"]], ["Help", ["?"]],
-  ["Move in the grid", ["←", "↑", "↓", "→"]], ["Open the image", ["Enter"]],
-  ["Close, or leave", ["Esc"]], ["Previous, next image", ["←", "→"]],
-  ["More like this", ["l"]], ["Select", ["x"]],
-  ["Select up to here", ["Shift", "↓"]], ["Select all that match", ["Ctrl", "a"]],
-  ["More weight to picture, text", ["[", "]"]], ["Filters", ["f"]],
-  ["First, last", ["Home", "End"]], ["Views", ["1", "…", "7"]],
+  ["Search", ["/"]],
+  ["Help", ["?"]],
+  ["Move in the grid", ["←", "↑", "↓", "→"]],
+  ["Open the image", ["Enter"]],
+  ["Close, or leave", ["Esc"]],
+  ["Previous, next image", ["←", "→"]],
+  ["More like this", ["l"]],
+  ["Select", ["x"]],
+  ["Select up to here", ["Shift", "↓"]],
+  ["Select all that match", ["Ctrl", "a"]],
+  ["More weight to picture, text", ["[", "]"]],
+  ["Filters", ["f"]],
+  ["First, last", ["Home", "End"]],
+  ["Views", ["1", "…", "7"]],
+  ["Map: zoom, show all", ["+", "-", "0"]],
+  ["Map: lasso, all in view", ["s", "v"]],
 ];
 
 let dialog = null;
@@ -22,10 +31,28 @@ export function showHelp() {
 
 function made() {
   const close = button({ class: "plain", icon: "cross", label: "Close", onclick: () => shown.close() });
-  const rows = KEYS.map(([what, keys]) => el("div", {}, el("dt", { text: what }), el("dd", {}, keys.map((key) => key === "…" ? el("span", { text: key }) : el("kbd", { text: key })))));
-  const shown = el("dialog", { "aria-label": "Keyboard" }, el("div", { class: "dialog-head" }, el("h2", { text: "Keyboard" }), close), el("dl", { class: "keys" }, rows));
+  const rows = KEYS.map(([what, keys]) =>
+    el(
+      "div",
+      {},
+      el("dt", { text: what }),
+      el(
+        "dd",
+        {},
+        keys.map((key) => (key === "…" ? el("span", { text: key }) : el("kbd", { text: key }))),
+      ),
+    ),
+  );
+  const shown = el(
+    "dialog",
+    { "aria-label": "Keyboard" },
+    el("div", { class: "dialog-head" }, el("h2", { text: "Keyboard" }), close),
+    el("dl", { class: "keys" }, rows),
+  );
   // A click beside it closes it: only the backdrop is the dialog itself.
-  shown.addEventListener("click", (event) => { if (event.target === shown) shown.close(); });
+  shown.addEventListener("click", (event) => {
+    if (event.target === shown) shown.close();
+  });
   document.body.append(shown);
   return shown;
 }

@@ -63,7 +63,9 @@ import runs from "./views/runs.js";
 
 const VIEWS = [gallery, map, duplicates, outliers, labels, quarantine, runs];
 
-const state = new State(), api = new Api(), standingOf = new Standing(api);
+const state = new State();
+const api = new Api();
+const standingOf = new Standing(api);
 const app = {
   state,
   api,
@@ -89,21 +91,26 @@ const app = {
   weight: () => state.get("weight"),
   conditions: () => ({ where: state.get("where"), filters: state.get("filters") }),
   query() {
-    const text = state.get("q"), id = state.get("like"), picture = id === null ? state.get("picture") : null;
+    const text = state.get("q");
+    const id = state.get("like");
+    const picture = id === null ? state.get("picture") : null;
     if (text === null && id === null && picture === null) return null;
     // Of a query with one side there is nothing to weigh, and the server refuses to.
     const both = id !== null || (text !== null && picture !== null);
     return { text: id === null ? text : null, id, picture, image_weight: both ? state.get("weight") : null };
   },
   openImage(id, { among = null, replace = false } = {}) {
-    app.among = Array.isArray(among) ? { indexOf: (one) => among.indexOf(one), total: () => among.length, at: (index) => among[index] ?? null } : among;
+    app.among = Array.isArray(among)
+      ? { indexOf: (one) => among.indexOf(one), total: () => among.length, at: (index) => among[index] ?? null }
+      : among;
     state.set({ image: id }, { replace });
   },
   like(id) {
     // Beside the panel there is room for what is found; over it there is none.
     state.set({ view: null, like: id, q: null, picture: null, image: frame.isRoomy() ? state.get("image") : null });
   },
-  tile: (row, given = {}) => standing(row, { href: state.url({ image: row.image_id }), onclick: () => app.openImage(row.image_id), ...given }),
+  tile: (row, given = {}) =>
+    standing(row, { href: state.url({ image: row.image_id }), onclick: () => app.openImage(row.image_id), ...given }),
   facets: {
     set(column, wanted) {
       const filters = { ...state.get("filters") };
@@ -112,7 +119,8 @@ const app = {
       state.set({ filters });
     },
     toggle(column, value) {
-      const chosen = state.get("filters")?.[column], values = Array.isArray(chosen) ? chosen : [];
+      const chosen = state.get("filters")?.[column];
+      const values = Array.isArray(chosen) ? chosen : [];
       app.facets.set(column, values.includes(value) ? values.filter((one) => one !== value) : [...values, value]);
     },
     clear: () => state.set({ filters: null, where: null }),
@@ -128,7 +136,7 @@ const app = {
   filteredColumns: () => sidebar.columns,
   counted: () => detail.update(new Set(["facets"])),
   closeImage: () => state.set({ image: null }),
-  viewForHits: () => frame.view.asked ? state.get("view") : null,
+  viewForHits: () => (frame.view.asked ? state.get("view") : null),
   isWeighed: () => frame.view?.weighed === true,
   answered(answer) {
     weight.answered(answer?.image_weight ?? null);
@@ -159,10 +167,16 @@ const app = {
 };
 
 const frame = new Frame(app, VIEWS);
-const question = new Question(app, find("ask")), weight = new Weight(app, find("weight"));
-const sidebar = new Sidebar(app, find("sidebar")), detail = new Detail(app, find("detail")), updateSelected = mountSelected(app);
+const question = new Question(app, find("ask"));
+const weight = new Weight(app, find("weight"));
+const sidebar = new Sidebar(app, find("sidebar"));
+const detail = new Detail(app, find("detail"));
+const updateSelected = mountSelected(app);
 acceptPictures(question, app);
-addShortcuts(app, VIEWS.map((view) => view.name));
+addShortcuts(
+  app,
+  VIEWS.map((view) => view.name),
+);
 
 state.subscribe((changed, how) => {
   question.update(how);

@@ -5,14 +5,24 @@ import { say } from "./toasts.js";
 
 /** Fill `root`: a title, a line, an icon, and perhaps something to do ({text, onclick}). */
 export function notice(root, { title, text = null, icon: symbol = null, error = false, action = null }) {
-  root.replaceChildren(el("div", { class: ["notice", error && "is-error"] }, symbol && icon(symbol), el("h2", { text: title }),
-    text && el("p", { text, dir: "auto" }), action && button({ class: "button", ...action })));
+  root.replaceChildren(
+    el(
+      "div",
+      { class: ["notice", error && "is-error"] },
+      symbol && icon(symbol),
+      el("h2", { text: title }),
+      text && el("p", { text, dir: "auto" }),
+      action && button({ class: "button", ...action }),
+    ),
+  );
   say([title, text].filter(Boolean).join(". "), { urgent: error });
 }
 
 /** Fill `root` while something is computed. Returns report({done, total}); total null while nobody knows. */
 export function working(root, text) {
-  const bar = el("i"), line = el("p", { text }), track = el("div", { class: "progress is-unknown", role: "progressbar", "aria-label": text }, bar);
+  const bar = el("i");
+  const line = el("p", { text });
+  const track = el("div", { class: "progress is-unknown", role: "progressbar", "aria-label": text }, bar);
   root.replaceChildren(el("div", { class: "notice" }, track, line));
   return ({ done, total }) => {
     const share = total ? Math.min(1, done / total) : null;

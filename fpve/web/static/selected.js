@@ -6,12 +6,29 @@ import { count } from "./words.js";
 
 /** Keep the bar in step with the selection. `app.showSelected(true)` shows only what is selected. */
 export function mountSelected(app) {
-  const bar = find("selected"), { selection } = app;
-  const number = el("b"), only = button({ class: "plain", text: "Show only these", onclick: () => app.showSelected(!app.onlySelected()) });
+  const bar = find("selected");
+  const { selection } = app;
+  const number = el("b");
+  const only = button({
+    class: "plain",
+    text: "Show only these",
+    onclick: () => app.showSelected(!app.onlySelected()),
+  });
   bar.append(
-    number, only,
-    exportButton(app, { class: "plain", text: "Export" }, { count: () => selection.size, body: () => ({ ids: selection.ids }) }),
-    button({ class: "plain", icon: "cross", label: "Clear the selection", "data-tip-at": "above", onclick: () => selection.clear() }),
+    number,
+    only,
+    exportButton(
+      app,
+      { class: "plain", text: "Export" },
+      { count: () => selection.size, body: () => ({ ids: selection.ids }) },
+    ),
+    button({
+      class: "plain",
+      icon: "cross",
+      label: "Clear the selection",
+      "data-tip-at": "above",
+      onclick: () => selection.clear(),
+    }),
   );
   const update = () => {
     bar.hidden = !selection.size;

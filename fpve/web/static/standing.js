@@ -5,7 +5,8 @@ import { button, el, find } from "./dom.js";
 import { toast } from "./toasts.js";
 
 // While the page is seen; and while the server is gone, when people wait for it.
-const EVERY = 10_000, RETRY = 2_000;
+const EVERY = 10_000;
+const RETRY = 2_000;
 
 export class Standing {
   #api;
@@ -19,7 +20,9 @@ export class Standing {
     this.#api = api;
     api.onreach = (reached) => this.#reach(reached);
     // Any answer of a newer snapshot says that there is one, before the next look.
-    api.onanswer = ({ snapshot }) => { if (this.status && snapshot > this.status.snapshot) this.#ask(); };
+    api.onanswer = ({ snapshot }) => {
+      if (this.status && snapshot > this.status.snapshot) this.#ask();
+    };
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#ask());
   }
 
@@ -38,7 +41,8 @@ export class Standing {
     clearTimeout(this.#timer);
     const was = this.#reached;
     try {
-      const before = this.status, now = await this.#api.get("/api/status");
+      const before = this.status;
+      const now = await this.#api.get("/api/status");
       this.status = now;
       if (!before) this.#tell("status");
       else if (before.snapshot !== now.snapshot) {
@@ -50,7 +54,10 @@ export class Standing {
       if (!isAbort(error) && error.status) toast(error.message, { kind: "error" });
     } finally {
       this.#asking = false;
-      this.#timer = setTimeout(() => document.visibilityState === "visible" && this.#ask(), this.#reached ? EVERY : RETRY);
+      this.#timer = setTimeout(
+        () => document.visibilityState === "visible" && this.#ask(),
+        this.#reached ? EVERY : RETRY,
+      );
     }
   }
 
@@ -61,8 +68,10 @@ export class Standing {
     banner.hidden = reached;
     banner.replaceChildren();
     if (reached) return;
-    banner.append(el("span", { text: "The server can't be reached. Is fpve serve still running? Trying again." }),
-      button({ class: "button", text: "Try now", onclick: () => this.#ask() }));
+    banner.append(
+      el("span", { text: "The server can't be reached. Is fpve serve still running? Trying again." }),
+      button({ class: "button", text: "Try now", onclick: () => this.#ask() }),
+    );
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#ask(), RETRY);
   }

@@ -1,14 +1,14 @@
 // What the page shows, as its address says it: whatever is here survives a reload and can be sent to somebody.
 
 const TEXT = { read: (text) => text, write: (value) => value };
-const NUMBER = { read: (text) => Number.isFinite(Number(text)) ? Number(text) : null, write: String };
+const NUMBER = { read: (text) => (Number.isFinite(Number(text)) ? Number(text) : null), write: String };
 const JSON_OBJECT = {
   read(text) {
     try {
       const value = JSON.parse(text);
       return value && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length ? value : null;
     } catch {
-      return null;  // An address that was cut short: better no filter than no page.
+      return null; // An address that was cut short: better no filter than no page.
     }
   },
   write: (value) => JSON.stringify(value),
@@ -40,7 +40,8 @@ export class State {
    * what moves under the hand should. Nothing happens where nothing differs.
    */
   set(changes, { replace = false } = {}) {
-    const next = merged(this.#values, changes), url = address(next);
+    const next = merged(this.#values, changes);
+    const url = address(next);
     if (url === address(this.#values)) return;
     history[replace ? "replaceState" : "pushState"](null, "", url);
     this.#become(next, { moved: false });
@@ -58,7 +59,8 @@ export class State {
   }
 
   #become(next, how) {
-    const before = this.#values, names = new Set([...Object.keys(before), ...Object.keys(next)]);
+    const before = this.#values;
+    const names = new Set([...Object.keys(before), ...Object.keys(next)]);
     const changed = new Set([...names].filter((name) => written(name, before[name]) !== written(name, next[name])));
     this.#values = next;
     if (changed.size) for (const listener of this.#listeners) listener(changed, how);
@@ -83,7 +85,7 @@ function merged(values, changes) {
   return next;
 }
 
-const written = (name, value) => value === undefined ? undefined : (KINDS[name] ?? TEXT).write(value);
+const written = (name, value) => (value === undefined ? undefined : (KINDS[name] ?? TEXT).write(value));
 
 function address(values) {
   const params = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, written(name, value)]));

@@ -1,10 +1,12 @@
 // Light, dark, or as the system has it; remembered in this browser.
 
-const KEY = "fpve.theme", THEMES = ["auto", "light", "dark"];
+const KEY = "fpve.theme";
+const THEMES = ["auto", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 const listeners = new Set();
 // As first.js has read it.
-let theme = THEMES.find((one) => one === document.documentElement.dataset.theme) ?? "auto", probe = null;
+let theme = THEMES.find((one) => one === document.documentElement.dataset.theme) ?? "auto";
+let probe = null;
 
 apply();
 system.addEventListener("change", () => {

@@ -16,10 +16,7 @@ export class Tile {
     this.scores = el("div", { class: "scores", hidden: true });
     element.classList.add("tile");
     this.ground = el("div", { class: "ground" }, this.picture, this.broken, this.badge, this.check);
-    element.append(
-      this.ground,
-      el("div", { class: "words" }, this.scores, this.caption),
-    );
+    element.append(this.ground, el("div", { class: "words" }, this.scores, this.caption));
     this.picture.addEventListener("load", () => this.#loaded());
     this.picture.addEventListener("error", () => this.#break());
     this.row = null;
@@ -40,7 +37,8 @@ export class Tile {
     this.caption.classList.toggle("is-file", !!row && !row.prefix?.trim());
     this.caption.title = name;
     // Else its picture, its score and its caption would all be read.
-    if (row) this.element.setAttribute("aria-label", row.score === undefined ? name : `${name}, score ${score(row.score)}`);
+    if (row)
+      this.element.setAttribute("aria-label", row.score === undefined ? name : `${name}, score ${score(row.score)}`);
     else this.element.removeAttribute("aria-label");
     this.broken.hidden = true;
     this.picture.hidden = false;
@@ -86,11 +84,13 @@ export class Tile {
     this.scores.hidden = row === null;
     if (row === null) return this.scores.replaceChildren();
     const image = row.image_score ?? row.cross_score;
-    this.scores.replaceChildren(...[
-      el("b", { text: score(row.score), title: "score" }),
-      bar(image, "image", row.image_score === null && row.cross_score !== null ? "text against picture" : "picture"),
-      bar(row.prefix_score, "prefix", "prefix"),
-    ].filter(Boolean));
+    this.scores.replaceChildren(
+      ...[
+        el("b", { text: score(row.score), title: "score" }),
+        bar(image, "image", row.image_score === null && row.cross_score !== null ? "text against picture" : "picture"),
+        bar(row.prefix_score, "prefix", "prefix"),
+      ].filter(Boolean),
+    );
   }
 }
 

@@ -11,14 +11,28 @@ export function toast(text, { kind = "note", action = null } = {}) {
     made.classList.add("is-leaving");
     setTimeout(() => made.remove(), 200);
   };
-  const made = el("div", { class: ["toast", kind === "error" && "is-error"] }, el("p", { text, dir: "auto" }),
-    action && button({ class: "link", text: action.text, onclick: () => { close(); action.onclick(); } }),
-    button({ class: "plain", icon: "cross", label: "Dismiss", onclick: close }));
+  const made = el(
+    "div",
+    { class: ["toast", kind === "error" && "is-error"] },
+    el("p", { text, dir: "auto" }),
+    action &&
+      button({
+        class: "link",
+        text: action.text,
+        onclick: () => {
+          close();
+          action.onclick();
+        },
+      }),
+    button({ class: "plain", icon: "cross", label: "Dismiss", onclick: close }),
+  );
   find("toasts").append(made);
   say(text, { urgent: kind === "error" });
   let timer = setTimeout(close, STAY);
   made.addEventListener("pointerenter", () => clearTimeout(timer));
-  made.addEventListener("pointerleave", () => { timer = setTimeout(close, STAY / 2); });
+  made.addEventListener("pointerleave", () => {
+    timer = setTimeout(close, STAY / 2);
+  });
 }
 
 /** Tell screen readers: what was found, what failed. */
@@ -26,5 +40,7 @@ export function say(text, { urgent = false } = {}) {
   const region = find(urgent ? "alarm" : "said");
   // The same words twice are told twice only if they changed in between.
   region.textContent = "";
-  requestAnimationFrame(() => { region.textContent = text; });
+  requestAnimationFrame(() => {
+    region.textContent = text;
+  });
 }

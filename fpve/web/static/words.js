@@ -1,13 +1,15 @@
 // Figures and values in words.
 
-const whole = new Intl.NumberFormat("en"), short = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export const count = (value) => whole.format(value);
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 export const score = (value) => value.toFixed(3);
-export const percent = (value) => `${(100 * value).toFixed(value > 0.0995 && value < 0.9995 ? 0 : 1)} %`;
-export const seconds = (value) => value < 1 ? `${Math.max(1, Math.round(1000 * value))} ms` : `${value.toFixed(1)} s`;
+/** A share; below a tenth with a decimal, where that tells something. */
+export const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)} %`;
+export const seconds = (value) => (value < 1 ? `${Math.max(1, Math.round(1000 * value))} ms` : `${value.toFixed(1)} s`);
 
 /** The last part of a path. */
 export const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
@@ -24,7 +26,8 @@ export function bytes(value) {
 
 /** "27 Nov 2026, 08:26", in the time zone of whoever looks. */
 export function time(iso) {
-  const at = new Date(iso), two = (part) => String(part).padStart(2, "0");
+  const at = new Date(iso);
+  const two = (part) => String(part).padStart(2, "0");
   return `${at.getDate()} ${month[at.getMonth()]} ${at.getFullYear()}, ${two(at.getHours())}:${two(at.getMinutes())}`;
 }
 

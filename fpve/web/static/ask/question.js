@@ -17,12 +17,42 @@ export class Question {
   constructor(app, root) {
     this.#app = app;
     this.chip = el("span", { class: "question-picture", hidden: true });
-    this.input = el("input", { id: "q", type: "search", autocomplete: "off", spellcheck: "false", enterkeyhint: "search",
-      "aria-label": "Search by text", oninput: () => this.#typed(), onkeydown: (event) => this.#key(event), onblur: () => { this.#begun = false; } });
-    this.clear = button({ class: "plain clear", icon: "cross", label: "Clear the search", onclick: () => this.empty() });
-    this.file = el("input", { type: "file", accept: "image/*", class: "visually-hidden", tabindex: "-1", "aria-hidden": "true",
-      onchange: () => { this.picture(this.file.files[0]); this.file.value = ""; } });
-    const choose = button({ class: "plain", icon: "picture", label: "Search by a picture", onclick: () => this.file.click() });
+    this.input = el("input", {
+      id: "q",
+      type: "search",
+      autocomplete: "off",
+      spellcheck: "false",
+      enterkeyhint: "search",
+      "aria-label": "Search by text",
+      oninput: () => this.#typed(),
+      onkeydown: (event) => this.#key(event),
+      onblur: () => {
+        this.#begun = false;
+      },
+    });
+    this.clear = button({
+      class: "plain clear",
+      icon: "cross",
+      label: "Clear the search",
+      onclick: () => this.empty(),
+    });
+    this.file = el("input", {
+      type: "file",
+      accept: "image/*",
+      class: "visually-hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      onchange: () => {
+        this.picture(this.file.files[0]);
+        this.file.value = "";
+      },
+    });
+    const choose = button({
+      class: "plain",
+      icon: "picture",
+      label: "Search by a picture",
+      onclick: () => this.file.click(),
+    });
     choose.dataset.tipAt = "left";
     root.append(el("div", { class: "question" }, icon("search"), this.chip, this.input, this.clear, choose, this.file));
     this.update();
@@ -30,12 +60,20 @@ export class Question {
 
   /** The address asks something else; `moved`: by back or forward, and not by what is typed here. */
   update({ moved = false } = {}) {
-    const { state } = this.#app, text = state.get("q") ?? "";
+    const { state } = this.#app;
+    const text = state.get("q") ?? "";
     if (moved) this.#begun = false;
     if (document.activeElement !== this.input || !this.#begun) this.input.value = text;
-    const like = state.get("like"), picture = state.get("picture");
-    if (!this.#upload) this.#show(like !== null ? { src: pathOf("thumbnails", like), name: `like ${fileName(like)}` }
-      : picture !== null ? { src: `/api/queries/${encodeURIComponent(picture)}`, name: "your picture" } : null);
+    const like = state.get("like");
+    const picture = state.get("picture");
+    if (!this.#upload)
+      this.#show(
+        like !== null
+          ? { src: pathOf("thumbnails", like), name: `like ${fileName(like)}` }
+          : picture !== null
+            ? { src: `/api/queries/${encodeURIComponent(picture)}`, name: "your picture" }
+            : null,
+      );
     this.#hint();
   }
 
@@ -55,11 +93,12 @@ export class Question {
   /** Search by a picture: a file or a blob, whose name is shown while it travels. */
   async picture(file, { text = this.#app.state.get("q"), name = file?.name || "picture" } = {}) {
     if (!file) return;
-    const { api, state, toast } = this.#app, form = new FormData();
+    const { api, state, toast } = this.#app;
+    const form = new FormData();
     form.append("image", file, name);
     form.append("k", "1");
     this.#upload?.abort();
-    const upload = this.#upload = new AbortController();
+    const upload = (this.#upload = new AbortController());
     this.#show({ src: null, name, busy: true });
     try {
       const { query } = await api.post("/api/search", form, { signal: upload.signal });
@@ -98,7 +137,9 @@ export class Question {
   }
 
   #ask() {
-    const { state } = this.#app, text = this.input.value.trim() || null, like = state.get("like");
+    const { state } = this.#app;
+    const text = this.input.value.trim() || null;
+    const like = state.get("like");
     if (text === state.get("q")) return;
     // An image of the store brings its own prefix; with another text it is asked by its picture.
     if (like !== null && text !== null) return void this.#pictureOf(like, text);
@@ -110,7 +151,8 @@ export class Question {
     try {
       let response = await fetch(`${pathOf("pictures", id)}?side=1024`);
       if (!response.ok) response = await fetch(pathOf("thumbnails", id));
-      if (!response.ok) throw new Error(`The picture of ${fileName(id)} is not at hand: search by text alone, or choose a picture.`);
+      if (!response.ok)
+        throw new Error(`The picture of ${fileName(id)} is not at hand: search by text alone, or choose a picture.`);
       await this.picture(await response.blob(), { text, name: fileName(id) });
     } catch (error) {
       this.#app.toast(error.message, { kind: "error" });
@@ -129,17 +171,34 @@ export class Question {
     this.chip.replaceChildren();
     this.chip.classList.toggle("is-busy", !!picture?.busy);
     if (!picture) return;
-    const image = el("img", { src: picture.src, alt: "", hidden: !picture.src, onerror: () => { image.hidden = true; } });
-    this.chip.append(image, el("bdi", { text: picture.name }),
-      button({ class: "plain", icon: "cross", label: "Remove the picture", onclick: () => this.#removePicture() }));
+    const image = el("img", {
+      src: picture.src,
+      alt: "",
+      hidden: !picture.src,
+      onerror: () => {
+        image.hidden = true;
+      },
+    });
+    this.chip.append(
+      image,
+      el("bdi", { text: picture.name }),
+      button({ class: "plain", icon: "cross", label: "Remove the picture", onclick: () => this.#removePicture() }),
+    );
     this.#hint();
   }
 
   #hint() {
-    const { status } = this.#app, pictured = !this.chip.hidden, narrow = innerWidth < 736;
+    const { status } = this.#app;
+    const pictured = !this.chip.hidden;
+    const narrow = innerWidth < 736;
     this.clear.hidden = !this.input.value && !pictured;
-    this.input.placeholder = pictured ? (status?.has_prefixes === false ? "" : "and a text")
-      : narrow ? "Text or a picture" : "Search by text, or drop, paste or choose a picture";
+    this.input.placeholder = pictured
+      ? status?.has_prefixes === false
+        ? ""
+        : "and a text"
+      : narrow
+        ? "Text or a picture"
+        : "Search by text, or drop, paste or choose a picture";
   }
 }
 
@@ -147,16 +206,32 @@ export class Question {
 export function acceptPictures(question, { toast }) {
   const veil = find("veil");
   let inside = 0;
-  const holdsFiles = (event) => [...event.dataTransfer?.types ?? []].includes("Files");
+  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   const take = (files) => {
     const file = [...files].find((one) => one.type.startsWith("image/"));
     if (file) question.picture(file);
     else if (files.length) toast("That is no picture.", { kind: "error" });
     return !!file;
   };
-  addEventListener("dragenter", (event) => { if (holdsFiles(event)) { event.preventDefault(); inside++; veil.hidden = false; } });
-  addEventListener("dragover", (event) => { if (holdsFiles(event)) { event.preventDefault(); event.dataTransfer.dropEffect = "copy"; } });
-  addEventListener("dragleave", (event) => { if (holdsFiles(event) && --inside <= 0) { inside = 0; veil.hidden = true; } });
+  addEventListener("dragenter", (event) => {
+    if (holdsFiles(event)) {
+      event.preventDefault();
+      inside++;
+      veil.hidden = false;
+    }
+  });
+  addEventListener("dragover", (event) => {
+    if (holdsFiles(event)) {
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "copy";
+    }
+  });
+  addEventListener("dragleave", (event) => {
+    if (holdsFiles(event) && --inside <= 0) {
+      inside = 0;
+      veil.hidden = true;
+    }
+  });
   addEventListener("drop", (event) => {
     inside = 0;
     veil.hidden = true;

@@ -13,19 +13,47 @@ export class Weight {
 
   constructor(app, root) {
     this.#app = app;
-    this.slider = el("input", { type: "range", min: "0", max: "1", step: "0.01", list: "weight-ticks", "aria-label": "Weight of the picture against the text",
-      oninput: () => this.#moved(), onchange: () => this.#moved({ done: true }), ondblclick: () => this.reset() });
+    this.slider = el("input", {
+      type: "range",
+      min: "0",
+      max: "1",
+      step: "0.01",
+      id: "weight-slider",
+      "aria-label": "Weight of the picture against the text",
+      oninput: () => this.#moved(),
+      onchange: () => this.#moved({ done: true }),
+      ondblclick: () => this.reset(),
+    });
     this.value = el("output", { class: "weight-value", for: "weight-slider" });
     this.reason = el("span", { class: "weight-reason" });
     this.notch = el("i", { class: "weight-notch", "aria-hidden": "true" });
-    this.back = button({ class: "plain weight-reset", icon: "reset", label: "Back to the store's default", onclick: () => this.reset() });
+    this.back = button({
+      class: "plain weight-reset",
+      icon: "reset",
+      label: "Back to the store's default",
+      onclick: () => this.reset(),
+    });
     this.root = root;
     root.append(
-      el("div", { class: "weight-line" },
+      el(
+        "div",
+        { class: "weight-line" },
         el("span", { class: "weight-end is-image", text: "picture" }),
-        el("span", { class: "weight-track" }, this.slider, this.notch, [0, 0.25, 0.5, 0.75, 1].map((at) => el("i", { class: "weight-tick", style: { "--at": at }, "aria-hidden": "true" }))),
-        el("span", { class: "weight-end is-prefix", text: "text" }), this.value, this.back),
-      this.reason);
+        el(
+          "span",
+          { class: "weight-track" },
+          this.slider,
+          this.notch,
+          [0, 0.25, 0.5, 0.75, 1].map((at) =>
+            el("i", { class: "weight-tick", style: { "--at": at }, "aria-hidden": "true" }),
+          ),
+        ),
+        el("span", { class: "weight-end is-prefix", text: "text" }),
+        this.value,
+        this.back,
+      ),
+      this.reason,
+    );
     this.update();
   }
 
@@ -37,7 +65,9 @@ export class Weight {
 
   /** What is asked, or the store's default, is known or another. */
   update() {
-    const { state, status } = this.#app, given = state.get("weight"), why = this.#whyNot();
+    const { state, status } = this.#app;
+    const given = state.get("weight");
+    const why = this.#whyNot();
     const weight = (why === null ? given : this.#used) ?? status?.image_weight ?? 0.5;
     const enabled = why === null;
     this.slider.disabled = !enabled;
@@ -46,7 +76,8 @@ export class Weight {
     this.reason.textContent = why ?? "";
     this.reason.title = why ?? "";
     this.reason.hidden = enabled;
-    if (document.activeElement !== this.slider || Number(this.slider.value) !== 1 - weight) this.slider.value = 1 - weight;
+    if (document.activeElement !== this.slider || Number(this.slider.value) !== 1 - weight)
+      this.slider.value = 1 - weight;
     this.#say(weight);
     this.back.hidden = !enabled || given === null || given === status?.image_weight;
     this.notch.hidden = !status;
@@ -76,12 +107,16 @@ export class Weight {
     const picture = Math.round(100 * weight);
     this.value.textContent = weight.toFixed(2);
     this.value.title = `A = ${weight.toFixed(2)}: the picture's cosine counts ${picture} %, the text's ${100 - picture} %`;
-    this.slider.setAttribute("aria-valuetext", `A ${weight.toFixed(2)}: picture ${picture} percent, text ${100 - picture} percent`);
+    this.slider.setAttribute(
+      "aria-valuetext",
+      `A ${weight.toFixed(2)}: picture ${picture} percent, text ${100 - picture} percent`,
+    );
   }
 
   /** Why there is nothing to weigh, or null. */
   #whyNot() {
-    const { state, status } = this.#app, query = this.#app.query();
+    const { state, status } = this.#app;
+    const query = this.#app.query();
     if (status && !status.has_prefixes) return "The images of this store have no prefixes: only pictures are compared.";
     if (this.#app.isWeighed()) return null;
     if (query === null) return "Needs a picture and a text, or “more like this”.";

@@ -32,13 +32,42 @@ export class Detail {
     this.file = el("section", { class: "detail-section" });
     this.failure = el("div", { hidden: true });
     this.select = button({ class: "button", text: "Select", onclick: () => app.selection.toggle(this.#id) });
-    this.close = button({ class: "plain", icon: "cross", label: "Close", "data-tip-at": "left", onclick: () => app.closeImage() });
-    this.body = el("div", { class: "detail-body" }, this.picture.root, this.head,
-      el("div", { class: "detail-actions" }, button({ class: "primary", icon: "like", text: "More like this", onclick: () => app.like(this.#id) }), this.select,
-        menuButton({ class: "button", icon: "copy", label: "Copy as a command" }, () => this.#copies())),
-      this.scores, this.prediction.root, this.metadata, this.file);
-    root.append(el("div", { class: "detail-bar" }, button({ class: "plain", icon: "left", label: "Previous image", onclick: () => this.step(-1) }),
-      button({ class: "plain", icon: "right", label: "Next image", onclick: () => this.step(1) }), this.place, this.close), this.failure, this.body);
+    this.close = button({
+      class: "plain",
+      icon: "cross",
+      label: "Close",
+      "data-tip-at": "left",
+      onclick: () => app.closeImage(),
+    });
+    this.body = el(
+      "div",
+      { class: "detail-body" },
+      this.picture.root,
+      this.head,
+      el(
+        "div",
+        { class: "detail-actions" },
+        button({ class: "primary", icon: "like", text: "More like this", onclick: () => app.like(this.#id) }),
+        this.select,
+        menuButton({ class: "button", icon: "copy", label: "Copy as a command" }, () => this.#copies()),
+      ),
+      this.scores,
+      this.prediction.root,
+      this.metadata,
+      this.file,
+    );
+    root.append(
+      el(
+        "div",
+        { class: "detail-bar" },
+        button({ class: "plain", icon: "left", label: "Previous image", onclick: () => this.step(-1) }),
+        button({ class: "plain", icon: "right", label: "Next image", onclick: () => this.step(1) }),
+        this.place,
+        this.close,
+      ),
+      this.failure,
+      this.body,
+    );
     app.selection.subscribe(() => this.#tellSelected());
     addEventListener("keydown", (event) => this.#key(event));
     whole.addEventListener("change", () => this.#cover());
@@ -49,7 +78,8 @@ export class Detail {
     const id = this.#app.state.get("image");
     if (id !== this.#id) this.#open(id);
     else if (id !== null && (changed.has("snapshot") || changed.has("reached"))) this.#fetch(id);
-    else if (id !== null && (changed.has("label") || changed.has("status") || changed.has("facets"))) this.prediction.show(id);
+    else if (id !== null && (changed.has("label") || changed.has("status") || changed.has("facets")))
+      this.prediction.show(id);
     if (id !== null && changed.has("weight")) this.prediction.weigh();
     if (id !== null && ["q", "like", "picture", "rows"].some((name) => changed.has(name))) this.#score();
   }
@@ -58,7 +88,8 @@ export class Detail {
   async step(direction) {
     const sequence = this.#app.sequence();
     if (!sequence || this.#id === null) return;
-    const from = sequence.indexOf(this.#id), id = from < 0 ? null : await sequence.at(from + direction);
+    const from = sequence.indexOf(this.#id);
+    const id = from < 0 ? null : await sequence.at(from + direction);
     if (from < 0) return;
     if (!id) return this.#app.say(direction < 0 ? "This is the first one" : "This is the last one");
     this.#app.openImage(id, { among: this.#app.among, replace: true });
@@ -99,7 +130,12 @@ export class Detail {
       if (isAbort(error) || error.status === 0) return;
       this.body.hidden = true;
       this.failure.hidden = false;
-      this.#app.notice(this.failure, { title: error.status === 404 ? "This image is not in the store" : "This image can't be shown", text: error.message, icon: "picture", error: true });
+      this.#app.notice(this.failure, {
+        title: error.status === 404 ? "This image is not in the store" : "This image can't be shown",
+        text: error.message,
+        icon: "picture",
+        error: true,
+      });
     }
   }
 
@@ -109,20 +145,26 @@ export class Detail {
     this.metadata.replaceChildren(el("h3", { text: "Metadata" }), metadataOf(this.#app, row));
     this.file.replaceChildren(el("h3", { text: "File" }), fileOf(this.#app, row));
     this.root.setAttribute("aria-label", `Image: ${row.prefix?.trim() || fileName(row.path)}`);
-    const sequence = this.#app.sequence(), at = sequence ? sequence.indexOf(row.image_id) : -1;
+    const sequence = this.#app.sequence();
+    const at = sequence ? sequence.indexOf(row.image_id) : -1;
     this.place.textContent = at < 0 ? "" : `${count(at + 1)} of ${count(sequence.total())}`;
   }
 
   // The scores of what is open, if it is a hit. One that was opened by its address is looked for among the hits.
   async #score() {
-    const query = this.#app.query(), id = this.#id;
+    const query = this.#app.query();
+    const id = this.#id;
     let hit = query && this.#app.rowOf(id);
     if (query && hit?.score === undefined && query.id !== id) {
       try {
-        const answer = await this.#app.api.get("/api/search", { ...query, where: `image_id = '${id.replaceAll("'", "''")}'`, k: 1 });
+        const answer = await this.#app.api.get("/api/search", {
+          ...query,
+          where: `image_id = '${id.replaceAll("'", "''")}'`,
+          k: 1,
+        });
         hit = answer.hits[0];
       } catch {
-        hit = null;  // The view says what is wrong with the query.
+        hit = null; // The view says what is wrong with the query.
       }
     }
     if (id !== this.#id) return;
@@ -138,9 +180,15 @@ export class Detail {
   }
 
   #copies() {
-    const { status, copy } = this.#app, query = { text: null, id: this.#id, picture: null, image_weight: this.#app.weight() }, condition = this.#app.condition();
+    const { status, copy } = this.#app;
+    const query = { text: null, id: this.#id, picture: null, image_weight: this.#app.weight() };
+    const condition = this.#app.condition();
     return [
-      { text: "More like this, as a command", hint: "fpve search", onclick: () => copy(asCommand(status, query, condition)) },
+      {
+        text: "More like this, as a command",
+        hint: "fpve search",
+        onclick: () => copy(asCommand(status, query, condition)),
+      },
       { text: "More like this, in Python", hint: "fpve.open", onclick: () => copy(asPython(status, query, condition)) },
       { text: "Link to this image", hint: "URL", onclick: () => copy(location.href) },
     ];
@@ -153,9 +201,11 @@ export class Detail {
   }
 
   #key(event) {
-    if (this.#id === null || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (this.#id === null || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey)
+      return;
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!direction || event.target.closest("input, select, textarea, [role=menu], [role=listbox], dialog, canvas")) return;
+    if (!direction || event.target.closest("input, select, textarea, [role=menu], [role=listbox], dialog, canvas"))
+      return;
     event.preventDefault();
     this.step(direction);
   }

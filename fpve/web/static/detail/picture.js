@@ -6,7 +6,8 @@ import { groundOf } from "../ground.js";
 import { nameOf } from "../words.js";
 
 // Sides that are asked for: what a panel shows on a fine screen, and the most that the server makes.
-const SIDE = 1024, WHOLE = 2048;
+const SIDE = 1024;
+const WHOLE = 2048;
 
 /** The picture of a row: the thumbnail at once, the original when it is there. `details` is null until known. */
 export class Picture {
@@ -17,9 +18,16 @@ export class Picture {
     this.small = el("img", { class: "picture-small", alt: "", "aria-hidden": "true", onload: () => this.#stand() });
     this.large = el("img", { class: "picture-large", alt: "", decoding: "async", hidden: true });
     this.note = el("p", { class: "picture-note", hidden: true });
-    this.button = el("button", { type: "button", class: "picture-button", "aria-label": "Enlarge", onclick: () => this.#enlarge() }, this.small, this.large);
+    this.button = el(
+      "button",
+      { type: "button", class: "picture-button", "aria-label": "Enlarge", onclick: () => this.#enlarge() },
+      this.small,
+      this.large,
+    );
     this.root = el("figure", { class: "picture" }, this.button, this.note);
-    this.large.addEventListener("load", () => { this.large.hidden = false; });
+    this.large.addEventListener("load", () => {
+      this.large.hidden = false;
+    });
     this.large.addEventListener("error", () => this.#missing());
   }
 
@@ -47,12 +55,16 @@ export class Picture {
     this.large.hidden = true;
     this.large.removeAttribute("src");
     this.note.hidden = false;
-    this.note.textContent = this.#row.thumbnail ? "The original is not at hand: this is its thumbnail." : "Neither the original nor a thumbnail is at hand.";
+    this.note.textContent = this.#row.thumbnail
+      ? "The original is not at hand: this is its thumbnail."
+      : "Neither the original nor a thumbnail is at hand.";
     this.small.alt = this.#row.thumbnail ? nameOf(this.#row) : "";
   }
 
   #enlarge() {
-    const url = this.large.hidden ? this.#row.thumbnail : withQuery(pathOf("pictures", this.#row.image_id), { side: WHOLE });
+    const url = this.large.hidden
+      ? this.#row.thumbnail
+      : withQuery(pathOf("pictures", this.#row.image_id), { side: WHOLE });
     if (!url) return;
     this.#zoom ??= new Zoom();
     this.#zoom.open(url, nameOf(this.#row), this.large.hidden ? null : this.large.currentSrc);
@@ -63,8 +75,18 @@ class Zoom {
   constructor() {
     this.image = el("img", { alt: "", draggable: "false" });
     this.pane = el("div", { class: "zoom-pane", tabindex: "0", onclick: (event) => this.#clicked(event) }, this.image);
-    this.dialog = el("dialog", { class: "zoom", "aria-label": "Picture" }, this.pane,
-      button({ class: "plain zoom-close", icon: "cross", label: "Close", "data-tip-at": "left", onclick: () => this.dialog.close() }));
+    this.dialog = el(
+      "dialog",
+      { class: "zoom", "aria-label": "Picture" },
+      this.pane,
+      button({
+        class: "plain zoom-close",
+        icon: "cross",
+        label: "Close",
+        "data-tip-at": "left",
+        onclick: () => this.dialog.close(),
+      }),
+    );
     document.body.append(this.dialog);
   }
 
@@ -74,7 +96,9 @@ class Zoom {
     this.image.alt = name;
     if (meanwhile) {
       const whole = new Image();
-      whole.onload = () => { this.image.src = url; };
+      whole.onload = () => {
+        this.image.src = url;
+      };
       whole.src = url;
     }
     this.dialog.showModal();
@@ -83,8 +107,11 @@ class Zoom {
   // A click on the picture goes to its pixels there, and back; one beside it closes.
   #clicked(event) {
     if (event.target !== this.image) return this.dialog.close();
-    const before = this.image.getBoundingClientRect(), x = (event.clientX - before.left) / before.width, y = (event.clientY - before.top) / before.height;
-    const isActual = this.pane.classList.toggle("is-actual"), { naturalWidth } = this.image;
+    const before = this.image.getBoundingClientRect();
+    const x = (event.clientX - before.left) / before.width;
+    const y = (event.clientY - before.top) / before.height;
+    const isActual = this.pane.classList.toggle("is-actual");
+    const { naturalWidth } = this.image;
     // A picture that is smaller than the screen is shown at twice what fits, rather than smaller.
     this.image.style.width = isActual ? `${Math.max(naturalWidth, 2 * before.width)}px` : "";
     if (!isActual) return;

@@ -25,7 +25,8 @@ export function placeOf({ columns, side, gap, step }, index) {
 
 /** The first and last index that are seen between two heights. */
 export function between({ columns, step }, count, top, bottom) {
-  const first = Math.max(0, Math.floor(top / step)) * columns, last = (Math.floor(bottom / step) + 1) * columns - 1;
+  const first = Math.max(0, Math.floor(top / step)) * columns;
+  const last = (Math.floor(bottom / step) + 1) * columns - 1;
   return [Math.min(first, Math.max(0, count - 1)), Math.min(last, count - 1)];
 }
 
@@ -56,16 +57,20 @@ export class Scroll {
 
   /** The scroller has scrolled. */
   follow() {
-    const at = this.#scroller.scrollTop, seen = this.#scroller.clientHeight, most = this.#scroller.scrollHeight - seen;
+    const at = this.#scroller.scrollTop;
+    const seen = this.#scroller.clientHeight;
+    const most = this.#scroller.scrollHeight - seen;
     if (!this.#isScaled) this.top = at;
-    else if (Math.abs(at - this.#last) > seen || at <= 0 || at >= most - 1) this.top = (at / most) * (this.#full - seen);
+    else if (Math.abs(at - this.#last) > seen || at <= 0 || at >= most - 1)
+      this.top = (at / most) * (this.#full - seen);
     else this.top = Math.max(0, Math.min(this.#full - seen, this.top + at - this.#last));
     this.#last = at;
   }
 
   /** Go to a height. */
   to(top) {
-    const seen = this.#scroller.clientHeight, most = this.#scroller.scrollHeight - seen;
+    const seen = this.#scroller.clientHeight;
+    const most = this.#scroller.scrollHeight - seen;
     this.top = Math.max(0, Math.min(this.#full - seen, top));
     this.#scroller.scrollTop = this.#isScaled ? (this.top / Math.max(1, this.#full - seen)) * most : this.top;
     this.#last = this.#scroller.scrollTop;

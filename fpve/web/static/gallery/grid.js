@@ -12,7 +12,8 @@ const AHEAD = 0.6;
 // A little longer than the transition of css/gallery.css.
 const RANKING = 480;
 // Faster than half a screen a frame nobody sees pictures: neither they nor rows are asked for until it is slower.
-const HURRY = 0.5, SLOWER = 90;
+const HURRY = 0.5;
+const SLOWER = 90;
 
 export class Grid {
   #nodes = new Map();
@@ -72,7 +73,8 @@ export class Grid {
   /** The width or the size of tiles is another: what was looked at stays where it is. */
   resize(size = this.wanted?.size) {
     if (!this.listing || !this.element.clientWidth) return;
-    const [first, last] = this.seen, before = this.sizes;
+    const [first, last] = this.seen;
+    const before = this.sizes;
     const kept = this.active >= first && this.active <= last ? this.active : first;
     const offset = before ? placeOf(before, kept).y - this.#scroll.top : 0;
     this.wanted.size = size;
@@ -85,7 +87,9 @@ export class Grid {
   render(animate = false) {
     const { listing, sizes } = this;
     if (!listing || !sizes) return;
-    const seen = this.element.clientHeight, { top } = this.#scroll, more = AHEAD * seen;
+    const seen = this.element.clientHeight;
+    const { top } = this.#scroll;
+    const more = AHEAD * seen;
     const [first, last] = between(sizes, this.count, top - more, top + seen + more);
     const indexes = [];
     for (let at = first; at <= last; at++) indexes.push(at);
@@ -107,7 +111,9 @@ export class Grid {
   go(index, { focus = true } = {}) {
     if (!this.count) return;
     this.active = Math.max(0, Math.min(this.count - 1, index));
-    const { y } = placeOf(this.sizes, this.active), seen = this.element.clientHeight, { top } = this.#scroll;
+    const { y } = placeOf(this.sizes, this.active);
+    const seen = this.element.clientHeight;
+    const { top } = this.#scroll;
     const bottom = y + this.sizes.step;
     if (y < top) this.#scroll.to(y);
     else if (bottom > top + seen) this.#scroll.to(bottom - seen);
@@ -150,7 +156,8 @@ export class Grid {
   }
 
   #place(indexes, animate) {
-    const { listing, sizes } = this, keys = new Map();
+    const { listing, sizes } = this;
+    const keys = new Map();
     for (const index of indexes) {
       const id = listing.get(index)?.image_id;
       // Between two snapshots an image may stand in two windows.
@@ -173,13 +180,14 @@ export class Grid {
         node.element.classList.toggle("is-new", animate);
         this.#nodes.set(key, node);
       }
-      const { x, y } = placeOf(sizes, index), at = `translate(${x}px, ${y + shift}px)`;
+      const { x, y } = placeOf(sizes, index);
+      const at = `translate(${x}px, ${y + shift}px)`;
       if (node.at !== at) node.element.style.transform = node.at = at;
       if (node.index !== index) {
         node.index = index;
         node.element.setAttribute("aria-posinset", index + 1);
       }
-      if (node.of !== this.count) node.element.setAttribute("aria-setsize", node.of = this.count);
+      if (node.of !== this.count) node.element.setAttribute("aria-setsize", (node.of = this.count));
       const tabIndex = index === this.active ? 0 : -1;
       if (node.element.tabIndex !== tabIndex) node.element.tabIndex = tabIndex;
       const row = listing.get(index);
@@ -207,8 +215,9 @@ export class Grid {
   }
 
   #markOne(node) {
-    const id = node.tile.row?.image_id, selected = id !== undefined && this.isSelected(id);
-    if (node.selected !== selected) node.element.setAttribute("aria-selected", node.selected = selected);
+    const id = node.tile.row?.image_id;
+    const selected = id !== undefined && this.isSelected(id);
+    if (node.selected !== selected) node.element.setAttribute("aria-selected", (node.selected = selected));
   }
 
   #rank() {

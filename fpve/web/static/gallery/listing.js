@@ -3,7 +3,8 @@
 import { isAbort } from "../api.js";
 
 // A window is about two screens of tiles; more than two at once only keep the first from coming.
-const WINDOW = 100, AT_ONCE = 2;
+const WINDOW = 100;
+const AT_ONCE = 2;
 // Rows that are kept: 20,000 of about 1 kB. Who scrolls back further fetches again.
 const KEPT = 200;
 
@@ -28,7 +29,7 @@ export class Listing {
 
   /** The row at an index, or null while it isn't there. */
   get(index) {
-    return index < 0 ? null : this.#windows.get(Math.floor(index / WINDOW))?.[index % WINDOW] ?? null;
+    return index < 0 ? null : (this.#windows.get(Math.floor(index / WINDOW))?.[index % WINDOW] ?? null);
   }
 
   /** The index of an image among the rows that are there, or -1. */
@@ -49,7 +50,8 @@ export class Listing {
 
   /** Rows from `first` to `last` are in view: fetch what is missing, and give up what has gone by. */
   want(first, last) {
-    const from = Math.floor(Math.max(0, first) / WINDOW), to = Math.floor(Math.max(0, last) / WINDOW);
+    const from = Math.floor(Math.max(0, first) / WINDOW);
+    const to = Math.floor(Math.max(0, last) / WINDOW);
     this.#wanted = [from, to];
     for (const [number, controller] of this.#asked) if (number < from - 1 || number > to + 1) controller.abort();
     this.#fetchMissing();
@@ -57,10 +59,15 @@ export class Listing {
 
   /** Fetch the rows from `first` to `last`, and resolve when they are there. */
   async load(first, last) {
-    const from = Math.floor(first / WINDOW), to = Math.floor(last / WINDOW);
-    await Promise.all(Array.from({ length: to - from + 1 }, (_, at) => this.#fetch(from + at)));
+    const from = Math.floor(first / WINDOW);
+    const to = Math.floor(last / WINDOW);
+    for (let number = from; number <= to; number += AT_ONCE) {
+      const some = Array.from({ length: Math.min(AT_ONCE, to - number + 1) }, (_, at) => this.#fetch(number + at));
+      await Promise.all(some);
+    }
   }
 
+  /** After an error: ask again. */
   retry() {
     this.failed = null;
     this.#fetchMissing();
@@ -78,11 +85,16 @@ export class Listing {
     for (let number = from; number <= Math.min(to, most) && this.#asked.size < AT_ONCE; number++) {
       if (this.failed || this.#closed) return;
       if (!this.#windows.has(number) && !this.#asked.has(number)) {
-        this.#fetch(number).then(() => this.onrows(this), (error) => {
-          if (isAbort(error) || this.#closed) return;
-          this.failed = error;
-          this.onerror(error);
-        }).finally(() => this.#fetchMissing());
+        this.#fetch(number)
+          .then(
+            () => this.onrows(this),
+            (error) => {
+              if (isAbort(error) || this.#closed) return;
+              this.failed = error;
+              this.onerror(error);
+            },
+          )
+          .finally(() => this.#fetchMissing());
       }
     }
   }
@@ -95,7 +107,8 @@ export class Listing {
       const { total, rows, answer } = await this.fetchRows(number * WINDOW, WINDOW, controller.signal);
       this.answer ??= answer;
       // Fewer than were asked for: there are no more, whatever was said before.
-      this.total = rows.length < WINDOW && number * WINDOW < total ? Math.min(total, number * WINDOW + rows.length) : total;
+      this.total =
+        rows.length < WINDOW && number * WINDOW < total ? Math.min(total, number * WINDOW + rows.length) : total;
       this.#windows.set(number, rows);
       this.#forget();
     } finally {

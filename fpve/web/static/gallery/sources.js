@@ -6,14 +6,28 @@ const DEEPEST = 99_000;
 /** What the address, and the selection, say is to be shown: {key, isSearch, fetchRows} for a Listing. */
 export function sourceOf(app, { only = null } = {}) {
   const { api, state } = app;
-  if (only) return { key: "selected", isSearch: false, fetchRows: (offset, limit, signal) => chosen(api, only, offset, limit, signal) };
-  const query = app.query(), conditions = app.conditions();
+  if (only)
+    return {
+      key: "selected",
+      isSearch: false,
+      fetchRows: (offset, limit, signal) => chosen(api, only, offset, limit, signal),
+    };
+  const query = app.query();
+  const conditions = app.conditions();
   if (query) {
     const params = { ...query, ...conditions, exact: state.get("exact") === "1" ? true : null };
-    return { key: JSON.stringify(params), isSearch: true, fetchRows: (offset, limit, signal) => hits(api, params, offset, limit, signal) };
+    return {
+      key: JSON.stringify(params),
+      isSearch: true,
+      fetchRows: (offset, limit, signal) => hits(api, params, offset, limit, signal),
+    };
   }
   const params = { ...conditions, sort: state.get("sort") };
-  return { key: JSON.stringify(params), isSearch: false, fetchRows: (offset, limit, signal) => images(api, params, offset, limit, signal) };
+  return {
+    key: JSON.stringify(params),
+    isSearch: false,
+    fetchRows: (offset, limit, signal) => images(api, params, offset, limit, signal),
+  };
 }
 
 async function hits(api, params, offset, limit, signal) {
@@ -34,6 +48,8 @@ async function chosen(api, ids, offset, limit, signal) {
   const answer = await api.get("/api/images", { where, limit }, { signal });
   const found = new Map(answer.images.map((row) => [row.image_id, row]));
   // One that a newer snapshot has no more keeps its place, without a picture.
-  const rows = some.map((id) => found.get(id) ?? { image_id: id, path: id, prefix: null, metadata: {}, thumbnail: null });
+  const rows = some.map(
+    (id) => found.get(id) ?? { image_id: id, path: id, prefix: null, metadata: {}, thumbnail: null },
+  );
   return { total: ids.length, rows, answer };
 }

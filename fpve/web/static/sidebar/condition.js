@@ -3,20 +3,36 @@
 import { button, el } from "../dom.js";
 import { menuButton } from "../menu.js";
 
+const EXAMPLES = ["width > 1000", "prefix ILIKE '%red%'", "width > height", "prefix IS NULL"];
+
 export class Condition {
   #app;
   #combined = null;
 
   constructor(app) {
     this.#app = app;
-    this.input = el("textarea", { class: "input mono where", rows: "1", spellcheck: "false", autocapitalize: "off", autocomplete: "off", placeholder: "width > 1000",
-      "aria-label": "Condition in SQL, applied by Enter", "aria-describedby": "where-error where-hint", onkeydown: (event) => this.#key(event), oninput: () => this.#typed() });
+    this.input = el("textarea", {
+      class: "input mono where",
+      rows: "1",
+      spellcheck: "false",
+      autocapitalize: "off",
+      autocomplete: "off",
+      placeholder: "width > 1000",
+      "aria-label": "Condition in SQL, applied by Enter",
+      "aria-describedby": "where-error where-hint",
+      onkeydown: (event) => this.#key(event),
+      oninput: () => this.#typed(),
+    });
     this.error = el("p", { id: "where-error", class: "field-error", role: "alert" });
     this.columns = menuButton({ class: "link", text: "Columns" }, () => this.#columns(), { align: "left" });
     this.copy = button({ class: "link", text: "Copy as --where", hidden: true, onclick: () => this.#copy() });
-    this.root = el("section", { class: "condition" },
+    this.root = el(
+      "section",
+      { class: "condition" },
       el("div", { class: "where-line" }, el("span", { class: "mono where-word", text: "WHERE" }), this.input),
-      this.error, el("p", { id: "where-hint", class: "where-hint" }, this.columns, this.copy));
+      this.error,
+      el("p", { id: "where-hint", class: "where-hint" }, this.columns, this.copy),
+    );
     this.update();
   }
 
@@ -41,7 +57,8 @@ export class Condition {
   }
 
   async #apply() {
-    const where = this.input.value.trim() || null, { api, state } = this.#app;
+    const where = this.input.value.trim() || null;
+    const { api, state } = this.#app;
     if (where === state.get("where")) return this.update();
     try {
       if (where) await api.get("/api/images", { where, limit: 0 });
@@ -76,13 +93,31 @@ export class Condition {
   }
 
   #columns() {
-    const fixed = [["image_id", "string"], ["path", "string"], ["prefix", "string"], ["width", "int32"], ["height", "int32"], ["bytes", "int64"]];
+    const fixed = [
+      ["image_id", "string"],
+      ["path", "string"],
+      ["prefix", "string"],
+      ["width", "int32"],
+      ["height", "int32"],
+      ["bytes", "int64"],
+    ];
     const own = (this.#app.status?.columns ?? []).map((column) => [column.name, column.type]);
-    return [...own, "-", ...fixed].map((one) => one === "-" ? "-" : { text: one[0], hint: one[1], onclick: () => this.#insert(one[0]) });
+    const examples = EXAMPLES.map((text) => ({
+      text,
+      hint: "example",
+      onclick: () => this.#insert(text, { isName: false }),
+    }));
+    return [
+      ...[...own, "-", ...fixed].map((one) =>
+        one === "-" ? "-" : { text: one[0], hint: one[1], onclick: () => this.#insert(one[0]) },
+      ),
+      "-",
+      ...examples,
+    ];
   }
 
-  #insert(name) {
-    const text = /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+  #insert(name, { isName = true } = {}) {
+    const text = !isName || /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
     this.input.focus();
     this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, "end");
     this.#typed();

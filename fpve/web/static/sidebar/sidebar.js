@@ -25,12 +25,29 @@ export class Sidebar {
     this.#channel = app.api.channel();
     this.condition = new Condition(app);
     this.clear = button({ class: "link", text: "Clear all", hidden: true, onclick: () => app.facets.clear() });
-    this.list = el("div", { class: "facets" }, Array.from({ length: 3 }, () => el("div", { class: "facet-waiting" })));
+    this.list = el(
+      "div",
+      { class: "facets" },
+      Array.from({ length: 3 }, () => el("div", { class: "facet-waiting" })),
+    );
     this.failure = el("p", { class: "field-error", role: "alert", hidden: true });
     root.append(
-      el("div", { class: "sidebar-head" }, el("h2", { text: "Filters" }), this.clear,
-        button({ class: "plain only-sheet", icon: "cross", label: "Close the filters", onclick: () => app.toggleFilters() })),
-      this.condition.root, this.failure, this.list);
+      el(
+        "div",
+        { class: "sidebar-head" },
+        el("h2", { text: "Filters" }),
+        this.clear,
+        button({
+          class: "plain only-sheet",
+          icon: "cross",
+          label: "Close the filters",
+          onclick: () => app.toggleFilters(),
+        }),
+      ),
+      this.condition.root,
+      this.failure,
+      this.list,
+    );
   }
 
   /** State, or the store, changed. */
@@ -43,7 +60,8 @@ export class Sidebar {
   }
 
   async #count(isStale) {
-    const conditions = this.#app.conditions(), asked = JSON.stringify(conditions);
+    const conditions = this.#app.conditions();
+    const asked = JSON.stringify(conditions);
     if (!isStale && asked === this.#asked) return;
     this.#asked = asked;
     // What was just ticked is shown as ticked at once; the counts follow.
@@ -53,7 +71,7 @@ export class Sidebar {
       const { facets, condition } = await this.#channel.get("/api/facets", conditions);
       this.list.removeAttribute("aria-busy");
       this.failure.hidden = true;
-      this.condition.combined(this.combined = condition);
+      this.condition.combined((this.combined = condition));
       this.columns = facets.map((facet) => facet.column);
       this.#show(facets, conditions.filters ?? {});
       this.#app.counted();
@@ -70,12 +88,20 @@ export class Sidebar {
   #show(answers, filters) {
     const names = answers.map((answer) => `${answer.kind} ${answer.column}`);
     if (names.join("\n") !== [...this.#facets.keys()].join("\n")) {
-      this.#facets = new Map(answers.map((answer, at) => {
-        const kept = this.#facets.get(names[at]);
-        return [names[at], kept ?? new (answer.kind === "range" ? Spread : Values)(this.#app, answer.column, answer.type, at < OPEN)];
-      }));
+      this.#facets = new Map(
+        answers.map((answer, at) => {
+          const kept = this.#facets.get(names[at]);
+          return [
+            names[at],
+            kept ?? new (answer.kind === "range" ? Spread : Values)(this.#app, answer.column, answer.type, at < OPEN),
+          ];
+        }),
+      );
       this.list.replaceChildren(...[...this.#facets.values()].map((facet) => facet.root));
-      if (!answers.length) this.list.replaceChildren(el("p", { class: "soft facet-none", text: "There is no column to filter by: metadata brings columns." }));
+      if (!answers.length)
+        this.list.replaceChildren(
+          el("p", { class: "soft facet-none", text: "There is no column to filter by: metadata brings columns." }),
+        );
     }
     answers.forEach((answer, at) => this.#facets.get(names[at]).update(answer, filters[answer.column] ?? null));
   }

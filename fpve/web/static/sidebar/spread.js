@@ -1,6 +1,6 @@
 // A column of numbers or times: how they spread, and two handles to choose a range with.
 
-import { button, el } from "../dom.js";
+import { el } from "../dom.js";
 import { count } from "../words.js";
 import { facetSection, valueLine } from "./facet.js";
 
@@ -19,12 +19,32 @@ export class Spread {
     const { root, body, mark } = facetSection(column, isOpen, () => app.facets.set(column, null));
     [this.root, this.mark] = [root, mark];
     this.bars = el("div", { class: "bins", "aria-hidden": "true" });
-    this.handles = [0, 1].map((end) => el("input", { type: "range", class: "handle", min: 0, max: STEPS, "aria-label": `${end ? "Highest" : "Lowest"} ${column}`,
-      oninput: () => this.#moved(end), onchange: () => this.#apply() }));
-    this.fields = [0, 1].map((end) => el("input", { class: "input bound", inputmode: this.#isNumber ? "decimal" : "text", "aria-label": `${end ? "To" : "From"}, of ${column}`,
-      onchange: () => this.#typed(end), onkeydown: (event) => event.key === "Enter" && event.target.blur() }));
+    this.handles = [0, 1].map((end) =>
+      el("input", {
+        type: "range",
+        class: "handle",
+        min: 0,
+        max: STEPS,
+        "aria-label": `${end ? "Highest" : "Lowest"} ${column}`,
+        oninput: () => this.#moved(end),
+        onchange: () => this.#apply(),
+      }),
+    );
+    this.fields = [0, 1].map((end) =>
+      el("input", {
+        class: "input bound",
+        inputmode: this.#isNumber ? "decimal" : "text",
+        "aria-label": `${end ? "To" : "From"}, of ${column}`,
+        onchange: () => this.#typed(end),
+        onkeydown: (event) => event.key === "Enter" && event.target.blur(),
+      }),
+    );
     this.none = el("div", { class: "values" });
-    body.append(el("div", { class: "spread" }, this.bars, el("div", { class: "handles" }, this.handles)), el("div", { class: "bounds" }, this.fields[0], el("span", { text: "to" }), this.fields[1]), this.none);
+    body.append(
+      el("div", { class: "spread" }, this.bars, el("div", { class: "handles" }, this.handles)),
+      el("div", { class: "bounds" }, this.fields[0], el("span", { text: "to" }), this.fields[1]),
+      this.none,
+    );
   }
 
   get #isNumber() {
@@ -35,12 +55,14 @@ export class Spread {
   update(answer, chosen) {
     this.#answer = answer;
     const most = Math.max(1, ...answer.bins.map((bin) => bin.count));
-    this.bars.replaceChildren(...answer.bins.map((bin) => {
-      const bar = el("i", { title: `${this.#text(bin.from)} to ${this.#text(bin.to)}: ${count(bin.count)}` });
-      // The root of the share: a bin of a few among thousands is seen as well.
-      bar.style.height = bin.count ? `${Math.max(6, 100 * Math.sqrt(bin.count / most))}%` : "0";
-      return bar;
-    }));
+    this.bars.replaceChildren(
+      ...answer.bins.map((bin) => {
+        const bar = el("i", { title: `${this.#text(bin.from)} to ${this.#text(bin.to)}: ${count(bin.count)}` });
+        // The root of the share: a bin of a few among thousands is seen as well.
+        bar.style.height = bin.count ? `${Math.max(6, 100 * Math.sqrt(bin.count / most))}%` : "0";
+        return bar;
+      }),
+    );
     this.root.classList.toggle("is-flat", answer.min === null || answer.min === answer.max);
     this.choose(chosen);
   }
@@ -49,15 +71,37 @@ export class Spread {
   choose(chosen) {
     this.#chosen = chosen;
     if (!this.#answer) return;
-    const isRange = chosen && !Array.isArray(chosen), low = isRange ? chosen.min ?? null : null, high = isRange ? chosen.max ?? null : null;
-    this.mark(Array.isArray(chosen) ? "no value" : isRange ? `${low === null ? "" : this.#text(low)}…${high === null ? "" : this.#text(high)}` : null);
+    const isRange = chosen && !Array.isArray(chosen);
+    const low = isRange ? (chosen.min ?? null) : null;
+    const high = isRange ? (chosen.max ?? null) : null;
+    this.mark(
+      Array.isArray(chosen)
+        ? "no value"
+        : isRange
+          ? `${low === null ? "" : this.#text(low)}…${high === null ? "" : this.#text(high)}`
+          : null,
+    );
     this.handles[0].value = low === null ? 0 : Math.round(STEPS * this.#share(low));
     this.handles[1].value = high === null ? STEPS : Math.round(STEPS * this.#share(high));
     this.fields[0].value = this.#text(low ?? this.#answer.min);
     this.fields[1].value = this.#text(high ?? this.#answer.max);
     this.#paint();
-    const { missing } = this.#answer, isNone = Array.isArray(chosen);
-    this.none.replaceChildren(...(missing || isNone ? [valueLine({ label: "no value", number: missing, share: 0, isChosen: isNone, isNone: true, onchange: () => this.#app.facets.set(this.column, isNone ? null : [null]) })] : []));
+    const { missing } = this.#answer;
+    const isNone = Array.isArray(chosen);
+    this.none.replaceChildren(
+      ...(missing || isNone
+        ? [
+            valueLine({
+              label: "no value",
+              number: missing,
+              share: 0,
+              isChosen: isNone,
+              isNone: true,
+              onchange: () => this.#app.facets.set(this.column, isNone ? null : [null]),
+            }),
+          ]
+        : []),
+    );
   }
 
   #moved(end) {
@@ -69,7 +113,8 @@ export class Spread {
   }
 
   #apply() {
-    const [low, high] = this.handles.map((handle) => Number(handle.value)), range = {};
+    const [low, high] = this.handles.map((handle) => Number(handle.value));
+    const range = {};
     // A handle at its end bounds nothing: values to come may lie beyond.
     if (low > 0) range.min = this.#at(low);
     if (high < STEPS) range.max = this.#at(high);
@@ -77,8 +122,10 @@ export class Spread {
   }
 
   #typed(end) {
-    const range = { ...(this.#chosen && !Array.isArray(this.#chosen) ? this.#chosen : {}) }, name = end ? "max" : "min";
-    const text = this.fields[end].value.trim(), value = text === "" ? null : this.#isNumber ? Number(text) : text;
+    const range = { ...(this.#chosen && !Array.isArray(this.#chosen) ? this.#chosen : {}) };
+    const name = end ? "max" : "min";
+    const text = this.fields[end].value.trim();
+    const value = text === "" ? null : this.#isNumber ? Number(text) : text;
     if (value === null || value === this.#answer[name]) delete range[name];
     else if (this.#isNumber ? Number.isFinite(value) : !Number.isNaN(Date.parse(value))) range[name] = value;
     else return this.choose(this.#chosen);
@@ -86,8 +133,11 @@ export class Spread {
   }
 
   #paint() {
-    const [low, high] = this.handles.map((handle) => handle.value / STEPS), bars = [...this.bars.children];
-    bars.forEach((bar, at) => bar.classList.toggle("is-out", (at + 0.5) / bars.length < low || (at + 0.5) / bars.length > high));
+    const [low, high] = this.handles.map((handle) => handle.value / STEPS);
+    const bars = [...this.bars.children];
+    bars.forEach((bar, at) =>
+      bar.classList.toggle("is-out", (at + 0.5) / bars.length < low || (at + 0.5) / bars.length > high),
+    );
     this.handles.forEach((handle) => handle.setAttribute("aria-valuetext", this.#text(this.#at(Number(handle.value)))));
     // Where both are at the far end, the one that can go back lies above.
     this.handles[0].classList.toggle("is-above", low > 0.5);
@@ -100,7 +150,8 @@ export class Spread {
   }
 
   #share(value) {
-    const low = this.#number(this.#answer.min), high = this.#number(this.#answer.max);
+    const low = this.#number(this.#answer.min);
+    const high = this.#number(this.#answer.max);
     return high > low ? Math.max(0, Math.min(1, (this.#number(value) - low) / (high - low))) : 0;
   }
 
@@ -108,16 +159,23 @@ export class Spread {
     const { min, max } = this.#answer;
     if (step <= 0) return min;
     if (step >= STEPS) return max;
-    const low = this.#number(min), high = this.#number(max), value = low + (high - low) * step / STEPS;
+    const low = this.#number(min);
+    const high = this.#number(max);
+    const value = low + ((high - low) * step) / STEPS;
     if (this.kind === "integer") return Math.round(value);
     // As many digits as a step of a handle moves.
-    if (this.kind === "number") return Number(value.toFixed(Math.max(0, 2 - Math.floor(Math.log10((high - low) / STEPS)))));
-    return this.kind === "day" ? new Date(value).toISOString().slice(0, 10) : new Date(value).toISOString().slice(0, 19);
+    if (this.kind === "number")
+      return Number(value.toFixed(Math.max(0, 2 - Math.floor(Math.log10((high - low) / STEPS)))));
+    return this.kind === "day"
+      ? new Date(value).toISOString().slice(0, 10)
+      : new Date(value).toISOString().slice(0, 19);
   }
 
   #text(value) {
     if (value === null || value === undefined) return "";
     // Floats are told to seven digits, as many as a 32-bit one has.
-    return this.#isNumber ? String(Number(value.toPrecision(7))) : String(value).slice(0, this.kind === "day" ? 10 : 19);
+    return this.#isNumber
+      ? String(Number(value.toPrecision(7)))
+      : String(value).slice(0, this.kind === "day" ? 10 : 19);
   }
 }

@@ -8,17 +8,30 @@ import { Listing } from "../gallery/listing.js";
 import { sourceOf } from "../gallery/sources.js";
 import { SIZES, Toolbar } from "../gallery/toolbar.js";
 import { addTouch } from "../gallery/touch.js";
+import { plural } from "../words.js";
 
 // What of the address makes other rows.
 const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
 // Where each list of rows was left, for "back": the last fifty lists.
-const places = new Map(), PLACES = 50, PLACE = "fpve.place";
+const places = new Map();
+const PLACES = 50;
+const BUSY = 1500;
+const PLACE = "fpve.place";
 
 // What is shown before anything is known: a screen of tiles without images.
 const WAITING = { total: 60, get: () => null, indexOf: () => -1, want() {} };
 
-let app, root, grid, toolbar, notice;
-let listing = null, source = null, loading = null, again = false, only = null, anchor = null;
+let app;
+let root;
+let grid;
+let toolbar;
+let notice;
+let listing = null;
+let source = null;
+let loading = null;
+let again = false;
+let only = null;
+let anchor = null;
 
 export default {
   name: "gallery",
@@ -29,6 +42,7 @@ export default {
     if (!grid) build(element, given);
     if (!listing && !loading) load({ at: places.get(sourceOf(app).key) ?? 0 });
     else if (sourceOf(app, { only }).key !== source?.key) load({ at: 0 });
+    else if (app.status && listing?.answer && listing.answer.snapshot !== app.status.snapshot) load({});
     else grid.resize();
   },
 
@@ -76,7 +90,9 @@ function build(element, given) {
     isSelected: (id) => app.selection.has(id),
     onopen: open,
     onselect: select,
-    onmove: (first) => { if (source && !loading) remember(source.key, first); },
+    onmove: (first) => {
+      if (source && !loading) remember(source.key, first);
+    },
   });
   addKeys(grid, { onselect: select, onopen: open, onall: selectAll });
   addTouch(grid, { onselect: select });
@@ -98,7 +114,10 @@ async function load({ at = null, animate = false, gentle = false }) {
   if (gentle && loading?.gentle) return void (again = true);
   loading?.listing.close();
   const next = sourceOf(app, { only });
-  const mine = loading = { gentle, listing: new Listing(next.fetchRows, { onrows: () => arrived(mine.listing), onerror: failed }) };
+  const mine = (loading = {
+    gentle,
+    listing: new Listing(next.fetchRows, { onrows: () => arrived(mine.listing), onerror: failed }),
+  });
   root.classList.toggle("is-stale", !gentle && listing !== null);
   root.setAttribute("aria-busy", "true");
   try {
@@ -108,6 +127,7 @@ async function load({ at = null, animate = false, gentle = false }) {
     loading = null;
     listing?.close();
     [listing, source] = [mine.listing, next];
+    if (at !== null) anchor = null;
     showNotice(listing.total ? null : emptiness());
     grid.show(listing, { animate: animate && !!listing.total, at, size: sizeOf(), scored: next.isSearch });
     toolbar.update(listing, { only: only !== null });
@@ -138,17 +158,41 @@ function arrived(from) {
 function failed(error) {
   // When the server is back, main.js has the rows fetched again.
   if (error.status === 0 && listing) return;
+  // Busy: rows that were scrolled to come a little later.
+  if (error.status === 503 && listing?.failed) return void setTimeout(() => listing.retry(), BUSY);
   if (error.status === 410) {
-    showNotice({ title: "This picture is no longer known", text: "The server keeps the last pictures in memory only. Drop it again, or choose it again.", icon: "picture",
-      error: true, action: { text: "Search without it", onclick: () => app.state.set({ picture: null }) } });
-  } else showNotice({ title: "This can't be shown", text: error.message, icon: "warning", error: true, action: { text: "Show all images", onclick: () => app.showAll() } });
+    showNotice({
+      title: "This picture is no longer known",
+      text: "The server keeps the last pictures in memory only. Drop it again, or choose it again.",
+      icon: "picture",
+      error: true,
+      action: { text: "Search without it", onclick: () => app.state.set({ picture: null }) },
+    });
+  } else
+    showNotice({
+      title: "This can't be shown",
+      text: error.message,
+      icon: "warning",
+      error: true,
+      action: { text: "Show all images", onclick: () => app.showAll() },
+    });
 }
 
 function emptiness() {
   const { where, filters } = app.conditions();
-  if (where || filters) return { title: "No image meets these conditions", text: "Fewer filters leave more images.", icon: "filter", action: { text: "Clear the filters", onclick: () => app.facets.clear() } };
+  if (where || filters)
+    return {
+      title: "No image meets these conditions",
+      text: "Fewer filters leave more images.",
+      icon: "filter",
+      action: { text: "Clear the filters", onclick: () => app.facets.clear() },
+    };
   if (app.query()) return { title: "Nothing was found", text: "There is nothing to compare it with.", icon: "search" };
-  return { title: "This store has no images yet", text: "fpve run and fpve encode bring them in; they show up here by themselves.", icon: "picture" };
+  return {
+    title: "This store has no images yet",
+    text: "fpve run and fpve encode bring them in; they show up here by themselves.",
+    icon: "picture",
+  };
 }
 
 function showNotice(given) {
@@ -162,7 +206,10 @@ function keepPlace() {
   try {
     const [key, first] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
     if (key && performance.getEntriesByType("navigation")[0]?.type === "reload") places.set(key, first);
-    addEventListener("pagehide", () => source && sessionStorage.setItem(PLACE, JSON.stringify([source.key, grid.seen[0]])));
+    addEventListener(
+      "pagehide",
+      () => source && sessionStorage.setItem(PLACE, JSON.stringify([source.key, grid.seen[0]])),
+    );
   } catch {
     // Storage is switched off: a reload begins at the top.
   }
@@ -184,7 +231,8 @@ let following = 0;
 function followFocus() {
   const id = app.state.get("image") === null ? null : document.activeElement?.node?.tile.row?.image_id;
   clearTimeout(following);
-  if (id && id !== app.state.get("image")) following = setTimeout(() => app.state.get("image") !== null && app.openImage(id, { replace: true }), 120);
+  if (id && id !== app.state.get("image"))
+    following = setTimeout(() => app.state.get("image") !== null && app.openImage(id, { replace: true }), 120);
 }
 
 async function idAt(index) {
@@ -195,7 +243,8 @@ async function idAt(index) {
 
 function markOpen() {
   const id = app.state.get("image");
-  for (const tile of grid.layer.children) tile.classList.toggle("is-open", id !== null && tile.node.tile.row?.image_id === id);
+  for (const tile of grid.layer.children)
+    tile.classList.toggle("is-open", id !== null && tile.node.tile.row?.image_id === id);
 }
 
 /** Select by a click, or a range from where the last one was. */
@@ -203,19 +252,34 @@ async function select(index, { shiftKey, from = anchor }) {
   const id = listing.get(index)?.image_id;
   if (id === undefined) return;
   if (shiftKey && from !== null) {
-    const [first, last] = [Math.min(from, index), Math.max(from, index)];
-    // Of a long range some rows have not been fetched.
-    if (listing.ids(first, last).length <= last - first) await listing.load(first, last);
-    app.selection.add(listing.ids(first, last));
+    try {
+      app.selection.add(await idsBetween(Math.min(from, index), Math.max(from, index)));
+    } catch (error) {
+      if (!isAbort(error)) app.toast(error.message, { kind: "error" });
+    }
   } else app.selection.toggle(id);
   anchor = index;
 }
 
+// Of a long range some rows have not been fetched: the ids of images that are not ranked come without them.
+async function idsBetween(first, last) {
+  const known = listing.ids(first, last);
+  if (known.length > last - first) return known;
+  if (!source.isSearch && !only) return (await allIds()).slice(first, last + 1);
+  await listing.load(first, last);
+  return listing.ids(first, last);
+}
+
+async function allIds() {
+  const sort = app.query() ? null : app.state.get("sort");
+  return (await app.api.get("/api/ids", { ...app.conditions(), sort })).ids;
+}
+
 async function selectAll() {
   try {
-    const { ids } = await app.api.get("/api/ids", { ...app.conditions(), sort: app.query() ? null : app.state.get("sort") });
+    const ids = await allIds();
     app.selection.replace(ids);
-    app.say(`${ids.length} images are selected`);
+    app.say(`${plural(ids.length, "image")} selected`);
   } catch (error) {
     app.toast(error.message, { kind: "error" });
   }
