@@ -56,12 +56,17 @@ function build(root, given) {
       text: `No two files are the same, nor alike to a cosine of ${threshold()} or more. A lower bound finds what is less alike: scans of one page, frames of one scene.`,
     }),
   });
-  const actions = acting(app, {
-    select: "Select all that could go", name: "The images that could go, as a table",
-    ids: async () => (await answers.all()).flatMap((rows) => rows.slice(1).map((row) => row.image.image_id)),
-  });
+  const actions = acting(app, { select: "Select all that could go", name: "The images that could go, as a table", ids: everything });
   bench = new Bench({ controls: [slide.element], actions });
   root.replaceChildren(bench.element, place);
+}
+
+/** The ids of all that could go. */
+async function everything() {
+  const clusters = await answers.all();
+  const missing = clusters.reduce((sum, rows) => sum + rows[0].cluster_size - rows.length, 0);
+  if (missing) app.toast(`${plural(missing, "image")} of the largest clusters are not told here: “fpve duplicates” lists them, too.`);
+  return clusters.flatMap((rows) => rows.slice(1).map((row) => row.image.image_id));
 }
 
 function told(answer) {
@@ -87,10 +92,12 @@ function cluster(rows) {
   const others = rows.slice(1), all = rows[0].cluster_size, same = others.filter((row) => row.kind === "exact").length, near = others.length - same;
   const size = others.reduce((sum, row) => sum + (row.bytes ?? 0), 0);
   const select = () => app.selection.add(others.map((row) => row.image.image_id));
+  const what = rows.length < all ? [`${count(all - 1)} could go, of which the first ${count(others.length)} are told`]
+    : [same && plural(same, "exact copy", "exact copies"), near && `${count(near)} nearly the same`, size && `${bytes(size)} could go`];
   return el("li", { class: "cluster" },
     el("div", { class: "cluster-head" },
       el("h2", { text: plural(all, "picture") }),
-      el("p", { class: "soft", text: [same && plural(same, "exact copy", "exact copies"), near && `${count(near)} nearly the same`, size && `${bytes(size)} could go`].filter(Boolean).join(" · ") }),
+      el("p", { class: "soft", text: what.filter(Boolean).join(" · ") }),
       button({ class: "plain", text: "Select what could go", onclick: select }),
       button({ class: "plain", text: "Compare", onclick: () => compare(app, rows, 1) })),
     el("ol", { class: "members" }, rows.slice(0, MEMBERS).map((row, at) => el("li", {}, member(rows, row, at)))),
@@ -112,4 +119,4 @@ function member(rows, row, at) {
 export const kindOf = (row) => row.kind === "exact" ? "exact copy" : row.mirrored ? "mirrored" : "near";
 
 /** Its size in pixels and bytes. */
-export const sizeOf = (row) => [row.image.width && `${count(row.image.width)} × ${count(row.image.height)}`, row.bytes !== null && bytes(row.bytes)].filter(Boolean).join(" · ");
+export const sizeOf = (row) => [row.image.width && `${count(row.image.width)} × ${count(row.image.height)}`, row.bytes && bytes(row.bytes)].filter(Boolean).join(" · ");

@@ -52,7 +52,7 @@ function build(root, given) {
   state = app.state;
   places = app.api.channel();
   searches = app.api.channel();
-  words = el("p", { class: "map-words" });
+  words = el("div", { class: "map-words" });
   methods = el("div", { class: "segments", role: "group", "aria-label": "Method" }, METHODS.map(([method, text]) => el("button", {
     type: "button", text, data: { method }, onclick: () => state.set({ method: method === "pca" ? null : method, at: null }),
   })));
@@ -132,7 +132,7 @@ async function learnPictures() {
 
 function refused(error) {
   end();
-  words.textContent = "";
+  words.replaceChildren();
   const isUmap = state.get("method") === "umap";
   app.notice(holder, { title: "There is no such map.", text: error.message, error: true,
     action: isUmap ? { text: "Place them by PCA", onclick: () => state.set({ method: null }) } : { text: "Try again", onclick: load } });
@@ -150,7 +150,7 @@ function draw(answer, params) {
   const ids = answer.image_id, before = scatter, isSame = before?.placed === placed(params), hadFocus = document.activeElement === before?.canvas;
   if (!ids.length) {
     end();
-    words.textContent = "";
+    words.replaceChildren();
     return app.notice(holder, { title: "No image is left.", text: "The filters leave nothing to place.", icon: "filter", action: { text: "Clear the filters", onclick: app.facets.clear } });
   }
   const found = { ids, xy: arranged(answer, holder.getBoundingClientRect(), before), by: colouring(answer.color, ids.length), hasPicture: (i) => !pictureless.every && !pictureless.has(ids[i]) };
@@ -184,7 +184,7 @@ function colouring(by, n) {
 function tell({ image_id: ids, method, share, image_weight: weight }) {
   const how = method === "umap" ? "placed by UMAP" : `placed by principal components${share === null ? "" : `, which show ${Math.round(100 * share)} % of the variance`}`;
   app.say(`${plural(ids.length, "image")} on the map`);
-  words.replaceChildren(el("b", { text: plural(ids.length, "image") }), el("span", { text: how }));
+  words.replaceChildren(el("h1", { text: plural(ids.length, "image") }), el("span", { text: how }));
   words.title = `The picture weighs ${weight.toFixed(2)}, the text ${(1 - weight).toFixed(2)}. What is alike is near; how far apart groups are means ${method === "umap" ? "little" : "something along these two directions only"}.`;
 }
 
