@@ -39,7 +39,7 @@ function build(root, given) {
       { title: "When", cell: (row) => el("time", { datetime: row.started_at, text: time(row.started_at) }) },
       { title: "Job", lesser: true, cell: (row) => bdi(row.job) },
       { title: "Status", cell: status },
-      figure("Encoded", "encoded"), figure("Fused", "fused", { lesser: true }), figure("Removed", "removed", { lesser: true }), figure("Quarantined", "quarantined", { lesser: true }),
+      figure("Encoded", "encoded", { lesser: true }), figure("Fused", "fused", { lesser: true }), figure("Removed", "removed", { lesser: true }), figure("Quarantined", "quarantined", { lesser: true }),
       { title: "Time", number: true, cell: (row) => row.total_seconds === null ? nothing() : duration(row.total_seconds) },
       { title: "Images/s", number: true, lesser: true, cell: (row) => row.images_per_second ? row.images_per_second.toFixed(1) : nothing() },
     ],
