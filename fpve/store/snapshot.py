@@ -23,6 +23,7 @@ from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.mapped import MappedRows
 from fpve.store.pages import read_pages
+from fpve.store.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -208,4 +209,8 @@ class Snapshot:
 
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
         """JPEGs of pictures by the hash of their content, as far as there are any."""
-        return tables.read_thumbnails(self.root, self.manifest.tables_named(tables.THUMBNAILS), content_hashes)
+        return self._thumbnails.read(content_hashes)
+
+    @cached_property
+    def _thumbnails(self) -> Thumbnails:
+        return Thumbnails(self.root, self.manifest.tables_named(tables.THUMBNAILS))

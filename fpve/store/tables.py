@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fpve.store.files import inside, read_named, read_parquet, ref, write_named_by_content, write_parquet
 from fpve.store.manifest import Table
@@ -203,24 +200,6 @@ def write_thumbnails(parts: Iterable[pa.Table], path: Path) -> None:
         compression={"content_hash": "zstd", "jpeg": "none"},
         row_group_size=_THUMBNAIL_GROUP,
     )
-
-
-def read_thumbnails(root: Path, files: Iterable[Table], content_hashes: Collection[str]) -> dict[str, bytes]:
-    """JPEGs by content hash, as far as there are any; reads only the row groups that hold them."""
-    wanted = pa.array(sorted(content_hashes), pa.string())
-    found: dict[str, bytes] = {}
-    for one in files:
-        file = pq.ParquetFile(inside(root, one.file.path), page_checksum_verification=True)
-        rows = pc.indices_nonzero(pc.is_in(file.read(columns=["content_hash"])["content_hash"], value_set=wanted))
-        # The last group of each part that was merged is a shorter one.
-        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        ends = np.cumsum(counts)
-        groups = np.unique(np.searchsorted(ends, rows.to_numpy(), side="right")).tolist()
-        if groups:
-            part = file.read_row_groups(groups, columns=["content_hash", "jpeg"])
-            part = part.filter(pc.is_in(part["content_hash"], value_set=wanted))
-            found |= dict(zip(part["content_hash"].to_pylist(), part["jpeg"].to_pylist(), strict=True))
-    return found
 
 
 def _read(root: Path, table: Table, columns: list[str] | None) -> pa.Table:

@@ -39,22 +39,22 @@ class Original(NamedTuple):
         Raises:
             Refused: it is not there, can't be read, or is another by now.
         """
-        reason = "not there"
+        reason = "its file is not there"
         for file in self.files:
             try:
                 data = read_stored(file)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                reason = f"can't be read: {error.strerror or error}"
+                reason = f"its file can't be read: {error.strerror or error}"
                 continue
             except SourceError as error:
-                reason = f"can't be read: {error}"
+                reason = f"its file can't be read: {error}"
                 continue
             if hashlib.sha256(data).hexdigest() == self.content_hash:
                 return data
-            reason = "another one by now; run its job again"
-        raise Refused(404, f"{self.image_id}: its file is {reason}")
+            reason = "its file is another one by now; run its job again"
+        raise Refused(404, f"{self.image_id}: {reason}")
 
 
 def original_of(store: Store, row: int) -> Original | None:

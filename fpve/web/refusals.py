@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from fpve.errors import FpveError, ImageError, ImageNotFound, QueryError, ServerBusy, StoreCorrupt
+from fpve.errors import EncoderError, FpveError, ImageError, ImageNotFound, QueryError, ServerBusy, StoreCorrupt
 
 
 class Refusal(BaseModel):
@@ -45,6 +45,8 @@ _STATUS: tuple[tuple[type[FpveError], int], ...] = (
     (ImageNotFound, HTTPStatus.NOT_FOUND),
     (QueryError, HTTPStatus.BAD_REQUEST),
     (ImageError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    # Weights that are not on this machine, or vectors that came without a model.
+    (EncoderError, HTTPStatus.NOT_IMPLEMENTED),
     (ServerBusy, HTTPStatus.SERVICE_UNAVAILABLE),
     (StoreCorrupt, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
@@ -81,10 +83,12 @@ def _parameters(_: Request, error: Exception) -> JSONResponse:
     return refuse(HTTPStatus.BAD_REQUEST, "; ".join(said))
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
-        return _unexpected(_, error)
-    return refuse(error.status_code, str(error.detail), dict(error.headers or {}))
+        return _unexpected(request, error)
+    is_path = error.status_code == HTTPStatus.NOT_FOUND
+    reason = f"nothing is at {request.url.path[:200]}" if is_path else str(error.detail)
+    return refuse(error.status_code, reason, dict(error.headers or {}))
 
 
 def _gone(_: Request, __: Exception) -> JSONResponse:

@@ -81,7 +81,8 @@ class Served:
         """Move on to the newest snapshot; whether there was a newer one. One that is damaged changes nothing."""
         try:
             moved = self.store.refresh()
-        except (FpveError, OSError) as error:
+        # Whatever it is: nobody else looks for newer snapshots.
+        except Exception as error:  # noqa: BLE001 (told, and tried again)
             self.refresh_errors += 1
             self.refresh_error = " ".join(str(error).split())
             return False

@@ -12,7 +12,7 @@ from fpve.api import Store
 from fpve.status import fusion_of, index_of
 from fpve.store import tables
 from fpve.store.schema import Column
-from fpve.web.served import PinnedStore, ServedStore
+from fpve.web.served import PinnedStore, Served, ServedStore
 
 router = APIRouter(tags=["store"])
 
@@ -57,17 +57,17 @@ class StoreFigures(BaseModel):
     index: dict[str, float]
     bytes: int = Field(description="Size of the files that the snapshot names.")
     refresh_error: str | None = Field(description="Why no newer snapshot could be opened, if that failed.")
+    max_upload: int = Field(description="Bytes that a picture may have.")
     read_only: bool = True
 
 
 @router.get("/api/status", summary="The store in figures")
 def status(store: PinnedStore, served: ServedStore) -> StoreFigures:
     """Say what is served: cheap at any size, for it is read from the manifest."""
-    figures = store.opened.remembered("figures", lambda: _figures(store))
-    return figures.model_copy(update={"refresh_error": served.refresh_error})
+    return _figures(store, served)
 
 
-def _figures(store: Store) -> StoreFigures:
+def _figures(store: Store, served: Served) -> StoreFigures:
     snapshot = store.opened.searcher.snapshot
     manifest = snapshot.manifest
     return StoreFigures(
@@ -89,7 +89,8 @@ def _figures(store: Store) -> StoreFigures:
         fusion=fusion_of(manifest.fusion),
         index=index_of(snapshot),
         bytes=manifest.bytes,
-        refresh_error=None,
+        refresh_error=served.refresh_error,
+        max_upload=served.settings.max_upload,
     )
 
 
