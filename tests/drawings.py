@@ -6,6 +6,7 @@ with it, too.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -56,8 +57,8 @@ class Row(NamedTuple):
     tags: list[str] | None = None
 
 
-def make_store(scratch: Path) -> Path:
-    """Make a store of 60 drawings and one file that is none; returns its path.
+def make_store(scratch: Path, **environment: str) -> Path:
+    """Make a store of 60 drawings and one file that is none; returns its path. The run has more in its environment.
 
     Three kinds in five colours; copies of four sorts, one of them without a caption; one picture that is like no other;
     two wrong labels; names and captions that want to be more than text; metadata of every type, with holes.
@@ -101,7 +102,8 @@ def make_store(scratch: Path) -> Path:
     pq.write_table(pa.table(table), pictures / "metadata.parquet")
     job = scratch / "job.toml"
     job.write_text(_JOB, encoding="utf-8")
-    done = subprocess.run([sys.executable, "-m", "fpve", "run", str(job)], cwd=ROOT, capture_output=True, check=False)
+    command = [sys.executable, "-m", "fpve", "run", str(job)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, check=False)
     if done.returncode != _SOME_QUARANTINED:
         raise RuntimeError(done.stderr.decode())
     return scratch / "store"

@@ -5,6 +5,7 @@ Nothing here needs pytest: benchmarks serve with it, too.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,14 +40,16 @@ class Server:
 
 
 @contextmanager
-def serving(store: Path, *options: str) -> Iterator[Server]:
-    """Serve a store at a free port, until the block is left.
+def serving(store: Path, *options: str, **environment: str) -> Iterator[Server]:
+    """Serve a store at a free port, until the block is left; with variables of the environment besides this one's.
 
     Raises:
         RuntimeError: it ended without saying where it is.
     """
     command = [sys.executable, "-m", "fpve", "serve", str(store), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+    )
     with process:
         said: list[str] = []
         try:

@@ -1,0 +1,133 @@
+"""Selecting images, and having them as a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Locator, expect
+from web.browser.screen import Screen
+
+FORMATS = {"CSV": "csv", "JSON": "json", "JSON Lines": "jsonl", "Parquet": "parquet"}
+
+
+def selected(screen: Screen) -> list[str]:
+    """What the tiles that are marked are called."""
+    return screen.grid.get_by_role("option", selected=True).locator(".caption").all_inner_texts()
+
+
+def export(screen: Screen, opener: Locator, name: str) -> tuple[str, Path]:
+    """Take an export from a menu: the name of the file, and where it is."""
+    opener.click()
+    with screen.page.expect_download() as download:
+        screen.page.get_by_role("menuitem", name=f"{name} .{FORMATS[name]}", exact=True).click()
+    return download.value.suggested_filename, download.value.path()
+
+
+def read(path: Path, suffix: str) -> list[dict[str, Any]]:
+    """The rows of a file."""
+    if suffix == "parquet":
+        return pq.read_table(path).to_pylist()
+    text = path.read_text(encoding="utf-8")
+    if suffix == "csv":
+        return list(csv.DictReader(text.splitlines()))
+    return json.loads(text) if suffix == "json" else [json.loads(line) for line in text.splitlines()]
+
+
+def told(screen: Screen, **body: Any) -> bytes:
+    """The file that the server makes."""
+    answer = httpx.post(screen.server.url("/api/export"), json=body)
+    answer.raise_for_status()
+    return answer.content
+
+
+def test_by_a_check_a_range_and_all(tall: Screen) -> None:
+    """The mark of a tile takes it, Shift all up to another, Ctrl one more or less, Ctrl+A everything."""
+    tall.open()
+    names = tall.shown()
+    first = tall.tile(names[1])
+    first.hover()
+    first.locator(".check").click()
+    expect(first).to_have_attribute("aria-selected", "true")
+    expect(tall.selection).to_contain_text("1 selected")
+    tall.tile(names[5]).click(modifiers=["Shift"])
+    expect(tall.selection).to_contain_text("5 selected")
+    assert sorted(selected(tall)) == sorted(names[1:6])
+    tall.tile(names[8]).click(modifiers=["Control"])
+    tall.tile(names[2]).click(modifiers=["Control"])
+    expect(tall.selection).to_contain_text("5 selected")
+    assert sorted(selected(tall)) == sorted([names[1], *names[3:6], names[8]])
+    tall.tile(names[8]).press("Control+a")
+    expect(tall.selection).to_contain_text("60 selected")
+    tall.selection.get_by_role("button", name="Clear the selection").click()
+    expect(tall.selection).to_be_hidden()
+    assert selected(tall) == []
+
+
+def test_all_means_what_the_filters_leave(screen: Screen) -> None:
+    """Ctrl+A takes every image that matches, and none that does not."""
+    screen.open(filters={"colour": ["red"]})
+    screen.tile("a red disc, number 0").press("Control+a")
+    expect(screen.selection).to_contain_text("11 selected")
+
+
+def test_selection_stays_and_is_shown_alone(tall: Screen) -> None:
+    """What is selected stays so under another search, and can be looked at by itself."""
+    tall.open()
+    for name in ("a red disc, number 15", "a blue triangle, number 2"):
+        tall.tile(name).click(modifiers=["Control"])
+    tall.search("yellow square")
+    tall.see([hit["prefix"] for hit in tall.api("/api/search", text="yellow square", k=5)["hits"]])
+    expect(tall.selection).to_contain_text("2 selected")
+    tall.selection.get_by_role("button", name="Show only these").click()
+    expect(tall.page.get_by_role("heading", name="2 images")).to_be_visible()
+    tall.until("() => document.querySelectorAll('#view-gallery [role=option]:not([hidden])').length", 2)
+    assert sorted(tall.shown()) == ["a blue triangle, number 2", "a red disc, number 15"]
+    tall.selection.get_by_role("button", name="Show all").click()
+    tall.see_count("60 images")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_selection_is_exported(tall: Screen, name: str) -> None:
+    """The file that the browser keeps has the rows that are selected, as the server writes them."""
+    tall.open()
+    for caption in ("a red disc, number 15", "</script><script>alert(1)</script>", "compressed.jpg"):
+        tall.tile(caption).click(modifiers=["Control"])
+    expect(tall.selection).to_contain_text("3 selected")
+    file, path = export(tall, tall.selection.get_by_role("button", name="Export"), name)
+    assert file == f"fpve-store-3.{FORMATS[name]}"
+    rows = read(path, FORMATS[name])
+    ids = ["drawings/15.png", "drawings/\"'><img src=x onerror=alert(2)>.png", "drawings/compressed.jpg"]
+    assert sorted(row["image_id"] for row in rows) == sorted(ids)
+    by_id = {row["image_id"]: row for row in rows}
+    assert by_id[ids[0]]["prefix"] == "a red disc, number 15"
+    assert float(by_id[ids[0]]["price"]) == 3.75
+    assert by_id[ids[1]]["kind"] == "</script><script>alert(1)</script>"
+    assert not by_id[ids[2]]["prefix"]
+    assert path.read_bytes() == told(tall, format=FORMATS[name], ids=ids)
+
+
+def test_what_was_found_is_exported_in_its_order(screen: Screen) -> None:
+    """The export of a search has the hits of the filters with their scores, best first."""
+    screen.open(q="red disc", where="price > 2")
+    file, path = export(screen, screen.page.get_by_role("button", name="Export all of these"), "CSV")
+    found = screen.api("/api/search", text="red disc", where="price > 2", k=1000)
+    rows = read(path, "csv")
+    assert file == f"fpve-store-{found['total']}.csv"
+    assert [row["image_id"] for row in rows] == [hit["image_id"] for hit in found["hits"]]
+    assert [round(float(row["score"]), 4) for row in rows] == [round(hit["score"], 4) for hit in found["hits"]]
+
+
+def test_all_images_are_exported_in_their_order(screen: Screen) -> None:
+    """Without a search the export has what the filters leave, in the order of the grid."""
+    screen.open(sort="-price", filters={"kind": ["disc"]})
+    _, path = export(screen, screen.page.get_by_role("button", name="Export all of these"), "JSON")
+    rows = read(path, "json")
+    shown = screen.api("/api/images", sort="-price", filters='{"kind": ["disc"]}')["images"]
+    assert [row["image_id"] for row in rows] == [row["image_id"] for row in shown]
+    assert [row["price"] for row in rows[:2]] == [12.5, 12.0]
