@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 
 from fpve.api import Store
+from fpve.neighbours import Mask
 from fpve.records import Step
 from fpve.retrieval import Search, Wanted
 from fpve.selection import Selection
@@ -140,6 +141,13 @@ def uploaded(picture: str, store: PinnedStore, served: ServedStore) -> Response:
     return Response(found.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
+def _is_itself(store: Store, image_id: str | None, among: Mask | None) -> bool:
+    """Whether an image that is searched by is one of those (n,) that might be found: it is not among its own hits."""
+    if not image_id:
+        return False
+    return among is None or bool(among[store.opened.searcher.row_of(image_id)])
+
+
 def _answer(served: Served, store: Store, options: Options) -> SearchAnswer:
     """The hits of a query.
 
@@ -159,7 +167,7 @@ def _answer(served: Served, store: Store, options: Options) -> SearchAnswer:
     told = found.explanation
     return SearchAnswer(
         snapshot=store.snapshot,
-        total=told.images,
+        total=told.images - _is_itself(store, options.id, among),
         offset=options.offset,
         condition=chosen.condition,
         image_weight=round(told.weights[0], 6),
