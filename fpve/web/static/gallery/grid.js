@@ -207,7 +207,7 @@ export class Grid {
   }
 
   #made() {
-    const element = el("div", { role: "option" });
+    const element = el("div", { role: "option", tabindex: "-1" });
     const node = { element, tile: new Tile(element), index: -1, at: "" };
     element.node = node;
     this.layer.append(element);
