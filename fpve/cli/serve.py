@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import webbrowser
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -50,7 +51,7 @@ def serve(
     def announce(address: str) -> None:
         output.note(f"{store} is at {address} (Ctrl-C ends it)")
         if opens:
-            url = address if token is None else f"{address}?token={token}"
+            url = address if token is None else f"{address}?token={quote(token)}"
             # A browser of the terminal's returns when it ends, and asks before.
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
 

@@ -59,7 +59,6 @@ def serve(
         app = create_app(path, replace(settings, port=port), at=at)
         # What is no form is refused, and no news.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
-        announce(f"http://{_in_url(settings.host)}:{port}/")
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -75,11 +74,25 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
-        _Server(config).run([listener])
+        _Server(config, lambda: announce(f"http://{_in_url(settings.host)}:{port}/")).run([listener])
 
 
 class _Server(uvicorn.Server):
-    """Ends at a signal, without raising it once more afterwards: being stopped is how it ends."""
+    """Says that it has begun, and ends at a signal, without raising it once more: being stopped is how it ends.
+
+    Args:
+        config: of uvicorn.
+        announce: is called when it has begun.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; what that cuts off is nothing that went wrong."""
@@ -88,6 +101,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """End at signals, but for those that whoever started this program had it ignore, as nohup does."""
         known = [number for name in _SIGNALS if (number := getattr(signal, name, None)) is not None]
         wanted = [one for one in known if signal.getsignal(one) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self.handle_exit) for number in wanted}
