@@ -150,7 +150,7 @@ def test_it_opens_a_browser(asked_store: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         opened = (tmp_path / "opened").read_text().strip()
         assert TOKEN not in line
-        assert opened.startswith(f"{address}?token=")
+        assert opened == f"{address}?token=open%20sesame%2C%20open%20sesame"
         with httpx.Client(follow_redirects=True) as client:
             assert client.get(opened).url == address
             assert client.get(f"{address}api/status").status_code == 200
