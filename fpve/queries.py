@@ -78,12 +78,12 @@ class QueryEncoders:
             known = self._embedded.get(texts[0])
         if known is None:
             known = self._open_text().encode(list(texts))
-            known.flags.writeable = False
             with self._lock:
                 self._embedded[texts[0]] = known
                 while len(self._embedded) > _REMEMBERED:
                     del self._embedded[next(iter(self._embedded))]
-        return known
+        # Its own, to do with as they like.
+        return known.copy()
 
     def _open_image(self) -> ImageEncoder:
         with self._lock:

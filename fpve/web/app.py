@@ -65,6 +65,7 @@ def create_app(path: str | Path, settings: Settings | None = None, *, at: int | 
     app = _Gallery(
         guarded,
         title="fpve",
+        summary="A store of images, their texts and their vectors: looked through, searched, and asked in SQL.",
         version=__version__,
         docs_url=None,
         redoc_url=None,

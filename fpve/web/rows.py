@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from fpve.api import Store
 from fpve.neighbours import Rows
 from fpve.store import tables
-from fpve.web.refusals import Refusal
-
-__all__ = ["Hit", "ImageRow", "Refusal", "hits_of", "image_rows", "thumbnail_url"]
 
 _FIXED = ("image_id", "collection", "path", "prefix", "width", "height")
 _SCORES = ("score", "image_score", "prefix_score", "cross_score", "prefix_predicted")
@@ -70,12 +68,12 @@ def hits_of(store: Store, rows: Rows, table: pa.Table, *, first: int = 1) -> lis
 
 def thumbnail_url(image_id: str, content_hash: str) -> str:
     """Where the thumbnail of an image is; with other content it is another URL, so that it can be kept for ever."""
-    return f"/api/thumbnails/{quote(image_id)}?v={content_hash[:_DIGITS]}"
+    return f"/api/thumbnails/{quote(image_id)}?v={version_of(content_hash)}"
 
 
-def names_content(version: str, content_hash: str) -> bool:
-    """Whether the `v` of a thumbnail's URL stands for this content."""
-    return version == content_hash[:_DIGITS]
+def version_of(content_hash: str | None) -> str | None:
+    """What names a content in the URL of its thumbnail."""
+    return None if content_hash is None else content_hash[:_DIGITS]
 
 
 def _told(store: Store, rows: Sequence[int] | Rows) -> Iterator[dict[str, Any]]:
@@ -85,7 +83,7 @@ def _told(store: Store, rows: Sequence[int] | Rows) -> Iterator[dict[str, Any]]:
     table = snapshot.rows.take(rows, [*_FIXED, "content_hash", *names])
     # Thumbnails are made where pictures are measured.
     pictured = any(one.rows for one in snapshot.manifest.tables_named(tables.THUMBNAILS))
-    metadata = zip(*(table[name].to_pylist() for name in names), strict=True) if names else iter([()] * len(table))
+    metadata = zip(*(_values(table[name]) for name in names), strict=True) if names else iter([()] * len(table))
     columns = (table[name].to_pylist() for name in (*_FIXED, "content_hash"))
     for *fixed, content_hash, values in zip(*columns, metadata, strict=True):
         told = dict(zip(_FIXED, fixed, strict=True))
@@ -93,3 +91,14 @@ def _told(store: Store, rows: Sequence[int] | Rows) -> Iterator[dict[str, Any]]:
         told["metadata"] = dict(zip(names, values, strict=True))
         told["thumbnail"] = thumbnail_url(told["image_id"], content_hash) if has_one else None
         yield told
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values (n,) of a metadata column; times as texts where any is of a year that Python has not."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        kind, number = ("M8[D]", pa.int32()) if pa.types.is_date(column.type) else ("M8[us]", pa.int64())
+        numbers = column.cast(number).to_pylist()
+        values = [None if one is None else str(np.array(one).astype(kind)) for one in numbers]
+    return values

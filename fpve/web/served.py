@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from fpve.api import Store
-from fpve.errors import FpveError
 from fpve.queries import Queries
 from fpve.web.jobs import Jobs
 from fpve.web.settings import Settings
@@ -95,7 +94,8 @@ class Served:
 
     def _follow(self) -> None:
         while not self._ended.wait(self.settings.refresh_seconds):
-            self.refresh()
+            if self.refresh():
+                self._warm_up()
 
     def _warm_up(self) -> None:
         """Search once, so that the text model and the index are there when somebody does."""
@@ -109,19 +109,22 @@ class Served:
         for one in searches:
             if not self._ended.is_set():
                 # What fails here fails again, and is told, when somebody searches.
-                with suppress(FpveError, OSError):
+                with suppress(Exception):
                     store.search(**one, k=1)
 
 
-def served_of(request: Request) -> Served:
+# Both are async so that no thread is waited for: there is nothing that takes time.
+
+
+async def served_of(request: Request) -> Served:
     """What a request is about."""
     found: Served = request.app.state.served
     return found
 
 
-def pinned_store(request: Request) -> Store:
+async def pinned_store(served: Annotated[Served, Depends(served_of)]) -> Store:
     """The store at the snapshot that is newest when a request comes, for all of its answer."""
-    return served_of(request).store.pin()
+    return served.store.pin()
 
 
 # Parameters of routes.

@@ -181,3 +181,23 @@ def test_a_store_of_vectors_has_no_pictures(gallery: Gallery, tmp_path: Path) ->
         assert (picture.status_code, picture.json()["error"].endswith("imported, without a picture")) == (404, True)
     upload = client.post("/api/search", files={"image": ("a.png", b"x")})
     assert (upload.status_code, "were imported" in upload.json()["error"]) == (501, True)
+
+
+def test_times_of_any_year_are_told(gallery: Gallery, tmp_path: Path) -> None:
+    """Parquet has years that Python has not; an image with one is told like any other."""
+    for number in range(3):
+        draw(tmp_path / f"pictures/{number}.png", number)
+    times = {
+        "when": pa.array([0, 2**62, None], pa.timestamp("us", tz="UTC")),
+        "day": pa.array([0, 2**30, None], pa.date32()),
+    }
+    pq.write_table(pa.table({"path": ["0.png", "1.png", "2.png"], **times}), tmp_path / "times.parquet")
+    fpve.run(make_job(tmp_path / "store", tmp_path / "pictures", metadata=tmp_path / "times.parquet", prefix=None))
+    client = gallery(tmp_path / "store")
+    told = [client.get(f"/api/images/pets/{number}.png").json()["metadata"] for number in range(3)]
+    assert told == [
+        {"day": "1970-01-01", "when": "1970-01-01T00:00:00Z"},
+        {"day": "2941775-04-07", "when": "148108-07-06T14:00:27.387904"},
+        {"day": None, "when": None},
+    ]
+    assert len(client.get("/api/search", params={"id": "pets/0.png"}).json()["hits"]) == 2

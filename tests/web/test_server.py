@@ -62,6 +62,12 @@ def test_a_store_is_told_in_figures(client: TestClient, asked_store: Path) -> No
     assert found["created_at"] == status.created_at
 
 
+def test_what_the_first_search_needs_is_loaded_before(gallery: Gallery, asked_store: Path) -> None:
+    """The text model, and the index, in the background."""
+    opened = served_by(gallery(asked_store)).store.opened
+    until(lambda: opened.encoders._text is not None and opened.searcher._opened is not None)
+
+
 def test_a_newer_snapshot_is_served_by_itself(gallery: Gallery, own_store: Path, job: Job, pictures: Path) -> None:
     """A run beside the gallery is seen a moment later; a gallery that stays at a snapshot stays."""
     client = gallery(own_store, refresh_seconds=0.02)

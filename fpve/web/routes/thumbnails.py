@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
 from fpve.web.refusals import Refused
-from fpve.web.rows import names_content
+from fpve.web.rows import version_of
 from fpve.web.served import PinnedStore
 
 router = APIRouter(tags=["images"])
@@ -32,11 +32,11 @@ def thumbnail(
     searcher = store.opened.searcher
     row = searcher.row_of(image_id)
     content_hash = searcher.snapshot.rows.take([row], ["content_hash"])["content_hash"][0].as_py()
+    tag = f'"{content_hash}"'
+    headers = {"ETag": tag, "Cache-Control": _FOR_EVER if v == version_of(content_hash) else _ASK_AGAIN}
+    if if_none_match == tag:
+        return Response(status_code=304, headers=headers)
     found = {} if content_hash is None else searcher.snapshot.thumbnails([content_hash])
     if content_hash not in found:
         raise Refused(404, f"{image_id}: the store has no thumbnail of it")
-    tag = f'"{content_hash}"'
-    headers = {"ETag": tag, "Cache-Control": _FOR_EVER if names_content(v or "", content_hash) else _ASK_AGAIN}
-    if if_none_match == tag:
-        return Response(status_code=304, headers=headers)
     return Response(found[content_hash], media_type="image/jpeg", headers=headers)
