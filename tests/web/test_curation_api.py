@@ -32,6 +32,17 @@ def test_duplicates_are_told_by_clusters(client: TestClient, asked_store: Path) 
     assert computed(client, "/api/duplicates", offset=2)["rows"] == []
 
 
+def test_all_that_could_go_is_named(client: TestClient, asked_store: Path) -> None:
+    """The names of the images of which others are kept: more than the pages tell of a large cluster."""
+    rows = list(fpve.open(asked_store).duplicates())
+
+    found = computed(client, "/api/duplicates/ids")
+
+    assert found["ids"] == [row.image_id for row in rows if row.action == "remove"]
+    assert (found["total"], found["condition"]) == (2, None)
+    assert computed(client, "/api/duplicates/ids", where="kind = 'cat'")["ids"] == ["pets/12.png"]
+
+
 def test_duplicates_of_some_images(client: TestClient) -> None:
     """Only images that meet the condition are looked at."""
     found = computed(client, "/api/duplicates", filters='{"kind": ["cat"]}')

@@ -22,13 +22,13 @@ from fpve.records import Records
 from fpve.web.filters import Chosen, ChosenImages
 from fpve.web.jobs import RUNNING, Done, Running
 from fpve.web.rows import ImageRow, image_rows
-from fpve.web.served import PinnedStore, ServedStore
+from fpve.web.served import PinnedStore, Served, ServedStore
 
 router = APIRouter(tags=["curation"])
 
 _DEFAULT_LIMIT = 50
 _MOST = 500
-# Of a larger cluster the rest is in an export: more pictures of one thing than a person compares.
+# Of a larger cluster the rest has names only: more pictures of one thing than a person compares.
 _MEMBERS = 200
 _MOST_NEIGHBOURS = 1_000
 # Of the tables what is told beside the image.
@@ -38,6 +38,8 @@ _OF_DOUBTS = ("rank", "label", "prediction", "confidence", "label_probability")
 
 Offset = Annotated[int, Query(ge=0, description="How many to skip.")]
 Limit = Annotated[int, Query(ge=0, le=_MOST, description="How many.")]
+Threshold = Annotated[float, Query(gt=0, le=1, description="The least cosine of raw features.")]
+Pixels = Annotated[float, Query(ge=-1, le=1, description="The least correlation of thumbnails.")]
 Weight = Annotated[float | None, Query(ge=0, le=1, description="Weight A of the picture; by default what fits.")]
 
 
@@ -74,6 +76,16 @@ class Duplicates(Computed):
     removable: int = Field(description="How many images could go.")
     removable_bytes: int = Field(description="Bytes of these, as far as they are known.")
     rows: list[Duplicate]
+
+
+class Removable(BaseModel):
+    """The names of images that could go."""
+
+    snapshot: int
+    state: Literal["done"] = "done"
+    total: int
+    condition: str | None = Field(description="The SQL condition that `where` and `filters` come to.")
+    ids: list[str]
 
 
 class Outlier(BaseModel):
@@ -128,17 +140,13 @@ def duplicates(
     served: ServedStore,
     store: PinnedStore,
     chosen: ChosenImages,
-    threshold: Annotated[float, Query(gt=0, le=1, description="The least cosine of raw features.")] = THRESHOLD,
-    pixels: Annotated[float, Query(ge=-1, le=1, description="The least correlation of thumbnails.")] = PIXELS,
+    threshold: Threshold = THRESHOLD,
+    pixels: Pixels = PIXELS,
     offset: Offset = 0,
     limit: Limit = _DEFAULT_LIMIT,
 ) -> Duplicates | JSONResponse:
     """Find images with the same picture: of each cluster which to keep, and which could go."""
-
-    def find(progress: Progress) -> Records:
-        return store.duplicates(threshold=threshold, pixels=pixels, where=chosen.condition, progress=progress)
-
-    done = served.jobs.ask(store.snapshot, ("duplicates", threshold, pixels, chosen.condition), find)
+    done = _duplicates(served, store, chosen, threshold, pixels)
     if isinstance(done, Running):
         return done.response(store.snapshot)
     table = done.found.to_arrow()
@@ -153,6 +161,36 @@ def duplicates(
             for row, image in _told(store, page, _OF_DUPLICATES)
         ],
     )
+
+
+@router.get(
+    "/api/duplicates/ids", summary="Names of all images that could go", response_model=Removable, responses=RUNNING
+)
+def removable(
+    served: ServedStore,
+    store: PinnedStore,
+    chosen: ChosenImages,
+    threshold: Threshold = THRESHOLD,
+    pixels: Pixels = PIXELS,
+) -> Removable | JSONResponse:
+    """List the images of which `/api/duplicates` keeps another one, however large a cluster is."""
+    done = _duplicates(served, store, chosen, threshold, pixels)
+    if isinstance(done, Running):
+        return done.response(store.snapshot)
+    table = done.found.to_arrow()
+    ids = table["image_id"].filter(pc.equal(table["action"], "remove")).to_pylist()
+    return Removable(snapshot=store.snapshot, total=len(ids), condition=chosen.condition, ids=ids)
+
+
+def _duplicates(
+    served: Served, store: Store, chosen: Chosen, threshold: float, pixels: float
+) -> Done[Records] | Running:
+    """Images with the same picture, computed in the background."""
+
+    def find(progress: Progress) -> Records:
+        return store.duplicates(threshold=threshold, pixels=pixels, where=chosen.condition, progress=progress)
+
+    return served.jobs.ask(store.snapshot, ("duplicates", threshold, pixels, chosen.condition), find)
 
 
 @router.get("/api/outliers", summary="Images that are far from all others", response_model=Outliers, responses=RUNNING)

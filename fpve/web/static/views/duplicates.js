@@ -48,7 +48,7 @@ function build(root, given) {
   pieces = new Pieces(app, place);
   answers = new Answers(app, place, {
     path: "/api/duplicates", working: "Comparing pictures with those that are near them.", size: CLUSTERS,
-    params: () => ({ ...app.conditions(), threshold: threshold() === ALIKE ? null : threshold() }),
+    params,
     items: clustersOf, total: (answer) => answer.clusters,
     list: () => el("ol", { class: "clusters", "aria-label": "Clusters, the largest first" }), make: cluster, told,
     empty: () => ({
@@ -61,13 +61,10 @@ function build(root, given) {
   root.replaceChildren(bench.element, place);
 }
 
-/** The ids of all that could go. */
-async function everything() {
-  const clusters = await answers.all();
-  const missing = clusters.reduce((sum, rows) => sum + rows[0].cluster_size - rows.length, 0);
-  if (missing) app.toast(`${plural(missing, "image")} of the largest clusters are not told here: “fpve duplicates” lists them, too.`);
-  return clusters.flatMap((rows) => rows.slice(1).map((row) => row.image.image_id));
-}
+const params = () => ({ ...app.conditions(), threshold: threshold() === ALIKE ? null : threshold() });
+
+/** The ids of all that could go: also of what is not told of the largest clusters. */
+const everything = async () => (await app.api.poll("/api/duplicates/ids", params())).ids;
 
 function told(answer) {
   if (!answer) return bench.tell({ title: "Duplicates" });
