@@ -34,10 +34,12 @@ export class Frame {
       "aria-controls": "sidebar",
       onclick: () => this.toggleFilters(),
     });
-    this.filterCount = el("span", { class: "count", hidden: true });
+    this.filterCount = el("span", { class: "count", "aria-hidden": "true", hidden: true });
     this.filters.append(this.filterCount);
     this.tabs = new Map(views.map((view) => [view, this.#tab(view)]));
     find("tabs").append(this.filters, ...this.tabs.values());
+    find("tabs").addEventListener("scroll", () => this.#fade(), { passive: true });
+    addEventListener("resize", () => this.#fade());
     this.theme = button({ class: "plain", icon: theme.current(), onclick: () => theme.choose(theme.nextTheme()) });
     this.theme.dataset.tipAt = "left";
     theme.subscribe(() => this.#tellTheme());
@@ -60,6 +62,7 @@ export class Frame {
     const number = Object.keys(state.get("filters") ?? {}).length + (state.get("where") ? 1 : 0);
     this.filterCount.hidden = !number;
     this.filterCount.textContent = number;
+    this.filters.setAttribute("aria-label", number ? `Filters, ${number} in use` : "Filters");
     if (next === this.view) return false;
     this.view?.hide();
     this.view = next;
@@ -79,20 +82,18 @@ export class Frame {
   tell() {
     const { status } = this.#app;
     document.title = `${status.name}: fpve`;
-    const collections = status.collections.length > 1 ? `, ${plural(status.collections.length, "collection")}` : "";
-    find("store").replaceChildren(
-      el("bdi", { text: status.name }),
-      el("span", { text: `${plural(status.images, "image")}${collections}` }),
-    );
-    find("store").title =
-      `${status.store}: ${plural(status.images, "image")}${collections}, snapshot ${status.snapshot}`;
+    const images = plural(status.images, "image");
+    const collections = status.collections.length > 1 ? ` in ${plural(status.collections.length, "collection")}` : "";
+    find("store").replaceChildren(el("bdi", { text: status.name }), el("span", { text: images }));
+    find("store").title = `${status.store}: ${images}${collections}, snapshot ${status.snapshot}`;
     this.tabs.forEach((tab, view) => {
       const number = view.name === "quarantine" ? status.quarantined : (view.count?.(status) ?? null);
       tab.replaceChildren(
-        el("span", { text: view.title }),
+        named(view.title),
         ...(number ? [el("span", { class: "count", text: count(number) })] : []),
       );
     });
+    this.#fade();
   }
 
   toggleFilters() {
@@ -113,6 +114,11 @@ export class Frame {
     return was;
   }
 
+  /** Whether the filters are seen. */
+  showsFilters() {
+    return this.filters.ariaExpanded === "true" && this.view.filtered !== false;
+  }
+
   /** Whether an image and the view fit beside each other. */
   isRoomy() {
     return !narrow.matches;
@@ -121,23 +127,27 @@ export class Frame {
   #arrange() {
     const without = this.view.filtered === false || (!sheet.matches && this.#isWithout);
     document.body.classList.toggle("is-without-sidebar", without);
-    this.filters.hidden = this.view.filtered === false;
+    // It stays where it is, so that tabs do, too.
+    this.filters.disabled = this.view.filtered === false;
     this.filters.setAttribute(
       "aria-expanded",
       sheet.matches ? document.body.classList.contains("is-filtering") : !without,
     );
   }
 
+  // Where tabs go on beyond an edge they fade.
+  #fade() {
+    const tabs = find("tabs");
+    tabs.classList.toggle("is-cut", tabs.scrollWidth - tabs.clientWidth - tabs.scrollLeft > 1);
+  }
+
   #tab(view) {
-    return el("a", {
-      href: "?",
-      text: view.title,
-      onclick: (event) => {
-        if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-        event.preventDefault();
-        this.#app.state.set({ view: view.name, image: null });
-      },
-    });
+    const onclick = (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      this.#app.state.set({ view: view.name, image: null });
+    };
+    return el("a", { href: "?", onclick }, named(view.title));
   }
 
   #tellTheme() {
@@ -147,3 +157,6 @@ export class Frame {
     this.theme.dataset.tip = label;
   }
 }
+
+/** The title of a tab, which takes as much room as it does in bold. */
+const named = (title) => el("span", { class: "tab-name", text: title, data: { text: title } });

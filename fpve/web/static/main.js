@@ -136,8 +136,9 @@ const app = {
   filteredColumns: () => sidebar.columns,
   counted: () => detail.update(new Set(["facets"])),
   closeImage: () => state.set({ image: null }),
-  viewForHits: () => (frame.view.asked ? state.get("view") : null),
+  viewForHits: () => (app.showsHits() ? state.get("view") : null),
   isWeighed: () => frame.view?.weighed === true,
+  showsHits: () => frame.view?.asked === true,
   answered(answer) {
     weight.answered(answer?.image_weight ?? null);
     detail.update(new Set(["rows"]));

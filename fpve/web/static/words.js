@@ -9,6 +9,8 @@ export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value
 export const score = (value) => value.toFixed(3);
 /** A share; below a tenth with a decimal, where that tells something. */
 export const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)} %`;
+/** A weight of pictures as the shares of both sides: "picture 70 %, text 30 %". */
+export const shares = (weight) => `picture ${Math.round(100 * weight)} %, text ${100 - Math.round(100 * weight)} %`;
 export const seconds = (value) => (value < 1 ? `${Math.max(1, Math.round(1000 * value))} ms` : `${value.toFixed(1)} s`);
 
 /** The last part of a path. */

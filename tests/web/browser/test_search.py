@@ -142,7 +142,7 @@ def test_weight_ranks_anew_while_it_moves(screen: Screen) -> None:
         asked = float(screen.state["weight"])
         orders.append(captions(screen.api("/api/search", id="drawings/07.png", image_weight=asked, k=20)))
         screen.see(orders[-1])
-        expect(screen.page.locator(".weight-value")).to_have_text(f"{asked:.2f}")
+        expect(screen.page.locator(".weight-value")).to_have_text(f"{100 * asked:.0f} %")
     screen.page.mouse.up()
     assert len({tuple(one) for one in orders}) == 3
 

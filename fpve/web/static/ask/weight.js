@@ -1,8 +1,9 @@
 // The weight of the picture against the text: A of A cos_image + (1 - A) cos_prefix.
 //
-// The knob is at 1 - A, so that it moves towards the word that it gives more weight.
+// The knob is at 1 - A, so that it moves towards the word that it gives more weight; each side has its share beside it.
 
 import { button, el } from "../dom.js";
+import { shares } from "../words.js";
 
 const STEP = 0.05;
 
@@ -25,6 +26,7 @@ export class Weight {
       ondblclick: () => this.reset(),
     });
     this.value = el("output", { class: "weight-value", for: "weight-slider" });
+    this.rest = el("span", { class: "weight-rest" });
     this.reason = el("span", { class: "weight-reason" });
     this.notch = el("i", { class: "weight-notch", "aria-hidden": "true" });
     this.back = button({
@@ -38,7 +40,7 @@ export class Weight {
       el(
         "div",
         { class: "weight-line" },
-        el("span", { class: "weight-end is-image", text: "picture" }),
+        el("span", { class: "weight-end is-image" }, "picture ", this.value),
         el(
           "span",
           { class: "weight-track" },
@@ -48,8 +50,7 @@ export class Weight {
             el("i", { class: "weight-tick", style: { "--at": at }, "aria-hidden": "true" }),
           ),
         ),
-        el("span", { class: "weight-end is-prefix", text: "text" }),
-        this.value,
+        el("span", { class: "weight-end is-prefix" }, this.rest, " text"),
         this.back,
       ),
       this.reason,
@@ -70,6 +71,7 @@ export class Weight {
     const why = this.#whyNot();
     const weight = (why === null ? given : this.#used) ?? status?.image_weight ?? 0.5;
     const enabled = why === null;
+    this.root.classList.toggle("is-needless", !this.#app.showsHits() && !this.#app.isWeighed());
     this.slider.disabled = !enabled;
     this.root.classList.toggle("is-off", !enabled);
     this.root.classList.toggle("is-asking", this.#app.query() !== null || this.#app.isWeighed());
@@ -105,12 +107,10 @@ export class Weight {
 
   #say(weight) {
     const picture = Math.round(100 * weight);
-    this.value.textContent = weight.toFixed(2);
-    this.value.title = `A = ${weight.toFixed(2)}: the picture's cosine counts ${picture} %, the text's ${100 - picture} %`;
-    this.slider.setAttribute(
-      "aria-valuetext",
-      `A ${weight.toFixed(2)}: picture ${picture} percent, text ${100 - picture} percent`,
-    );
+    this.value.textContent = `${picture} %`;
+    this.rest.textContent = `${100 - picture} %`;
+    this.slider.title = `A = ${weight.toFixed(2)}: of the score ${shares(weight)}`;
+    this.slider.setAttribute("aria-valuetext", `picture ${picture} percent, text ${100 - picture} percent`);
   }
 
   /** Why there is nothing to weigh, or null. */
@@ -119,7 +119,7 @@ export class Weight {
     const query = this.#app.query();
     if (status && !status.has_prefixes) return "The images of this store have no prefixes: only pictures are compared.";
     if (this.#app.isWeighed()) return null;
-    if (query === null) return "Needs a picture and a text, or “more like this”.";
+    if (query === null) return "Weighs a picture with a text, and “more like this”.";
     if (state.get("like") !== null) return null;
     if (query.picture === null) return "Add a picture to the text to weigh them.";
     return query.text === null ? "Add a text to the picture to weigh them." : null;

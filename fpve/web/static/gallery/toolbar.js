@@ -4,7 +4,7 @@ import { asCommand, asPython } from "../detail/commands.js";
 import { button, el } from "../dom.js";
 import { exportButton } from "../exporting.js";
 import { menuButton } from "../menu.js";
-import { count, plural, seconds } from "../words.js";
+import { count, plural, seconds, shares } from "../words.js";
 
 export const SIZES = { least: 88, most: 360, usual: 172 };
 
@@ -98,7 +98,7 @@ export class Toolbar {
               ? "Every vector was scored: no hit is missing."
               : `An index was asked, which finds ${answer.target_recall} of the true hits or more.`,
           }),
-          el("p", { text: `A = ${answer.image_weight.toFixed(2)}, snapshot ${answer.snapshot}` }),
+          el("p", { text: `Weight: ${shares(answer.image_weight)}. Snapshot ${answer.snapshot}.` }),
           answer.explanation.map((step) =>
             el("p", {
               text: `${step.way}: ${plural(step.vectors, "vector")} in ${plural(step.segments, "segment")}${step.note ? ` (${step.note})` : ""}`,

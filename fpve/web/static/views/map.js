@@ -3,7 +3,7 @@
 import { TONES } from "/plot.js";
 import { isAbort } from "../api.js";
 import { button, el } from "../dom.js";
-import { count, plural } from "../words.js";
+import { count, plural, shares } from "../words.js";
 import { Choice } from "./bench.js";
 import { likelyLabel } from "./columns.js";
 import { MapCard } from "./map-card.js";
@@ -185,7 +185,7 @@ function tell({ image_id: ids, method, share, image_weight: weight }) {
   const how = method === "umap" ? "placed by UMAP" : `placed by principal components${share === null ? "" : `, which show ${Math.round(100 * share)} % of the variance`}`;
   app.say(`${plural(ids.length, "image")} on the map`);
   words.replaceChildren(el("h1", { text: plural(ids.length, "image") }), el("span", { text: how }));
-  words.title = `The picture weighs ${weight.toFixed(2)}, the text ${(1 - weight).toFixed(2)}. What is alike is near; how far apart groups are means ${method === "umap" ? "little" : "something along these two directions only"}.`;
+  words.title = `Of the likeness ${shares(weight)}. What is alike is near; how far apart groups are means ${method === "umap" ? "little" : "something along these two directions only"}.`;
 }
 
 function showLegend() {

@@ -1,7 +1,7 @@
 // Pictures that are unlike all others, the oddest first, each with the one that is most like it.
 
 import { bdi, el } from "../dom.js";
-import { nameOf, plural, score } from "../words.js";
+import { nameOf, plural, score, shares } from "../words.js";
 import { Answers } from "./answers.js";
 import { acting, Bench, Slide } from "./bench.js";
 import { Pieces } from "./pieces.js";
@@ -73,7 +73,7 @@ function told(answer) {
 /** By what they were compared: unless somebody weighs them, by pictures alone. */
 function compared() {
   const weight = app.weight() ?? 1;
-  if (weight < 1) return `Pictures count ${weight.toFixed(2)}, texts ${(1 - weight).toFixed(2)}.`;
+  if (weight < 1) return `Of the likeness ${shares(weight)}.`;
   return app.status?.has_prefixes ? "Pictures alone are compared; the slider above lets texts count as well." : "";
 }
 
