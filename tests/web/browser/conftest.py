@@ -17,9 +17,12 @@ from web.browser.screen import PATIENCE, Screen
 Opens = Callable[..., Screen]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium; without any, tests are skipped, or fail where one has to be."""
+    """A Chromium; without any, tests are skipped, or fail where one has to be.
+
+    While it runs this thread has an event loop, which tests of other modules may want for themselves.
+    """
     try:
         with chromium() as started:
             yield started
