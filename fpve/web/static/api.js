@@ -7,6 +7,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether it is the condition of the WHERE box that is refused. */
+export const isOfWhere = (error) => error?.status === 400 && error.message.startsWith("where: ");
+
 /** Whether a request ended because nobody wants its answer any more. */
 export const isAbort = (error) => error?.name === "AbortError";
 

@@ -30,6 +30,7 @@
 //   facets               set(column, values or {min, max} or null), toggle(column, value), clear()
 //   where(sql)           put a condition into the WHERE box
 //   notice(root, {title, text, icon, error, action})   fill a view that has nothing to show
+//   refusal(error, notice)  what a notice says after an error; of a condition that can't be it is how to be rid of it
 //   working(root, text)  fill a view that computes; returns report({done, total})
 //   toast(text, {kind, action}), say(text)    a short notice; a line for screen readers only
 //   colour(name)         a colour token as the canvas needs it
@@ -43,7 +44,7 @@ import { Detail } from "./detail/detail.js";
 import { find } from "./dom.js";
 import { keepExport } from "./exporting.js";
 import { Frame } from "./frame.js";
-import { notice, working } from "./notices.js";
+import { notice, refusal, working } from "./notices.js";
 import { mountSelected } from "./selected.js";
 import { Selection } from "./selection.js";
 import { addShortcuts } from "./shortcuts.js";
@@ -76,6 +77,7 @@ const app = {
   toast,
   say,
   notice,
+  refusal: (error, given) => refusal(app, error, given),
   working,
   colour: theme.colour,
   keepExport: (body) => keepExport(app, body),
@@ -138,6 +140,7 @@ const app = {
   closeImage: () => state.set({ image: null }),
   viewForHits: () => (app.showsHits() ? state.get("view") : null),
   isWeighed: () => frame.view?.weighed === true,
+  showsFilters: () => frame.showsFilters(),
   showsHits: () => frame.view?.asked === true,
   answered(answer) {
     weight.answered(answer?.image_weight ?? null);

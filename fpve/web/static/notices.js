@@ -1,5 +1,6 @@
 // What fills a view that has nothing to show, fails, or takes its time.
 
+import { isOfWhere } from "./api.js";
 import { button, el, icon } from "./dom.js";
 import { say } from "./toasts.js";
 
@@ -16,6 +17,19 @@ export function notice(root, { title, text = null, icon: symbol = null, error = 
     ),
   );
   say([title, text].filter(Boolean).join(". "), { urgent: error });
+}
+
+/** What a notice says of an error: `given`, but of a condition that can't be, with a way to be rid of it. */
+export function refusal(app, error, given) {
+  if (!isOfWhere(error)) return { text: error.message, icon: "warning", error: true, ...given };
+  return {
+    title: "This condition can't be used",
+    // The WHERE box has said it, if it is seen.
+    text: app.showsFilters() ? "The box WHERE says why." : error.message,
+    icon: "warning",
+    error: true,
+    action: { text: "Remove the condition", onclick: () => app.state.set({ where: null }) },
+  };
 }
 
 /** Fill `root` while something is computed. Returns report({done, total}); total null while nobody knows. */

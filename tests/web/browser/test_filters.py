@@ -135,12 +135,15 @@ def test_condition_that_is_wrong_harms_nothing(screen: Screen) -> None:
 
 
 def test_condition_of_an_address_that_is_wrong_is_told(screen: Screen) -> None:
-    """An address with a condition that can't be shows why, and a way back to everything."""
+    """An address with a condition that can't be shows why, the other filters, and a way back without it."""
     screen.watch.expect(400)
-    screen.open(where="nonsense >")
-    expect(screen.page.get_by_role("heading", name="This can't be shown")).to_be_visible()
-    screen.page.get_by_role("button", name="Show all images").click()
-    screen.see_count("60 images")
+    screen.open(where="nonsense >", filters={"kind": ["triangle"]})
+    expect(screen.page.get_by_role("heading", name="This condition can't be used")).to_be_visible()
+    expect(screen.page.locator("#where-error")).to_contain_text("syntax error")
+    see_counts(screen, "colour", filters={"kind": ["triangle"]})
+    screen.page.get_by_role("button", name="Remove the condition").click()
+    screen.see_count("20 of 60 images")
+    expect(screen.page.locator("#where-error")).to_have_text("")
 
 
 def test_filters_and_a_search_go_together(screen: Screen) -> None:

@@ -52,7 +52,8 @@ export class Condition {
 
   /** Say why the condition can't be. */
   refuse(message) {
-    this.error.textContent = message;
+    // It stands below the word already.
+    this.error.textContent = message.replace(/^where: /, "");
     this.input.setAttribute("aria-invalid", "true");
   }
 

@@ -1,6 +1,6 @@
 // The filters: a condition in SQL, and for each column its values, or their spread, with what is left of them.
 
-import { isAbort } from "../api.js";
+import { isAbort, isOfWhere } from "../api.js";
 import { button, el } from "../dom.js";
 import { Condition } from "./condition.js";
 import { Spread } from "./spread.js";
@@ -68,7 +68,7 @@ export class Sidebar {
     for (const facet of this.#facets.values()) facet.choose(conditions.filters?.[facet.column] ?? null);
     this.list.setAttribute("aria-busy", "true");
     try {
-      const { facets, condition } = await this.#channel.get("/api/facets", conditions);
+      const { facets, condition } = await this.#ask(conditions);
       this.list.removeAttribute("aria-busy");
       this.failure.hidden = true;
       this.condition.combined((this.combined = condition));
@@ -79,9 +79,20 @@ export class Sidebar {
       if (isAbort(error)) return;
       this.#asked = null;
       this.list.removeAttribute("aria-busy");
-      if (conditions.where && error.status === 400) return this.condition.refuse(error.message);
       this.failure.hidden = !error.status;
       this.failure.textContent = error.message;
+      if (error.status && !this.#facets.size) this.list.replaceChildren();
+    }
+  }
+
+  /** Counts under all conditions; where that of the box can't be it says why, and those of the others are shown. */
+  async #ask(conditions) {
+    try {
+      return await this.#channel.get("/api/facets", conditions);
+    } catch (error) {
+      if (!isOfWhere(error)) throw error;
+      this.condition.refuse(error.message);
+      return { ...(await this.#channel.get("/api/facets", { ...conditions, where: null })), condition: null };
     }
   }
 

@@ -84,7 +84,7 @@ export class Answers {
       this.#asked = false;
       this.#key = null;
       how.told(null);
-      app.notice(place, { title: "That can't be computed.", text: error.message, error: true, action: { text: "Try again", onclick: () => this.load() } });
+      app.notice(place, app.refusal(error, { title: "That can't be computed.", action: { text: "Try again", onclick: () => this.load() } }));
     }
     place.removeAttribute("aria-busy");
   }

@@ -169,13 +169,12 @@ function failed(error) {
       action: { text: "Search without it", onclick: () => app.state.set({ picture: null }) },
     });
   } else
-    showNotice({
-      title: "This can't be shown",
-      text: error.message,
-      icon: "warning",
-      error: true,
-      action: { text: "Show all images", onclick: () => app.showAll() },
-    });
+    showNotice(
+      app.refusal(error, {
+        title: "This can't be shown",
+        action: { text: "Show all images", onclick: () => app.showAll() },
+      }),
+    );
 }
 
 function emptiness() {

@@ -134,8 +134,8 @@ function refused(error) {
   end();
   words.replaceChildren();
   const isUmap = state.get("method") === "umap";
-  app.notice(holder, { title: "There is no such map.", text: error.message, error: true,
-    action: isUmap ? { text: "Place them by PCA", onclick: () => state.set({ method: null }) } : { text: "Try again", onclick: load } });
+  app.notice(holder, app.refusal(error, { title: "There is no such map.",
+    action: isUmap ? { text: "Place them by PCA", onclick: () => state.set({ method: null }) } : { text: "Try again", onclick: load } }));
 }
 
 function end() {
