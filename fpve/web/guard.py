@@ -8,7 +8,6 @@ too large; of the last no more is read than is allowed. What is answered says th
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -20,7 +19,8 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fpve.web.refusals import Refused, refuse
+from fpve.web.bodies import CLOSE, Bodies, Body
+from fpve.web.refusals import Refused, refuse_as
 from fpve.web.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST")
@@ -30,10 +30,6 @@ MOST_HEADERS = 65_536
 # Bytes of a path: an image_id has 4,096, and each can be three.
 _MOST_PATH = 16_384
 _MOST_HOST = 261
-# Seconds between two pieces of a body: a connection that is silent for longer is of nobody who waits.
-_PATIENCE = 30.0
-# Bodies of the largest size that are held at once.
-_BODIES = 4
 WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
 _OURS = b"same-origin"
 # What a person typed, or chose from the bookmarks.
@@ -62,7 +58,6 @@ _HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 _ASK_AGAIN = (b"cache-control", b"no-cache")
-_CLOSE = {"Connection": "close"}
 _COOKIE = "fpve-token"
 
 Read = dict[bytes, bytes]
@@ -83,7 +78,7 @@ class Guard:
         # Of the cookie only: whoever finds it in a browser does not know what to send from elsewhere.
         self._digest = hashlib.sha256(b"fpve cookie " + (self._token or b"")).hexdigest()
         self._is_known = lru_cache(maxsize=256)(Names(settings))
-        self._held = 0
+        self._bodies = Bodies(settings.max_upload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -93,42 +88,35 @@ class Guard:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(self, receive)
         is_head = scope["method"] == "HEAD"
+        send = _guarded(send, is_head=is_head)
+        body = Body(self._bodies, receive)
+        has_begun = False
 
-        async def send_guarded(message: Message) -> None:
-            if body.refused is not None and not body.is_answered:
-                # Whatever the application made of a body that it did not get.
-                body.is_answered = True
-                await _respond(body.refused, scope, receive, _guarded(send, is_head=is_head))
-            elif body.refused is None:
-                body.is_answered = True
-                await _guarded(send, is_head=is_head)(message)
+        async def send_of_body(message: Message) -> None:
+            nonlocal has_begun
+            if body.refused is None:
+                has_begun = True
+                await send(message)
+            elif not has_begun:
+                # Whatever the application makes of a body that it did not get.
+                has_begun = True
+                await refuse_as(body.refused)(scope, receive, send)
 
         try:
-            try:
-                answer = self._check(scope)
-            except Refused as error:
-                answer = refuse(error.status, str(error), error.headers)
-            if answer is not None:
-                await answer(scope, receive, send_guarded)
-                return
-            # Routes know no HEAD: it is a GET whose body nobody wants.
-            inner = {**scope, "method": "GET"} if is_head else scope
-            await self._app(inner, body.receive, send_guarded)
-            scope["route"] = inner.get("route")
+            answer = self._check(scope)
+        except Refused as error:
+            answer = refuse_as(error)
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        # Routes know no HEAD: it is a GET whose body nobody wants.
+        inner = {**scope, "method": "GET"} if is_head else scope
+        try:
+            await self._app(inner, body.receive, send_of_body)
         finally:
-            self._held -= body.size
-
-    def hold(self, count: int) -> bool:
-        """Take so many bytes of a body into memory; whether there is room for them."""
-        self._held += count
-        return self._held <= _BODIES * self._settings.max_upload
-
-    @property
-    def max_upload(self) -> int:
-        """Bytes that a body may have."""
-        return self._settings.max_upload
+            self._bodies.let_go(body.size)
+            scope["route"] = inner.get("route")
 
     def _check(self, scope: Scope) -> Response | None:
         """What a request is answered with before the application sees it; None if it may.
@@ -138,7 +126,7 @@ class Guard:
         """
         if scope["method"] not in METHODS:
             allowed = ", ".join(METHODS)
-            headers = {"Allow": allowed, **_CLOSE}
+            headers = {"Allow": allowed, **CLOSE}
             raise Refused(405, f"expected one of {allowed}, found {scope['method'][:20]}", headers=headers)
         read = _read(scope)
         host = read.get(b"host", b"").decode("latin-1").lower()
@@ -148,9 +136,10 @@ class Guard:
         _check_origin(scope, read, host)
         length = read.get(b"content-length", b"0")
         if not length.isdigit():
-            raise Refused(400, "expected a Content-Length in digits", headers=_CLOSE)
-        if int(length[:20]) > self.max_upload:
-            raise too_large(self.max_upload)
+            raise Refused(400, "expected a Content-Length in digits", headers=CLOSE)
+        # So many digits are more than any that may come.
+        if int(length[:20]) > self._bodies.most:
+            raise self._bodies.too_large()
         return None if self._token is None else self._check_token(scope, read, self._token)
 
     def _check_token(self, scope: Scope, read: Read, token: bytes) -> Response | None:
@@ -204,56 +193,6 @@ class Names:
         return address.is_loopback or self._takes_addresses
 
 
-class _Body:
-    """The body of a request as far as it may be read.
-
-    Attributes:
-        size: bytes that have come.
-        refused: why no more is read.
-        is_answered: whether the response has begun.
-    """
-
-    def __init__(self, guard: Guard, receive: Receive) -> None:
-        self._guard = guard
-        self._receive = receive
-        self._is_whole = False
-        self.size = 0
-        self.refused: Refused | None = None
-        self.is_answered = False
-
-    async def receive(self) -> Message:
-        if self.refused is not None:
-            return {"type": "http.disconnect"}
-        if self._is_whole:
-            return await self._receive()
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                message = await self._receive()
-        except TimeoutError:
-            return self._end(Refused(408, f"expected more of the body within {_PATIENCE:g} s", headers=_CLOSE))
-        if message["type"] != "http.request":
-            return message
-        count = len(message.get("body", b""))
-        self.size += count
-        self._is_whole = not message.get("more_body", False)
-        has_room = self._guard.hold(count)
-        if self.size > self._guard.max_upload:
-            return self._end(too_large(self._guard.max_upload))
-        if not has_room:
-            headers = {"Retry-After": "2", **_CLOSE}
-            return self._end(Refused(503, "too many uploads at once; try again in some seconds", headers=headers))
-        return message
-
-    def _end(self, refused: Refused) -> Message:
-        self.refused = refused
-        return {"type": "http.disconnect"}
-
-
-def too_large(most: int) -> Refused:
-    """The refusal of a body that is too large."""
-    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {most:,} bytes", headers=_CLOSE)
-
-
 def _read(scope: Scope) -> Read:
     """The headers that decide, each once.
 
@@ -266,12 +205,12 @@ def _read(scope: Scope) -> Read:
         size += len(name) + len(value)
         if name in _READ:
             if name in found:
-                raise Refused(400, f"expected one header {name.decode()}, found two", headers=_CLOSE)
+                raise Refused(400, f"expected one header {name.decode()}, found two", headers=CLOSE)
             found[name] = value
     if size > MOST_HEADERS:
-        raise Refused(431, f"expected at most {MOST_HEADERS:,} bytes of headers", headers=_CLOSE)
+        raise Refused(431, f"expected at most {MOST_HEADERS:,} bytes of headers", headers=CLOSE)
     if len(scope["query_string"]) > MOST_QUERY or len(scope.get("raw_path") or b"") > _MOST_PATH:
-        raise Refused(414, f"expected a URL of at most {MOST_QUERY:,} bytes", headers=_CLOSE)
+        raise Refused(414, f"expected a URL of at most {MOST_QUERY:,} bytes", headers=CLOSE)
     return found
 
 
@@ -309,10 +248,6 @@ def _led_on(url: str, *, is_ours: bool) -> Response:
         return RedirectResponse(url, HTTPStatus.SEE_OTHER)
     # After a link of another site a redirect would be the link's, and go without the cookie that it has just got.
     return HTMLResponse("", headers={"Refresh": f"0; url={url}"})
-
-
-async def _respond(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    await refuse(refused.status, str(refused), refused.headers)(scope, receive, send)
 
 
 def _guarded(send: Send, *, is_head: bool) -> Send:

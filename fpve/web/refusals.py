@@ -57,6 +57,11 @@ def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> J
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
 
 
+def refuse_as(refused: Refused) -> JSONResponse:
+    """The response of what was raised to refuse a request."""
+    return refuse(refused.status, str(refused), refused.headers)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Have whatever goes wrong in an application answered as a `Refusal`."""
     app.add_exception_handler(FpveError, _library)
@@ -73,7 +78,7 @@ def _library(_: Request, error: Exception) -> JSONResponse:
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:
-    return refuse(error.status, str(error), error.headers) if isinstance(error, Refused) else _unexpected(_, error)
+    return refuse_as(error) if isinstance(error, Refused) else _unexpected(_, error)
 
 
 def _parameters(_: Request, error: Exception) -> JSONResponse:
