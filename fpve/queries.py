@@ -21,6 +21,7 @@ from fpve.engines.pictures import EncodedPictures, encode_pictures
 from fpve.errors import EncoderMismatch, ImageError, QueryError
 from fpve.fusion import Blocks, Floats
 from fpve.neighbours import Rows
+from fpve.remembered import Remembered
 from fpve.search import Searcher
 from fpve.sources.inputs import read_file
 from fpve.store.encoding import EncoderRef
@@ -41,7 +42,7 @@ class QueryEncoders:
         self._lock = Lock()
         self._image: ImageEncoder | None = None
         self._text: TextEncoder | None = None
-        self._embedded: dict[str, Floats] = {}
+        self._embedded: Remembered[str, Floats] = Remembered(_REMEMBERED)
 
     def encode_images(self, pictures: Sequence[Picture]) -> Floats:
         """Raw features (n, image_dim) of pictures.
@@ -74,16 +75,8 @@ class QueryEncoders:
         """Embeddings (n, prefix_dim) of texts; a single one is remembered, for whoever asks again in another way."""
         if len(texts) != 1:
             return self._open_text().encode(list(texts))
-        with self._lock:
-            known = self._embedded.get(texts[0])
-        if known is None:
-            known = self._open_text().encode(list(texts))
-            with self._lock:
-                self._embedded[texts[0]] = known
-                while len(self._embedded) > _REMEMBERED:
-                    del self._embedded[next(iter(self._embedded))]
         # Its own, to do with as they like.
-        return known.copy()
+        return self._embedded.get(texts[0], lambda: self._open_text().encode(list(texts))).copy()
 
     def _open_image(self) -> ImageEncoder:
         with self._lock:
