@@ -47,6 +47,17 @@ def serving(store: Path, *options: str, **environment: str) -> Iterator[Server]:
         RuntimeError: it ended without saying where it is.
     """
     command = [sys.executable, "-m", "fpve", "serve", str(store), "--port", "0", *options]
+    with started(command, **environment) as server:
+        yield server
+
+
+@contextmanager
+def started(command: list[str], **environment: str) -> Iterator[Server]:
+    """Run any command that serves, and says where.
+
+    Raises:
+        RuntimeError: it ended without saying where it is.
+    """
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
     )
@@ -70,5 +81,5 @@ def _address(process: subprocess.Popen[str], said: list[str]) -> str:
         said.append(line)
         found = _ADDRESS.search(line)
         if found:
-            return found.group()
-    raise RuntimeError(f"fpve serve ended with {process.wait()}: {''.join(said)}")
+            return f"{found.group().rstrip('/')}/"
+    raise RuntimeError(f"the server ended with {process.wait()}: {''.join(said)}")

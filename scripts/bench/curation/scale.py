@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fpve-curation-") as folder:
         root = (options.work or Path(folder)) / f"store-{options.rows}"
         if not root.exists():
-            _make(root, plant(options.rows))
+            make(root, plant(options.rows))
         print(header(()))
         print(f"{options.rows:,} images, {KIND.image_dim} + {KIND.prefix_dim} numbers")
         print(f"{'':12}" + "".join(f"{name:>12}" for name in _HEAD) + "   found")
@@ -78,8 +78,8 @@ def main() -> None:
             print(f"{name:12}" + "".join(f"{one:12,.2f}" for one in figures) + f"   {found['found']}", flush=True)
 
 
-def _make(root: Path, planted: Planted) -> None:
-    """Write the store, with thumbnails."""
+def make(root: Path, planted: Planted) -> None:
+    """Write the store of a collection, with thumbnails."""
     labels = pa.array([f"class {one}" for one in planted.labels.tolist()])
     metadata = pa.table({"label": labels})
     write_store(root, planted.parts(), kind=KIND, segment_rows=_SEGMENT, metadata=metadata)
