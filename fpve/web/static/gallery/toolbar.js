@@ -86,6 +86,7 @@ export class Toolbar {
     const answer = this.#answer;
     if (!answer?.explanation) return null;
     const isExact = answer.exact;
+    const isChosen = state.get("exact") === "1";
     const found = isExact ? "exact" : `recall ≥ ${answer.target_recall}`;
     return menuButton(
       { class: "how", text: `${seconds(answer.seconds)}, ${found}` },
@@ -105,12 +106,17 @@ export class Toolbar {
             }),
           ),
         ),
-        "-",
-        {
-          text: "Score every vector",
-          checked: state.get("exact") === "1",
-          onclick: () => state.set({ exact: state.get("exact") === "1" ? null : "1" }),
-        },
+        // Where every vector was scored anyway there is nothing to choose.
+        ...(isExact && !isChosen
+          ? []
+          : [
+              "-",
+              {
+                text: "Score every vector",
+                checked: isChosen,
+                onclick: () => state.set({ exact: isChosen ? null : "1" }),
+              },
+            ]),
       ],
       { align: "left", label: "How it was found" },
     );

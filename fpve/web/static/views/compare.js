@@ -49,7 +49,7 @@ function parts(app, dialog, rows, at, { move, choose }) {
   const modes = el("div", { class: "segments", role: "group", "aria-label": "How they are compared" }, MODES.map(([value, text]) =>
     el("button", { type: "button", "aria-pressed": String(value === mode), text, onclick: () => choose(value), data: { key: value } })));
   return [
-    el("header", {}, el("h2", { text: `One of ${plural(rows.length, "picture")}` }), several, modes,
+    el("header", {}, el("h2", { text: `Compare ${plural(rows.length, "picture")}` }), several, modes,
       button({ class: "plain", icon: "cross", label: "Close", onclick: () => dialog.close(), data: { key: "close", tipAt: "left" } })),
     ...(mode === "beside" ? [el("div", { class: "compare-pair" }, picture(app, kept), picture(app, other))] : over(app, kept, other)),
     el("div", { class: "compare-facts" }, facts(app, dialog, kept, null), facts(app, dialog, other, kept)),
@@ -85,12 +85,16 @@ function facts(app, dialog, row, kept) {
     dialog.close();
     app.openImage(row.image.image_id);
   };
-  const select = el("button", { type: "button", class: "button", "aria-pressed": String(app.selection.has(row.image.image_id)), data: { key: kept ? "select" : "select-kept" },
-    onclick: () => {
-      app.selection.toggle(row.image.image_id);
-      select.setAttribute("aria-pressed", String(app.selection.has(row.image.image_id)));
-      select.lastChild.textContent = app.selection.has(row.image.image_id) ? "Selected" : "Select";
-    } }, icon("check"), el("span", { text: app.selection.has(row.image.image_id) ? "Selected" : "Select" }));
+  const select = el("button", { type: "button", class: "button", data: { key: kept ? "select" : "select-kept" }, onclick: () => {
+    app.selection.toggle(row.image.image_id);
+    mark();
+  } });
+  const mark = () => {
+    const isSelected = app.selection.has(row.image.image_id);
+    select.setAttribute("aria-pressed", String(isSelected));
+    select.replaceChildren(...(isSelected ? [icon("check"), "Selected"] : ["Select"]));
+  };
+  mark();
   return el("section", {},
     el("h3", { class: ["verdict", kept ? "goes" : "stays"] }, kept ? null : icon("check"), el("b", { text: what })),
     el("dl", {},
@@ -98,7 +102,7 @@ function facts(app, dialog, row, kept) {
       pair("File", row.bytes === null ? "unknown" : `${bytes(row.bytes)}${kept ? better(row.bytes, kept.bytes) : ""}`),
       kept && row.kind !== "exact" && pair("Cosine", row.cosine.toFixed(4)),
       kept && row.pixels !== null && pair("Pixels agree", row.pixels.toFixed(3)),
-      pair("Caption", row.image.prefix ?? "none"), pair("Path", row.image.path)),
+      pair("Prefix", row.image.prefix ?? "none"), pair("Path", row.image.path)),
     el("div", { class: "bench-actions" }, select, button({ class: "plain", text: "Details", onclick: open, data: { key: kept ? "open" : "open-kept" } })));
 }
 
