@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -68,13 +69,15 @@ def check_target(path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601, and null for NaN and infinity."""
+    """A value as JSON has it: times as ISO 8601, bytes in base64, and null for NaN and infinity."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return value

@@ -31,6 +31,8 @@ from fpve.web.sql_worker import READY
 
 # One for whoever asks in SQL, one for the conditions of others meanwhile.
 _PROCESSES = 2
+# Of those that wait each holds a thread, of which there are 40 for all that is asked.
+_WAITING = 16
 # Seconds that a query may need beyond its time, to notice that it is up.
 _GRACE = 2.5
 # Seconds for a process to begin: it takes one, and several on a machine that is busy.
@@ -70,6 +72,7 @@ class SqlPool:
         for _ in range(_PROCESSES):
             self._idle.put(None)
         self._lock = threading.Lock()
+        self._room = threading.Semaphore(_WAITING)
         self._begun: set[_Process] = set()
         self._is_closed = False
         self.killed = 0
@@ -151,13 +154,24 @@ class SqlPool:
         return said, data
 
     def _take(self) -> _Process | None:
-        """A process that is idle; None where one may be begun."""
+        """A process that is idle; None where one may be begun.
+
+        Raises:
+            ServerBusy: others are waited for by too many, or for too long.
+        """
         if self._is_closed:
             raise ServerBusy("the server is being stopped")
+        with suppress(queue.Empty):
+            return self._idle.get_nowait()
+        busy = ServerBusy("other SQL queries are being answered; ask again in some seconds")
+        if not self._room.acquire(blocking=False):
+            raise busy
         try:
             return self._idle.get(timeout=self._settings.sql_timeout)
         except queue.Empty:
-            raise ServerBusy("other SQL queries are being answered; ask again in some seconds") from None
+            raise busy from None
+        finally:
+            self._room.release()
 
     def _begin(self) -> _Process:
         process = _Process(self._path, self._settings.sql_memory)

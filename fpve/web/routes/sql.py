@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from fpve.errors import QueryError
 from fpve.rowfiles import plain
 from fpve.web.served import PinnedStore, ServedStore
 
@@ -42,7 +44,7 @@ class SqlResult(BaseModel):
     snapshot: int
     columns: list[SqlColumn]
     rows: list[list[Any]] = Field(
-        description="The first rows, each with a value a column; numbers that are none are null."
+        description="The first ones, a value a column: times in ISO 8601, bytes in base64, NaN as null."
     )
     total: int = Field(description="How many rows there are.")
     seconds: float
@@ -56,11 +58,23 @@ def ask(question: SqlQuestion, store: PinnedStore, served: ServedStore) -> SqlRe
     """
     found = served.sql.query(store, question.query, question.limit)
     rows = found.rows
-    columns = [column.to_pylist() for column in rows.columns]
+    columns = [_values(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
     return SqlResult(
         snapshot=store.snapshot,
         columns=[SqlColumn(name=field.name, type=str(field.type)) for field in rows.schema],
-        rows=[[plain(value) for value in row] for row in zip(*columns, strict=True)],
+        rows=[list(row) for row in zip(*columns, strict=True)],
         total=found.total,
         seconds=round(found.seconds, 6),
     )
+
+
+def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
+    """The values (n,) of a column, as JSON has them.
+
+    Raises:
+        QueryError: Python has no such times.
+    """
+    try:
+        return [plain(value) for value in column.to_pylist()]
+    except (OverflowError, ValueError) as error:
+        raise QueryError(f"SQL: column {name!r} can't be told: {error}; cast it to VARCHAR") from None
