@@ -52,6 +52,25 @@ def test_text_is_searched_for_while_it_is_typed(screen: Screen) -> None:
     expect(screen.question).to_have_value("")
 
 
+def test_examples_are_texts_of_the_store(screen: Screen) -> None:
+    """The empty field offers what could be searched for, by pointer and by keyboard, and no longer once there is a text."""
+    screen.open()
+    examples = screen.page.get_by_role("group", name="Examples")
+    expect(examples).to_be_hidden()
+    screen.question.click()
+    expect(examples.get_by_role("button")).to_have_count(4)
+    texts = examples.get_by_role("button").all_inner_texts()
+    screen.question.press("ArrowDown")
+    screen.page.keyboard.press("ArrowRight")
+    expect(examples.get_by_role("button", name=texts[1], exact=True)).to_be_focused()
+    screen.page.keyboard.press("Enter")
+    expect(screen.question).to_have_value(texts[1])
+    screen.see(captions(screen.api("/api/search", text=texts[1], k=8)))
+    expect(examples).to_be_hidden()
+    screen.page.get_by_role("button", name="Clear the search").click()
+    expect(examples).to_be_hidden()
+
+
 def test_text_that_wants_to_be_more_stays_text(screen: Screen) -> None:
     """HTML in a question is what is searched for, and shown as it is."""
     nasty = "<img src=x onerror=alert(1)>{{ 7 * 7 }}"

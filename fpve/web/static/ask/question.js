@@ -3,6 +3,7 @@
 import { isAbort, pathOf } from "../api.js";
 import { button, el, find, icon } from "../dom.js";
 import { fileName } from "../words.js";
+import { Examples } from "./examples.js";
 
 // Typing is over when no key was struck for so long; a text is encoded in some 20 ms, the first one in a second or two.
 const TYPED = 400;
@@ -13,6 +14,8 @@ export class Question {
   #typing = 0;
   // Whether the address has a step for what is being typed, which further letters then change.
   #begun = false;
+  // Whoever has just emptied the field wants to see the images rather than examples.
+  #isEmptied = false;
 
   constructor(app, root) {
     this.#app = app;
@@ -26,9 +29,14 @@ export class Question {
       "aria-label": "Search by text",
       oninput: () => this.#typed(),
       onkeydown: (event) => this.#key(event),
+      onfocus: () => this.#hint(),
       onblur: () => {
-        this.#begun = false;
+        this.#begun = this.#isEmptied = false;
       },
+    });
+    this.examples = new Examples(app, {
+      onchoose: (text) => this.#choose(text),
+      onleave: (down) => (down ? app.enterGrid() : this.input.focus()),
     });
     this.clear = button({
       class: "plain clear",
@@ -54,7 +62,11 @@ export class Question {
       onclick: () => this.file.click(),
     });
     choose.dataset.tipAt = "left";
-    root.append(el("div", { class: "question" }, icon("search"), this.chip, this.input, this.clear, choose, this.file));
+    root.append(
+      el("div", { class: "question" }, icon("search"), this.chip, this.input, this.clear, choose, this.file),
+      this.examples.element,
+    );
+    root.addEventListener("focusout", ({ relatedTarget: to }) => this.examples.show(this.examples.isOpen && root.contains(to)));
     this.update();
   }
 
@@ -86,6 +98,7 @@ export class Question {
   empty() {
     this.#upload?.abort();
     this.input.value = "";
+    this.#isEmptied = true;
     this.#app.state.set({ q: null, like: null, picture: null, sort: null });
     this.input.focus();
   }
@@ -112,8 +125,16 @@ export class Question {
     }
   }
 
+  #choose(text) {
+    this.input.value = text;
+    this.input.focus();
+    this.#ask();
+    this.#begun = false;
+  }
+
   #typed() {
     clearTimeout(this.#typing);
+    this.#isEmptied = false;
     this.#hint();
     this.#typing = setTimeout(() => this.#ask(), TYPED);
   }
@@ -129,10 +150,12 @@ export class Question {
       if (this.input.value) {
         this.input.value = "";
         this.#typed();
-      } else this.input.blur();
+        this.examples.show(false);
+      } else if (this.examples.isOpen) this.examples.show(false);
+      else this.input.blur();
     } else if (event.key === "ArrowDown") {
       event.preventDefault();
-      this.#app.enterGrid();
+      if (!this.examples.enter()) this.#app.enterGrid();
     } else if (event.key === "Backspace" && !this.input.value && !this.chip.hidden) this.#removePicture();
   }
 
@@ -191,14 +214,19 @@ export class Question {
     const { status } = this.#app;
     const pictured = !this.chip.hidden;
     const narrow = innerWidth < 736;
+    const isText = !status || (status.encoders.text && (status.has_prefixes || status.shares_space));
     this.clear.hidden = !this.input.value && !pictured;
     this.input.placeholder = pictured
       ? status?.has_prefixes === false
         ? ""
         : "and a text"
-      : narrow
-        ? "Text or a picture"
-        : "Search by text, or drop, paste or choose a picture";
+      : !isText
+        ? "Drop, paste or choose a picture"
+        : narrow
+          ? "Text or a picture"
+          : "Search by text, or drop, paste or choose a picture";
+    const isEmpty = !this.input.value && !pictured;
+    this.examples.show(isEmpty && !this.#isEmptied && document.activeElement === this.input);
   }
 }
 
