@@ -53,7 +53,7 @@ def test_text_is_searched_for_while_it_is_typed(screen: Screen) -> None:
 
 
 def test_examples_are_texts_of_the_store(screen: Screen) -> None:
-    """The empty field offers what could be searched for, by pointer and by keyboard, and no longer once there is a text."""
+    """The empty field offers what could be searched for, by pointer and keyboard, until there is a text."""
     screen.open()
     examples = screen.page.get_by_role("group", name="Examples")
     expect(examples).to_be_hidden()
