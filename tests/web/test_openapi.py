@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from fastapi.routing import APIRoute
@@ -21,6 +19,7 @@ from schemathesis.checks import (
 )
 from schemathesis.generation import GenerationMode
 from serving import serving
+from web.document import document_of
 
 import fpve
 from fpve.web.routes import ROUTERS
@@ -28,24 +27,6 @@ from fpve.web.routes import ROUTERS
 _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 # A second or less each; `scripts/torture/requests.py` asks for longer.
 _EXAMPLES = 15
-# Of texts that are made: those that are as long as they may be take long, and fit into no address.
-_LONGEST = 500
-# What parameters are among others, so that there are answers besides refusals.
-_IDS = ["pets/00.png", "pets/11.png", "pets/none.png", "pets"]
-_KNOWN: dict[str, list[Any]] = {
-    "image_id": _IDS,
-    "id": _IDS[1:],
-    "text": ["a cat", "", "\u202e\0'\"<"],
-    "where": ["price > 3", "kind = 'cat' AND path LIKE '%0%'", "kind", "price >", "1 / 0 = 1"],
-    "filters": ['{"kind": ["cat", null]}', '{"price": {"min": 1, "max": 4.5}}', '{"none": ["x"]}', '{"kind"', "[]"],
-    "columns": [["kind"], ["kind", "price"], ["none"]],
-    "sort": ["price", "-kind", "none"],
-    "label": ["kind", "price", "none"],
-    "color": ["kind", "price", "none"],
-    "method": ["pca", "none"],
-    "group_by": ["kind", "none"],
-    "query": ["SELECT * FROM images", "SELECT 'nan'::DOUBLE, [1, NULL], {'a': now()}, '\\x00'::BLOB", "DROP", "SELECT"],
-}
 OPERATIONS = sorted(
     (method.lower(), route.path_format)
     for router in ROUTERS
@@ -68,34 +49,9 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.
     (root / "pictures" / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
     fpve.run(make_job(root / "store", root / "pictures"))
     with serving(root / "store") as server:
-        told = httpx.get(server.url("/openapi.json")).json()
-        _shorten(told)
-        _narrow(told)
-        document = schemathesis.openapi.from_dict(told)
+        document = schemathesis.openapi.from_dict(document_of(server))
         document.config.update(base_url=server.address)
         yield document
-
-
-def _shorten(document: Any) -> None:
-    """Bound the length of texts, wherever a JSON document allows more."""
-    for value in document.values() if isinstance(document, dict) else document:
-        if isinstance(value, dict) and "maxLength" in value:
-            value["maxLength"] = min(value["maxLength"], _LONGEST)
-        if isinstance(value, dict | list):
-            _shorten(value)
-
-
-def _narrow(document: Any) -> None:
-    """Have parameters and fields of requests be what is known of them."""
-    for operation in (one for path in document["paths"].values() for one in path.values()):
-        for parameter in operation.get("parameters", ()):
-            if parameter["name"] in _KNOWN:
-                parameter["schema"] = {"enum": _KNOWN[parameter["name"]]}
-        for content in operation.get("requestBody", {}).get("content", {}).values():
-            name = content["schema"].get("$ref", "").rpartition("/")[2]
-            schema = document["components"]["schemas"][name] if name else content["schema"]
-            fields = schema.get("properties", {})
-            fields.update({name: {"enum": [*_KNOWN[name], None]} for name in fields if name in _KNOWN})
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as told", "otherwise"])
