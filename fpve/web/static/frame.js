@@ -34,7 +34,7 @@ export class Frame {
       "aria-controls": "sidebar",
       onclick: () => this.toggleFilters(),
     });
-    this.filterCount = el("span", { class: "count", "aria-hidden": "true", hidden: true });
+    this.filterCount = el("span", { class: "count", hidden: true });
     this.filters.append(this.filterCount);
     this.tabs = new Map(views.map((view) => [view, this.#tab(view)]));
     find("tabs").append(this.filters, ...this.tabs.values());
@@ -61,8 +61,7 @@ export class Frame {
     for (const [view, tab] of this.tabs) tab.href = state.url({ view: view.name, image: null });
     const number = Object.keys(state.get("filters") ?? {}).length + (state.get("where") ? 1 : 0);
     this.filterCount.hidden = !number;
-    this.filterCount.textContent = number;
-    this.filters.setAttribute("aria-label", number ? `Filters, ${number} in use` : "Filters");
+    this.filterCount.replaceChildren(String(number), el("span", { class: "visually-hidden", text: " in use" }));
     if (next === this.view) return false;
     this.view?.hide();
     this.view = next;

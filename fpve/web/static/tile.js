@@ -10,10 +10,11 @@ export class Tile {
     this.element = element;
     this.picture = el("img", { class: "thumb", alt: "", decoding: "async", draggable: "false" });
     this.broken = el("span", { class: "broken", hidden: true });
-    this.badge = el("span", { class: "badge", hidden: true });
+    // Its place in the list, and its name, say these too.
+    this.badge = el("span", { class: "badge", "aria-hidden": "true", hidden: true });
     this.check = el("span", { class: "check", "aria-hidden": "true" }, icon("check"));
     this.caption = el("p", { class: "caption", dir: "auto" });
-    this.scores = el("div", { class: "scores", hidden: true });
+    this.scores = el("div", { class: "scores", "aria-hidden": "true", hidden: true });
     element.classList.add("tile");
     this.ground = el("div", { class: "ground" }, this.picture, this.broken, this.badge, this.check);
     element.append(this.ground, el("div", { class: "words" }, this.scores, this.caption));
@@ -105,7 +106,10 @@ export function bar(cosine, kind, what) {
 /** A tile that stands by itself: a link to the image. `onclick(event)` takes the place of following it. */
 export function standing(row, { badge = null, scores = false, href = null, onclick = null } = {}) {
   const made = el("a", { href, class: "is-standing", "data-id": row.image_id });
-  new Tile(made).fill(row, { badge, scores });
+  const tile = new Tile(made);
+  tile.fill(row, { badge, scores });
+  // The link is called so already.
+  tile.picture.alt = "";
   if (onclick) {
     made.addEventListener("click", (event) => {
       // With a modifier it is a link like others: another tab, another window.

@@ -38,7 +38,7 @@ export class Toolbar {
     this.root = el("div", { class: "toolbar" }, this.counts, this.sort, this.size, this.out);
   }
 
-  /** Tell what a listing shows; null while the first is fetched. */
+  /** Tell what a listing shows; null where there is none. */
   update(listing, { only = false } = {}) {
     const { state, status, say } = this.#app;
     const query = this.#app.query();
@@ -47,7 +47,7 @@ export class Toolbar {
     this.sort.querySelector("span").textContent = state.get("sort")
       ? `By ${state.get("sort").replace(/^-(.*)/, "$1, descending")}`
       : "Order";
-    if (!listing) return;
+    if (!listing) return void this.counts.replaceChildren(el("h1", { class: "visually-hidden", text: "Images" }));
     this.#answer = listing.answer;
     // Of a ranking more may be found than can be scrolled to.
     this.#total = (only ? null : listing.answer?.total) ?? listing.total ?? 0;

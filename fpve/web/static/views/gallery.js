@@ -160,6 +160,10 @@ function failed(error) {
   if (error.status === 0 && listing) return;
   // Busy: rows that were scrolled to come a little later.
   if (error.status === 503 && listing?.failed) return void setTimeout(() => listing.retry(), BUSY);
+  // What was shown is not what is asked for.
+  listing?.close();
+  listing = null;
+  toolbar.update(null);
   if (error.status === 410) {
     showNotice({
       title: "This picture is no longer known",
