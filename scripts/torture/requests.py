@@ -35,8 +35,11 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=500, help="at random, of each operation (500)")
     parser.add_argument("--seed", type=int, help="of the random requests; a new one each time")
     parser.add_argument("--workers", type=int, default=1, help="that ask at once (1)")
-    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    own, rest = sys.argv[1:], []
+    if "--" in own:
+        at = own.index("--")
+        own, rest = own[:at], own[at + 1 :]
+    options = parser.parse_args(own)
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fpve-requests-")))
@@ -52,9 +55,9 @@ def main() -> int:
             "--continue-on-failure",
             "--suppress-health-check",
             "all",
-            *options.rest,
+            *rest,
         ]
-        done = subprocess.run([*command, *options.rest], check=False)
+        done = subprocess.run([*command, *rest], check=False)
         said = [line for line in server.said if "Traceback" in line]
     print(f"seed {seed}")
     if said:

@@ -10,8 +10,8 @@ nothing of it; the stores take turns. Times are from the beginning of the naviga
     facets        the first column of the sidebar has its values
 
 Then the grid is scrolled, at the speed of somebody who looks (four screens a second), and through all of it in some
-seconds: milliseconds between two frames, the share of frames of which a quarter or more had no images yet, the most nodes
-that the page ever had, and, at the end, how long until the last screenful is drawn.
+seconds: milliseconds between two frames, the share of frames of which a quarter or more had no images yet, the most
+nodes that the page ever had, and, at the end, how long until the last screenful is drawn.
 """
 
 from __future__ import annotations

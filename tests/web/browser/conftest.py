@@ -57,7 +57,10 @@ def opens(browser: Browser) -> Iterator[Opens]:
     screens = []
 
     def opened(server: Server, *, width: int = 1440, height: int = 900, scheme: str = "light", **how: object) -> Screen:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **how)
+        # Whoever wants no motion sees every state at once, as a test does.
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce", **how
+        )
         context.set_default_timeout(PATIENCE)
         screens.append(Screen(context.new_page(), server))
         return screens[-1]

@@ -70,6 +70,12 @@ class Screen:
         answer.raise_for_status()
         return answer.json()
 
+    def computed(self, path: str, **parameters: Any) -> Any:
+        """What the server answers itself, when it has been computed."""
+        while (told := self.api(path, **parameters)).get("state") == "running":
+            pass
+        return told
+
     @property
     def state(self) -> dict[str, str]:
         """What the address says."""

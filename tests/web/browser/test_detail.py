@@ -42,7 +42,7 @@ def test_panel_tells_of_an_image(screen: Screen) -> None:
 def test_neighbours_say_what_it_is(screen: Screen) -> None:
     """The prediction of its label is told with those who voted; of another column when that is chosen."""
     screen.open(image="drawings/50.png", label="kind")
-    told = screen.api("/api/predictions/drawings/50.png", label="kind")
+    told = screen.computed("/api/predictions/drawings/50.png", label="kind")
     assert (told["truth"], told["prediction"]) == ("disc", "triangle")
     expect(fact(screen, "It is")).to_have_text(told["truth"])
     expect(fact(screen, "Neighbours say")).to_have_text(told["prediction"])
@@ -52,7 +52,7 @@ def test_neighbours_say_what_it_is(screen: Screen) -> None:
     hrefs = voters.evaluate_all("all => all.map(one => new URL(one.href).searchParams.get('image'))")
     assert hrefs == [one["image_id"] for one in told["neighbours"][:10]]
     screen.detail.get_by_role("combobox", name="Label column").select_option("colour")
-    other = screen.api("/api/predictions/drawings/50.png", label="colour")
+    other = screen.computed("/api/predictions/drawings/50.png", label="colour")
     expect(fact(screen, "It is")).to_have_text(other["truth"])
     expect(fact(screen, "Neighbours say")).to_have_text(other["prediction"])
     assert screen.state["label"] == "colour"

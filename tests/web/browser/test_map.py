@@ -52,7 +52,7 @@ def test_lasso_selects_what_is_inside(screen: Screen) -> None:
     lasso(screen, box, 0, 0.5)
     expect(screen.selection).not_to_contain_text("60 selected")
     left = chosen(screen)
-    told = screen.api("/api/map", color="kind")
+    told = screen.computed("/api/map", color="kind")
     others = set(told["image_id"]) - left
     assert left
     assert others

@@ -12,14 +12,6 @@ from playwright.sync_api import Locator, expect
 from web.browser.screen import Screen
 
 
-def answer(screen: Screen, path: str, **parameters: Any) -> Any:
-    """What the server has computed, when it has."""
-    while True:
-        told = screen.api(path, **parameters)
-        if told["state"] == "done":
-            return told
-
-
 def listed(screen: Screen, name: str) -> Locator:
     """The items of a list."""
     return screen.page.get_by_role("list", name=name).locator("> li")
@@ -49,7 +41,7 @@ def exported(screen: Screen) -> list[str]:
 def test_duplicates_are_told_by_cluster(screen: Screen) -> None:
     """Each cluster has the image that stays first, and the others with what makes them copies; they can be selected."""
     screen.open().tab("Duplicates").click()
-    told = answer(screen, "/api/duplicates")
+    told = screen.computed("/api/duplicates")
     assert ids(told["rows"]) == ["drawings/mirrored.png", "drawings/02.png", "drawings/copy.png"]
     clusters = listed(screen, "Clusters")
     expect(clusters).to_have_count(1)
@@ -100,7 +92,7 @@ def test_duplicates_of_another_bound(screen: Screen) -> None:
 def test_outliers_are_told_the_oddest_first(screen: Screen) -> None:
     """What is like no other comes first, with its z-score; filters leave some of them."""
     screen.open().tab("Outliers").click()
-    told = answer(screen, "/api/outliers")
+    told = screen.computed("/api/outliers")
     items = listed(screen, "Outliers")
     expect(items).to_have_count(told["total"])
     assert links(items) == ids(told["rows"])
@@ -114,7 +106,7 @@ def test_outliers_are_told_the_oddest_first(screen: Screen) -> None:
 def test_labels_in_doubt_are_told(screen: Screen) -> None:
     """The images whose neighbours disagree with their label are listed, the surest first, with what speaks for it."""
     screen.open(view="labels", label="kind")
-    told = answer(screen, "/api/mislabeled", label="kind")
+    told = screen.computed("/api/mislabeled", label="kind")
     items = listed(screen, "Labels in doubt")
     expect(items).to_have_count(told["total"])
     assert links(items) == ids(told["rows"])
