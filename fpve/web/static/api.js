@@ -33,6 +33,11 @@ export class Api {
     return this.#json(path, { method: "POST", signal, ...encoded(body) });
   }
 
+  /** GET of a picture, as a blob. */
+  async picture(path, params = {}, { signal } = {}) {
+    return (await this.#fetch(withQuery(path, params), { signal })).blob();
+  }
+
   /** POST that answers with a file: {blob, name}. */
   async file(path, body, { signal } = {}) {
     const response = await this.#fetch(path, { method: "POST", signal, ...encoded(body) });

@@ -5,6 +5,7 @@
 //   title     of its tab
 //   filtered  false where filters and the WHERE box mean nothing to it: the sidebar is then away (default: true)
 //   weighed   true where it uses the weight without a query: the slider then works there, and tells when it is let go
+//   usual     the weight that it uses where nobody has chosen one, if that is not the store's; optional
 //   asked     true where it shows hits: a search that is begun there stays there, others go to the gallery
 //   count     (status) => a number beside the tab's title, or null; optional
 //   show      called whenever the tab is opened; `root` is the view's own <section>, left as the view left it
@@ -140,6 +141,7 @@ const app = {
   closeImage: () => state.set({ image: null }),
   viewForHits: () => (app.showsHits() ? state.get("view") : null),
   isWeighed: () => frame.view?.weighed === true,
+  usualWeight: () => frame.view?.usual ?? app.status?.image_weight ?? 0.5,
   showsFilters: () => frame.showsFilters(),
   showsHits: () => frame.view?.asked === true,
   answered(answer) {
@@ -203,5 +205,6 @@ theme.subscribe(() => frame.view.update(app, new Set(["theme"])));
 
 // The first rows are asked for before anything else is; figures and filters come when they come.
 frame.show();
+weight.update();
 standingOf.begin();
 detail.update(new Set(["image"]));

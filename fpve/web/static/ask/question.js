@@ -171,14 +171,17 @@ export class Question {
   }
 
   async #pictureOf(id, text) {
+    const { api, toast } = this.#app;
     try {
-      let response = await fetch(`${pathOf("pictures", id)}?side=1024`);
-      if (!response.ok) response = await fetch(pathOf("thumbnails", id));
-      if (!response.ok)
-        throw new Error(`The picture of ${fileName(id)} is not at hand: search by text alone, or choose a picture.`);
-      await this.picture(await response.blob(), { text, name: fileName(id) });
+      const picture = api.picture(pathOf("pictures", id), { side: 1024 });
+      const blob = await picture.catch((error) => {
+        if (error.status !== 404) throw error;
+        return api.picture(pathOf("thumbnails", id));
+      });
+      await this.picture(blob, { text, name: fileName(id) });
     } catch (error) {
-      this.#app.toast(error.message, { kind: "error" });
+      const gone = `The picture of ${fileName(id)} is not at hand: search by text alone, or choose a picture.`;
+      toast(error.status === 404 ? gone : error.message, { kind: "error" });
     }
   }
 

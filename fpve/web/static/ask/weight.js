@@ -32,7 +32,7 @@ export class Weight {
     this.back = button({
       class: "plain weight-reset",
       icon: "reset",
-      label: "Back to the store's default",
+      label: "Back to what is usual",
       onclick: () => this.reset(),
     });
     this.root = root;
@@ -69,7 +69,8 @@ export class Weight {
     const { state, status } = this.#app;
     const given = state.get("weight");
     const why = this.#whyNot();
-    const weight = (why === null ? given : this.#used) ?? status?.image_weight ?? 0.5;
+    const usual = this.#app.usualWeight();
+    const weight = (why === null ? given : this.#used) ?? usual;
     const enabled = why === null;
     this.root.classList.toggle("is-needless", !this.#app.showsHits() && !this.#app.isWeighed());
     this.slider.disabled = !enabled;
@@ -81,9 +82,9 @@ export class Weight {
     if (document.activeElement !== this.slider || Number(this.slider.value) !== 1 - weight)
       this.slider.value = 1 - weight;
     this.#say(weight);
-    this.back.hidden = !enabled || given === null || given === status?.image_weight;
+    this.back.hidden = !enabled || given === null || given === usual;
     this.notch.hidden = !status;
-    this.notch.style.setProperty("--at", 1 - (status?.image_weight ?? 0.5));
+    this.notch.style.setProperty("--at", 1 - usual);
   }
 
   /** Give the picture more (1) or less (-1) weight. */

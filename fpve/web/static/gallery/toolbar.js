@@ -21,7 +21,7 @@ export class Toolbar {
     this.sort = menuButton({ class: "plain", icon: "sort", text: "Order" }, () => this.#orders());
     this.size = el("input", {
       type: "range",
-      class: "size slider",
+      class: "size",
       min: SIZES.least,
       max: SIZES.most,
       step: 4,

@@ -54,6 +54,7 @@ function build(root, given) {
     empty: () => ({
       title: "No picture is there twice.", icon: "check",
       text: `No two files are the same, nor alike to a cosine of ${threshold()} or more. A lower bound finds what is less alike: scans of one page, frames of one scene.`,
+      action: threshold() > ALIKE ? { text: `Look from ${ALIKE}`, onclick: () => state.set({ alike: null }) } : null,
     }),
   });
   const actions = acting(app, { select: "Select all that could go", name: "The images that could go, as a table", ids: everything });

@@ -9,6 +9,8 @@ import { Pieces } from "./pieces.js";
 // What the library takes where nothing is said.
 const CUT = 3.5;
 const PAGE = 60;
+// So far above the median are a few of a hundred, where distances spread as they mostly do.
+const ODD = 2;
 
 let app, bench, slide, answers, pieces, state;
 
@@ -16,6 +18,7 @@ const view = {
   name: "outliers",
   title: "Outliers",
   weighed: true,
+  usual: 1,
   show(root, given) {
     if (!bench) build(root, given);
     slide.value = cut();
@@ -37,7 +40,7 @@ function build(root, given) {
   app = given;
   state = app.state;
   slide = new Slide({
-    label: "Odd from z", about: "How many robust standard deviations above the median distance",
+    label: "Odd from z-score", about: "How many robust standard deviations above the median distance",
     min: 1, max: 10, step: 0.25, says: (value) => value.toFixed(2),
     onchange: (value) => state.set({ cut: value === CUT ? null : String(value) }),
   });
@@ -50,7 +53,8 @@ function build(root, given) {
     list: () => el("ol", { class: "odd", "aria-label": "Outliers, the oddest first" }), make: odd, told,
     empty: () => ({
       title: "Nothing is out of place.", icon: "check",
-      text: `No picture is farther from its nearest than is usual here: no z-score reaches ${cut()}. A lower bound shows the oddest there are.`,
+      text: `No picture is farther from its nearest than is usual here: no z-score reaches ${cut()}.`,
+      action: cut() > ODD ? { text: "Show the oddest there are", onclick: () => state.set({ cut: String(ODD) }) } : null,
     }),
   });
   const actions = acting(app, {
@@ -72,7 +76,7 @@ function told(answer) {
 
 /** By what they were compared: unless somebody weighs them, by pictures alone. */
 function compared() {
-  const weight = app.weight() ?? 1;
+  const weight = app.weight() ?? view.usual;
   if (weight < 1) return `Of the likeness ${shares(weight)}.`;
   return app.status?.has_prefixes ? "Pictures alone are compared; the slider above lets texts count as well." : "";
 }
