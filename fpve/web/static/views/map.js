@@ -234,7 +234,8 @@ const lasso = ({ contains, adds }) => take(scatter.where(contains), adds);
 function take(ids, adds) {
   if (adds) app.selection.add(ids);
   else app.selection.replace(ids);
-  app.say(`${plural(ids.length, "image")} selected`);
+  if (ids.length) app.say(`${plural(ids.length, "image")} selected`);
+  else app.toast("No image is there.");
 }
 
 /** Show where on the map that is what is asked for. */
