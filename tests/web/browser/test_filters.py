@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Locator, expect
 from web.browser.screen import Screen
 
@@ -66,24 +65,21 @@ def test_values_that_want_to_be_more_can_be_ticked(screen: Screen) -> None:
     assert screen.shown() == ["</script><script>alert(1)</script>", "{{ 7 * 7 }} & <b>bold</b>"]
 
 
-@pytest.mark.parametrize(
-    ("field", "text", "count"),
-    [
-        ("To, of price", "5", "21 of 60 images"),
-        ("From, of price", "12.5", "2 of 60 images"),
-        ("From, of drawn", "2024-12-09", "3 of 60 images"),
-    ],
-)
-def test_ranges_narrow(screen: Screen, field: str, text: str, count: str) -> None:
-    """A bound that is typed leaves what is within; the handles go where it is, and back when it is cleared."""
+def test_ranges_narrow(screen: Screen) -> None:
+    """A bound that is typed leaves what is within, of numbers and of dates; all are there again when it is cleared."""
     screen.open()
-    screen.filters.get_by_role("textbox", name=field).fill(text)
-    screen.filters.get_by_role("textbox", name=field).press("Enter")
-    screen.see_count(count)
-    column = field.rpartition(" ")[2]
-    screen.filters.get_by_role("button", name=re.compile(f"^{column}: .*Clear")).click()
-    screen.see_count("60 images")
-    expect(screen.filters.get_by_role("slider", name=f"Lowest {column}")).to_have_value("0")
+    for field, text, count in (
+        ("To, of price", "5", 21),
+        ("From, of price", "12.5", 2),
+        ("From, of drawn", "2024-12-09", 3),
+    ):
+        screen.filters.get_by_role("textbox", name=field).fill(text)
+        screen.filters.get_by_role("textbox", name=field).press("Enter")
+        screen.see_count(f"{count} of 60 images")
+        column = field.rpartition(" ")[2]
+        screen.filters.get_by_role("button", name=re.compile(f"^{column}: .*Clear")).click()
+        screen.see_count("60 images")
+        expect(screen.filters.get_by_role("slider", name=f"Lowest {column}")).to_have_value("0")
 
 
 def test_range_is_moved_by_the_keyboard(screen: Screen) -> None:

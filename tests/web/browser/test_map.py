@@ -80,6 +80,16 @@ def test_lasso_adds_with_a_key(screen: Screen) -> None:
     expect(screen.selection).to_contain_text("60 selected")
 
 
+def test_what_the_map_selects_is_shown_in_the_gallery(screen: Screen) -> None:
+    """A page that began with the map shows what was selected there in its grid, and nothing else."""
+    drawn = canvas(screen, where="kind = 'disc'")
+    drawn.press("v")
+    expect(screen.selection).to_contain_text("19 selected")
+    screen.selection.get_by_role("button", name="Show only these").click()
+    screen.see_count("19 images")
+    screen.until("() => document.querySelectorAll('#view-gallery [role=option]:not([hidden])').length", 19)
+
+
 def test_map_is_used_by_the_keyboard(screen: Screen) -> None:
     """V takes what is seen, + comes nearer, so that fewer are; Enter opens the image in the middle."""
     drawn = canvas(screen)
