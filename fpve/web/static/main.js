@@ -150,7 +150,7 @@ const app = {
   },
   showAll: () => state.set({ q: null, like: null, picture: null, where: null, filters: null, sort: null }),
   showSelected(on) {
-    gallery.showSelected(on);
+    gallery.showOnly(on ? app.selection.ids : null);
     if (on) state.set({ view: null });
     updateSelected();
   },

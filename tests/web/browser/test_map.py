@@ -84,10 +84,10 @@ def test_what_the_map_selects_is_shown_in_the_gallery(screen: Screen) -> None:
     """A page that began with the map shows what was selected there in its grid, and nothing else."""
     drawn = canvas(screen, where="kind = 'disc'")
     drawn.press("v")
-    expect(screen.selection).to_contain_text("19 selected")
+    expect(screen.selection).to_contain_text("18 selected")
     screen.selection.get_by_role("button", name="Show only these").click()
-    screen.see_count("19 images")
-    screen.until("() => document.querySelectorAll('#view-gallery [role=option]:not([hidden])').length", 19)
+    screen.see_count("18 images")
+    screen.until("() => document.querySelectorAll('#view-gallery [role=option]:not([hidden])').length", 18)
 
 
 def test_map_is_used_by_the_keyboard(screen: Screen) -> None:

@@ -40,7 +40,7 @@ export default {
 
   show(element, given) {
     if (!grid) build(element, given);
-    if (!listing && !loading) load({ at: places.get(sourceOf(app).key) ?? 0 });
+    if (!listing && !loading) load({ at: (!only && places.get(sourceOf(app).key)) || 0 });
     else if (sourceOf(app, { only }).key !== source?.key) load({ at: 0 });
     else if (app.status && listing?.answer && listing.answer.snapshot !== app.status.snapshot) load({});
     else grid.resize();
@@ -64,9 +64,9 @@ export default {
   enter: () => grid?.go(grid.active),
   /** Of the image that has the focus; null where none has. */
   focusedId: () => document.activeElement?.node?.tile.row?.image_id ?? null,
-  /** Show only the selected images, or all again. */
-  showSelected(on) {
-    only = on ? app.selection.ids : null;
+  /** Show only images of these ids; null: all again. Before the gallery was shown it begins with them. */
+  showOnly(ids) {
+    only = ids;
     if (grid) load({ at: 0, animate: true });
   },
   onlySelected: () => only !== null,
