@@ -115,7 +115,7 @@ def test_image_without_a_prefix_is_called_by_its_file(tall: Screen) -> None:
     """Where there is no text the name of the file stands for it."""
     tall.open()
     tall.tile("compressed.jpg").click()
-    expect(tall.detail.get_by_role("heading", level=2)).to_have_text("No prefix")
+    expect(tall.detail.get_by_role("heading", level=2)).to_have_text("compressed.jpg")
 
 
 def test_picture_is_enlarged(screen: Screen) -> None:

@@ -20,6 +20,7 @@ export class Examples {
     this.list = el("div", { class: "chips", role: "group", "aria-label": "Examples" });
     this.head = el("div", { class: "examples-head" }, el("span", { text: "Try" }), this.list);
     const line = (symbol, text) => el("p", {}, icon(symbol), el("span", { text }));
+    this.like = line("like", "");
     this.element = el(
       "div",
       {
@@ -31,7 +32,7 @@ export class Examples {
       },
       this.head,
       line("picture", "A picture can be dropped anywhere, pasted, or chosen."),
-      line("like", "“More like this” on an image finds its like; the slider then weighs picture against text."),
+      this.like,
     );
   }
 
@@ -54,6 +55,8 @@ export class Examples {
     const { api, status } = this.#app;
     if (!status || this.#asked === status.snapshot) return;
     this.#asked = status.snapshot;
+    const weighs = status.has_prefixes ? "; the slider then weighs picture against text" : "";
+    this.like.lastChild.textContent = `“More like this” on an image finds its like${weighs}.`;
     this.head.hidden = !status.has_prefixes || !status.encoders.text;
     if (this.head.hidden) return;
     try {

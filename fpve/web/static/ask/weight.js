@@ -72,7 +72,8 @@ export class Weight {
     const usual = this.#app.usualWeight();
     const weight = (why === null ? given : this.#used) ?? usual;
     const enabled = why === null;
-    this.root.classList.toggle("is-needless", !this.#app.showsHits() && !this.#app.isWeighed());
+    const isUsed = this.#app.showsHits() || this.#app.isWeighed();
+    this.root.classList.toggle("is-needless", !isUsed || status?.has_prefixes === false);
     this.slider.disabled = !enabled;
     this.root.classList.toggle("is-off", !enabled);
     this.root.classList.toggle("is-asking", this.#app.query() !== null || this.#app.isWeighed());
@@ -118,7 +119,8 @@ export class Weight {
   #whyNot() {
     const { state, status } = this.#app;
     const query = this.#app.query();
-    if (status && !status.has_prefixes) return "The images of this store have no prefixes: only pictures are compared.";
+    // It is not shown then.
+    if (status && !status.has_prefixes) return "";
     if (this.#app.isWeighed()) return null;
     if (query === null) return "Weighs a picture with a text, and “more like this”.";
     if (state.get("like") !== null) return null;

@@ -169,7 +169,7 @@ export class Detail {
     }
     if (id !== this.#id) return;
     this.scores.hidden = hit?.score === undefined;
-    if (!this.scores.hidden) this.scores.replaceChildren(el("h3", { text: "Score" }), scoresOf(hit));
+    if (!this.scores.hidden) this.scores.replaceChildren(el("h3", { text: "Scores" }), scoresOf(hit));
   }
 
   #tellSelected() {

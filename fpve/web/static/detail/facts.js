@@ -13,16 +13,16 @@ const ORIGINS = {
   file: "from a file",
 };
 
-/** The prefix, large, and its provenance. */
+/** The prefix, large, and its provenance; where there is none the name of the file. */
 export function prefixOf(details) {
-  const { prefix, provenance } = details;
+  const { prefix, provenance, path } = details;
   const text = prefix?.trim();
   const heading = el("h2", {
     class: ["detail-title", !text && "soft", text?.length > TITLE && "is-long"],
     dir: "auto",
-    text: text || "No prefix",
+    text: text || fileName(path),
   });
-  if (!provenance) return [heading];
+  if (!provenance) return text ? [heading] : [heading, el("p", { class: "provenance", text: "No prefix" })];
   const { origin, template, model, prompt, created_at } = provenance;
   const said = [ORIGINS[origin] ?? origin, model && `by ${model}`].filter(Boolean).join(", ");
   return [

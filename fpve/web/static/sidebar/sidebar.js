@@ -1,6 +1,6 @@
 // The filters: a condition in SQL, and for each column its values, or their spread, with what is left of them.
 
-import { isAbort, isOfWhere } from "../api.js";
+import { isAbort } from "../api.js";
 import { button, el } from "../dom.js";
 import { Condition } from "./condition.js";
 import { Spread } from "./spread.js";
@@ -72,8 +72,8 @@ export class Sidebar {
       this.list.removeAttribute("aria-busy");
       this.failure.hidden = true;
       this.condition.combined((this.combined = condition));
-      this.columns = facets.map((facet) => facet.column);
       this.#show(facets, conditions.filters ?? {});
+      this.columns = facets.map((facet) => facet.column);
       this.#app.counted();
     } catch (error) {
       if (isAbort(error)) return;
@@ -85,20 +85,21 @@ export class Sidebar {
     }
   }
 
-  /** Counts under all conditions; where that of the box can't be it says why, and those of the others are shown. */
+  /** Counts under all conditions; where one can't be, under the others: the box says why, or else the view does. */
   async #ask(conditions) {
     try {
       return await this.#channel.get("/api/facets", conditions);
     } catch (error) {
-      if (!isOfWhere(error)) throw error;
-      this.condition.refuse(error.message);
-      return { ...(await this.#channel.get("/api/facets", { ...conditions, where: null })), condition: null };
+      const [wrong] = (error.status === 400 && /^(where|filters)(?=: )/.exec(error.message)) || [];
+      if (!wrong || !conditions[wrong]) throw error;
+      if (wrong === "where") this.condition.refuse(error.message);
+      return { ...(await this.#ask({ ...conditions, [wrong]: null })), condition: null };
     }
   }
 
   #show(answers, filters) {
     const names = answers.map((answer) => `${answer.kind} ${answer.column}`);
-    if (names.join("\n") !== [...this.#facets.keys()].join("\n")) {
+    if (this.columns === null || names.join("\n") !== [...this.#facets.keys()].join("\n")) {
       this.#facets = new Map(
         answers.map((answer, at) => {
           const kept = this.#facets.get(names[at]);

@@ -88,7 +88,9 @@ export class Values {
     this.lines.replaceChildren(
       ...shown.map((one) => this.#line(valueText(one.value), one.value, one.count, most)),
       ...(missing && !sought ? [this.#line("no value", null, missing, most)] : []),
-      ...(!shown.length && sought ? [el("p", { class: "soft facet-none", text: "No such value." })] : []),
+      ...(!shown.length && (sought || !missing)
+        ? [el("p", { class: "soft facet-none", text: sought ? "No such value." : "Nothing is left." })]
+        : []),
     );
     if (focused >= 0) this.lines.querySelectorAll("input")[focused]?.focus();
     const hidden = matching.length - shown.length;

@@ -26,7 +26,10 @@ const view = {
 };
 export default view;
 
-const label = () => app.state.get("label") ?? likelyLabel(app.status);
+function label() {
+  const chosen = app.state.get("label");
+  return labelColumns(app.status).includes(chosen) ? chosen : likelyLabel(app.status);
+}
 
 function build(root, given) {
   app = given;
