@@ -18,7 +18,7 @@ const KEYS = [
   ["First, last", ["Home", "End"]],
   ["Views", ["1", "…", "7"]],
   ["Map: zoom, show all", ["+", "-", "0"]],
-  ["Map: lasso, all in view", ["s", "v"]],
+  ["Map: lasso, all in view, pictures", ["s", "v", "p"]],
 ];
 
 let dialog = null;
@@ -30,7 +30,7 @@ export function showHelp() {
 }
 
 function made() {
-  const close = button({ class: "plain", icon: "cross", label: "Close", onclick: () => shown.close() });
+  const close = button({ class: "plain", icon: "cross", label: "Close", "data-tip": null, onclick: () => shown.close() });
   const rows = KEYS.map(([what, keys]) =>
     el(
       "div",

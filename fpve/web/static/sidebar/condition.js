@@ -24,7 +24,7 @@ export class Condition {
       oninput: () => this.#typed(),
     });
     this.error = el("p", { id: "where-error", class: "field-error", role: "alert" });
-    this.columns = menuButton({ class: "link", text: "Columns" }, () => this.#columns(), { align: "left" });
+    this.columns = menuButton({ class: "link", text: "Columns, examples" }, () => this.#columns(), { align: "left" });
     this.copy = button({ class: "link", text: "Copy as --where", hidden: true, onclick: () => this.#copy() });
     this.root = el(
       "section",
