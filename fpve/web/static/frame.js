@@ -87,10 +87,7 @@ export class Frame {
     find("store").title = `${status.store}: ${images}${collections}, snapshot ${status.snapshot}`;
     this.tabs.forEach((tab, view) => {
       const number = view.name === "quarantine" ? status.quarantined : (view.count?.(status) ?? null);
-      tab.replaceChildren(
-        named(view.title),
-        ...(number ? [el("span", { class: "count", text: count(number) })] : []),
-      );
+      tab.replaceChildren(named(view.title), ...(number ? [el("span", { class: "count", text: count(number) })] : []));
     });
     this.#fade();
   }

@@ -30,7 +30,13 @@ export function showHelp() {
 }
 
 function made() {
-  const close = button({ class: "plain", icon: "cross", label: "Close", "data-tip": null, onclick: () => shown.close() });
+  const close = button({
+    class: "plain",
+    icon: "cross",
+    label: "Close",
+    "data-tip": null,
+    onclick: () => shown.close(),
+  });
   const rows = KEYS.map(([what, keys]) =>
     el(
       "div",

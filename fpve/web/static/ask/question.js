@@ -66,7 +66,9 @@ export class Question {
       el("div", { class: "question" }, icon("search"), this.chip, this.input, this.clear, choose, this.file),
       this.examples.element,
     );
-    root.addEventListener("focusout", ({ relatedTarget: to }) => this.examples.show(this.examples.isOpen && root.contains(to)));
+    root.addEventListener("focusout", ({ relatedTarget: to }) =>
+      this.examples.show(this.examples.isOpen && root.contains(to)),
+    );
     this.update();
   }
 
