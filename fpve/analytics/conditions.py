@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 _ROW = "__row"
 
 
-def matching_rows(snapshot: Snapshot, where: str) -> NDArray[np.int64]:
+def matching_rows(snapshot: Snapshot, where: str, *, memory: int | None = None) -> NDArray[np.int64]:
     """Numbers of the image rows, in the order of image_id, for which an SQL condition holds.
 
+    Args:
+        snapshot: of which store.
+        where: the condition.
+        memory: bytes that it may take; None is what DuckDB allows itself.
+
     Raises:
-        QueryError: it is not an SQL condition over the columns of `images`.
+        QueryError: it is not an SQL condition over the columns of `images`, or takes too much.
     """
-    with open_connection() as connection, one_line_errors("where"):
+    with open_connection(memory=memory) as connection, one_line_errors("where"):
         connection.register("image_rows", _numbered(snapshot.rows.table(full_paths=False)))
         connection.execute(f"CREATE VIEW images AS {images_query(snapshot, 'image_rows')}")
         return _rows_where(connection, where)

@@ -180,6 +180,11 @@ class Session:
         """The views, and the columns of each."""
         return self._views.columns
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being answered any more, nor goes on though it was given up."""
+        return self._waiter.is_idle
+
     def interrupt(self) -> None:
         """End what is being answered, from any thread."""
         self._calls.stopped.set()

@@ -99,18 +99,24 @@ class Served:
 
     def _warm_up(self) -> None:
         """Search once, so that the text model and the index are there when somebody does."""
-        self.sql.warm_up()
-        store = self.store.pin()
-        snapshot = store.opened.searcher.snapshot
-        ids = snapshot.rows.take([0] if len(snapshot.rows) else [], ["image_id"])["image_id"].to_pylist()
-        searches: list[dict[str, Any]] = [{"id": one} for one in ids]
-        if "text" in snapshot.manifest.encoders and (snapshot.has_prefixes or snapshot.shares_space):
-            searches.append({"text": "a picture"})
-        for one in searches:
-            if not self._ended.is_set():
-                # What fails here fails again, and is told, when somebody searches.
-                with suppress(Exception):
-                    store.search(**one, k=1)
+        # What fails here fails again, and is told, when somebody asks; it must not end what looks for newer snapshots.
+        with suppress(Exception):
+            self.sql.warm_up()
+            store = self.store.pin()
+            for one in _first_searches(store):
+                if not self._ended.is_set():
+                    with suppress(Exception):
+                        store.search(**one, k=1)
+
+
+def _first_searches(store: Store) -> list[dict[str, Any]]:
+    """By an image, and by a text where that finds any: all that a search may need."""
+    snapshot = store.opened.searcher.snapshot
+    ids = snapshot.rows.take([0] if len(snapshot.rows) else [], ["image_id"])["image_id"].to_pylist()
+    searches: list[dict[str, Any]] = [{"id": one} for one in ids]
+    if "text" in snapshot.manifest.encoders and (snapshot.has_prefixes or snapshot.shares_space):
+        searches.append({"text": "a picture"})
+    return searches
 
 
 # Both are async so that no thread is waited for: there is nothing that takes time.

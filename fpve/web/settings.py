@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
+# Characters of a text that is searched by; models read no more than some thousand.
+LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True, slots=True)

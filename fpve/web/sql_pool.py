@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
 import socket
 import subprocess
@@ -22,11 +23,12 @@ import pyarrow as pa
 
 from fpve import errors
 from fpve.api import Store
+from fpve.encoders.runtimes.machine import cores
 from fpve.errors import FpveError, QueryError, ServerBusy
 from fpve.fusion import Floats
 from fpve.neighbours import Rows
 from fpve.store.snapshot import Snapshot
-from fpve.web.settings import Settings
+from fpve.web.settings import LONGEST_TEXT, Settings
 from fpve.web.sql_worker import READY
 
 # One for whoever asks in SQL, one for the conditions of others meanwhile.
@@ -37,6 +39,8 @@ _WAITING = 16
 _GRACE = 2.5
 # Seconds for a process to begin: it takes one, and several on a machine that is busy.
 _BEGINNING = 30.0
+# Of products of matrices: each sets 130 MB aside, which count, and of 64 no query could search.
+_THREADS = 8
 _WHY_IT_DIED = "SQL: the query needs more memory than it may take, or more than DuckDB survives; ask for less"
 # Embeds n texts as (n, prefix_dim).
 Encode = Callable[[list[str]], Floats]
@@ -111,7 +115,7 @@ class SqlPool:
         with suppress(ServerBusy):
             process = self._take()
             try:
-                process = process or self._begin()
+                process = self._well(process)
             finally:
                 self._idle.put(process)
 
@@ -134,9 +138,9 @@ class SqlPool:
         process = self._take()
         is_well = False
         try:
-            process = process or self._begin()
+            process = self._well(process)
             said, data = process.ask(question, seconds, encode)
-            is_well = not process.is_waiting
+            is_well = not process.is_waiting and not said["is_spent"]
         except TimeoutError:
             raise QueryError(
                 f"SQL: no answer within {self._settings.sql_timeout:g} s; ask for less, or of fewer images"
@@ -173,8 +177,22 @@ class SqlPool:
         finally:
             self._room.release()
 
+    def _well(self, process: _Process | None) -> _Process:
+        """An idle process; in the place of one that has died meanwhile, or of none, another one that begins.
+
+        Raises:
+            ServerBusy: none begins.
+        """
+        if process is not None and process.has_ended:
+            self._end(process)
+            process = None
+        return process or self._begin()
+
     def _begin(self) -> _Process:
-        process = _Process(self._path, self._settings.sql_memory)
+        try:
+            process = _Process(self._path, self._settings.sql_memory)
+        except (EOFError, OSError):
+            raise ServerBusy("no process could be begun that answers SQL; ask again in some seconds") from None
         with self._lock:
             self._begun.add(process)
         if self._is_closed:
@@ -195,24 +213,28 @@ class _Process:
     Attributes:
         is_asked: whether it is at a question.
         is_waiting: whether it may still wait for embeddings, and so can't be asked again.
+
+    Raises:
+        EOFError, OSError: it does not begin.
     """
 
     def __init__(self, path: Path, memory: int) -> None:
         self.is_asked = False
         self.is_waiting = False
         ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
         with theirs:
             command = [sys.executable, "-m", "fpve.web.sql_worker", str(theirs.fileno()), str(path.absolute())]
             # In a session of its own: a Ctrl-C is for the server, which then ends it.
             self._process = subprocess.Popen(  # noqa: S603 (this interpreter, and our own module)
                 [*command, str(memory)],
+                env={"OMP_NUM_THREADS": str(min(cores(), _THREADS)), **os.environ},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._connection = Connection(ours.detach())
-        if not self._connection.poll(_BEGINNING) or self._connection.recv_bytes() != READY:
+        if not self._is_ready():
             self.end()
             raise EOFError
 
@@ -220,6 +242,11 @@ class _Process:
     def pid(self) -> int:
         """Its number."""
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has died."""
+        return self._process.poll() is not None
 
     def ask(self, question: dict[str, Any], seconds: float, encode: Encode | None) -> tuple[dict[str, Any], bytes]:
         """Ask, and wait for the answer.
@@ -248,8 +275,17 @@ class _Process:
             self.is_waiting = True
             self._embed(said["texts"], encode)
 
+    def _is_ready(self) -> bool:
+        try:
+            return self._connection.poll(_BEGINNING) and self._connection.recv_bytes() == READY
+        except (EOFError, OSError):
+            return False
+
     def _embed(self, texts: list[str], encode: Encode) -> None:
         try:
+            if any(len(text) > LONGEST_TEXT for text in texts):
+                # Here no time is up, and nobody is killed.
+                raise QueryError(f"SQL: expected texts to search by of at most {LONGEST_TEXT:,} characters")
             found = encode(texts)
         except FpveError as error:
             self._connection.send_bytes(json.dumps({"error": str(error)}).encode())

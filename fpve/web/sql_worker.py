@@ -3,21 +3,22 @@
 Through a socket it says that it is ready, and is asked one question at a time; it ends when the other side is gone. A
 question is JSON, an answer JSON and then bytes: rows as an Arrow stream, or numbers of rows. Before it answers it may
 ask for embeddings of texts, of which the other side has the model. What takes too long, or more memory than a process
-can be bound to within itself, costs this process and no other.
+can be bound to within itself, costs this process and no other; an answer says whether it is spent by that.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import resource
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,10 @@ _MOST_BYTES = 16_000_000
 # of threads and what allocators set aside are most of it. What is mapped is not counted.
 _BESIDE = 4_000_000_000
 _NO_MEMORY = "SQL: the query needs more memory than it may take; ask for less"
+# What a person may do who has the query in a process of their own.
+_ADVICE = re.compile(r"allow more \([^)]*\), or ")
+# In which Linux says how large a process is; the sixth number are pages of data.
+_SIZES = Path("/proc/self/statm")
 _log = logging.getLogger(__name__)
 
 
@@ -50,12 +55,14 @@ class Worker:
 
     Attributes:
         memory: bytes that DuckDB may take.
+        goes_on: whether a query that was given up has not ended.
     """
 
     def __init__(self, asked: Connection, path: Path, memory: int) -> None:
         self._asked = asked
         self._path = path
         self.memory = memory
+        self.goes_on = False
         self._opened: Opened | None = None
 
     def answer(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -66,11 +73,15 @@ class Worker:
         """
         opened = self._open(question["snapshot"])
         if question["kind"] == "condition":
-            return {}, matching_rows(opened.searcher.snapshot, question["where"]).tobytes()
+            rows_met = matching_rows(opened.searcher.snapshot, question["where"], memory=self.memory)
+            return {}, rows_met.tobytes()
         start = time.perf_counter()
         bounds = Bounds(question["timeout"], self.memory)
         with Session(opened.searcher.snapshot, functions=functions_of(opened), bounds=bounds) as session:
-            rows, total = session.ask(question["query"]).first(question["limit"])
+            try:
+                rows, total = session.ask(question["query"]).first(question["limit"])
+            finally:
+                self.goes_on |= not session.is_idle
         if rows.nbytes > _MOST_BYTES:
             raise QueryError(
                 f"SQL: the first {len(rows):,} rows are {rows.nbytes / 1e6:,.0f} MB, expected at most "
@@ -104,7 +115,7 @@ class _Encoders(QueryEncoders):
     def __init__(self, snapshot: Snapshot, asked: Connection) -> None:
         super().__init__(snapshot.manifest)
         self._asked = asked
-        self._one_at_a_time = Lock()
+        self._one_at_a_time = threading.Lock()
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Embeddings (n, prefix_dim) of texts."""
@@ -125,6 +136,21 @@ def bound_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 
+def lacks_memory(memory: int) -> bool:
+    """Whether this process has less left than a query may take, of which DuckDB may take so many bytes.
+
+    What its allocator has once set aside it keeps, and that counts, though the system may have the pages back: after a
+    query or two that took all they could, the next one could not even begin.
+    """
+    bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        data = int(_SIZES.read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    except OSError:
+        # Of another system, which bounds nothing by it.
+        return False
+    return bound != resource.RLIM_INFINITY and bound - data < 2 * memory
+
+
 def main() -> None:
     """Answer questions until nobody asks any more."""
     handle, path, memory = sys.argv[1:]
@@ -137,7 +163,12 @@ def main() -> None:
             while True:
                 while not asked.poll(_IDLE):
                     worker.let_go()
-                said, data = _answer(worker, json.loads(asked.recv_bytes()))
+                question = json.loads(asked.recv_bytes())
+                if "kind" not in question:
+                    # Embeddings that are no longer waited for: who sends them is about to end this process.
+                    return
+                said, data = _answer(worker, question)
+                said["is_spent"] = worker.goes_on or lacks_memory(worker.memory) or said.get("is_spent", False)
                 asked.send_bytes(json.dumps(said).encode())
                 asked.send_bytes(data)
 
@@ -147,12 +178,13 @@ def _answer(worker: Worker, question: dict[str, Any]) -> tuple[dict[str, Any], b
     try:
         return worker.answer(question)
     except FpveError as error:
-        return {"error": str(error), "kind": type(error).__name__}, b""
+        text = _NO_MEMORY if "Out of Memory" in str(error) else _ADVICE.sub("", str(error))
+        return {"error": text, "kind": type(error).__name__}, b""
     except MemoryError:
-        return {"error": _NO_MEMORY, "kind": "QueryError"}, b""
-    except Exception as error:  # noqa: BLE001 (told, and logged; the next question is answered)
+        return {"error": _NO_MEMORY, "kind": "QueryError", "is_spent": True}, b""
+    except Exception as error:  # noqa: BLE001 (told, and logged; another process answers the next question)
         _log.exception("a question in SQL could not be answered")
-        return {"error": f"SQL: {type(error).__name__}: {error}", "kind": "FpveError"}, b""
+        return {"error": f"SQL: {type(error).__name__}: {error}", "kind": "FpveError", "is_spent": True}, b""
 
 
 if __name__ == "__main__":

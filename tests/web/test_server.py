@@ -83,6 +83,18 @@ def test_a_newer_snapshot_is_served_by_itself(gallery: Gallery, own_store: Path,
     assert old.get("/api/thumbnails/pets/cat/new.png").status_code == 404
 
 
+def test_what_fails_to_warm_up_does_not_end_the_looking(
+    gallery: Gallery, own_store: Path, job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snapshots that come later are served, too."""
+    client = gallery(own_store, refresh_seconds=0.02)
+    monkeypatch.setattr(served_by(client).sql, "warm_up", lambda: 1 / 0)
+    for number in (2, 3):
+        draw(pictures / "cat/new.png", 100 + number)
+        fpve.run(job)
+        until(lambda number=number: client.get("/api/status").json()["snapshot"] == number)
+
+
 def test_a_snapshot_that_nobody_serves_can_be_pruned(
     gallery: Gallery, own_store: Path, job: Job, pictures: Path
 ) -> None:

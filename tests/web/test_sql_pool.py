@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +126,82 @@ def test_a_process_that_dies_is_replaced(pool: SqlPool, store: fpve.Store) -> No
     assert "ask for less" in str(failed[0])
     assert pool.killed == before + 1
     assert pool.query(store, "SELECT 1 AS one", 1).rows.to_pylist() == [{"one": 1}]
+
+
+def test_a_process_that_died_while_it_was_idle_costs_no_query(pool: SqlPool, store: fpve.Store) -> None:
+    """The system may end the largest process: the next query is answered by another one."""
+    assert pool.query(store, "SELECT 1", 1).total == 1
+    for process in list(pool._begun):
+        os.kill(process.pid, signal.SIGKILL)
+        process._process.wait()
+    assert pool.query(store, "SELECT 1 AS one", 1).rows.to_pylist() == [{"one": 1}]
+
+
+def test_what_goes_on_though_it_was_given_up_is_killed(pool: SqlPool, store: fpve.Store) -> None:
+    """A function that DuckDB can't interrupt does not keep a core busy beside the queries that come after it."""
+    before = pool.killed
+    with pytest.raises(QueryError, match="no answer within 1 s; ask for less"):
+        pool.query(store, "SELECT jaro_similarity(repeat('ab', 1000000), repeat('ba', 1000000))", 1)
+    assert pool.killed == before + 1
+
+
+def test_a_process_with_too_little_memory_left_says_so() -> None:
+    """What is set aside counts, used or not: with less left than a query may take another process is to be asked."""
+    code = """
+import mmap
+from fpve.web.sql_worker import bound_memory, lacks_memory
+bound_memory(1_000_000_000)
+print(lacks_memory(1_000_000_000))
+held = mmap.mmap(-1, 4_000_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print(lacks_memory(1_000_000_000))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "True"]
+
+
+def test_a_spent_process_is_asked_no_more(store: fpve.Store, store_path: Path) -> None:
+    """The query that leaves it with too little memory is answered, and the next one by another process."""
+    pool = SqlPool(store_path, Settings(sql_memory=200_000_000))
+    assert pool.query(store, "SELECT 1", 1).total == 1
+    (spent,) = pool._begun
+    pages = int(Path(f"/proc/{spent.pid}/statm").read_text().split()[5])
+    bound = pages * resource.getpagesize() + 300_000_000
+    resource.prlimit(spent.pid, resource.RLIMIT_DATA, (bound, bound))
+    assert pool.query(store, "SELECT 2", 1).total == 1
+    assert pool.killed == 1
+    assert pool.query(store, "SELECT 3", 1).total == 1
+    assert [process.pid for process in pool._begun] != [spent.pid]
+    assert pool.killed == 1
+    pool.close()
+
+
+def test_a_condition_may_take_no_more_than_a_query(store: fpve.Store, store_path: Path) -> None:
+    """DuckDB's own bound would be most of the machine's memory."""
+    pool = SqlPool(store_path, Settings(sql_timeout=60.0, sql_memory=100_000_000))
+    with pytest.raises(QueryError, match="more memory than it may take; ask for less"):
+        pool.matching(Snapshot.open(store.path), "(SELECT count(DISTINCT i) FROM range(1000000000) t(i)) > 0")
+    pool.close()
+
+
+def test_long_texts_are_not_embedded(pool: SqlPool, store: fpve.Store) -> None:
+    """Here nothing could be killed that takes too long."""
+    with pytest.raises(QueryError, match="of at most 10,000 characters"):
+        pool.query(store, "FROM search(repeat('x ', 5001))", 1)
+    assert pool.query(store, "FROM search(repeat('x ', 5000), k := 1)", 1).total == 1
+
+
+def test_a_process_that_does_not_begin_is_no_fault_of_the_query(
+    store: fpve.Store, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is busy then; whoever only wants it warm is told nothing."""
+    pool = SqlPool(store_path, Settings())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    pool.warm_up()
+    with pytest.raises(ServerBusy, match="no process could be begun"):
+        pool.query(store, "SELECT 1", 1)
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    with pytest.raises(ServerBusy, match="no process could be begun"):
+        pool.query(store, "SELECT 1", 1)
 
 
 def test_more_than_a_screen_shows_is_refused(pool: SqlPool, store: fpve.Store) -> None:

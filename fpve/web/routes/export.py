@@ -21,6 +21,7 @@ from fpve.rowfiles import write_rows
 from fpve.selection import Selection
 from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
 from fpve.web.served import PinnedStore, Served, ServedStore
+from fpve.web.settings import LONGEST_TEXT
 
 router = APIRouter(tags=["export"])
 
@@ -40,7 +41,7 @@ _MEDIA_TYPES = {
 class Ranking(BaseModel):
     """A search that images are to be ranked by."""
 
-    text: str | None = Field(None, max_length=10_000)
+    text: str | None = Field(None, max_length=LONGEST_TEXT)
     id: str | None = Field(None, max_length=5_000, description="An image of the store, which itself has no score.")
     picture: str | None = Field(None, description="Handle of an uploaded picture.")
     image_weight: float | None = Field(None, ge=0, le=1, description="Weight A of the picture.")

@@ -19,6 +19,7 @@ from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
 from fpve.web.forms import PictureForm, picture_form
 from fpve.web.rows import Hit, hits_of
 from fpve.web.served import PinnedStore, Served, ServedStore
+from fpve.web.settings import LONGEST_TEXT
 
 router = APIRouter(tags=["search"])
 
@@ -34,7 +35,7 @@ class Options(BaseModel):
     """What is searched by, and which hits are wanted."""
 
     text: str | None = Field(
-        None, max_length=10_000, description="Compared with prefixes, and in a space of both with pictures."
+        None, max_length=LONGEST_TEXT, description="Compared with prefixes, and in a space of both with pictures."
     )
     id: str | None = Field(None, max_length=5_000, description="An image of the store; it is not among its own hits.")
     picture: str | None = Field(
