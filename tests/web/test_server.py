@@ -90,8 +90,8 @@ def test_what_fails_to_warm_up_does_not_end_the_looking(
     client = gallery(own_store, refresh_seconds=0.02)
     monkeypatch.setattr(served_by(client).sql, "warm_up", lambda: 1 / 0)
     for number in (2, 3):
-        draw(pictures / "cat/new.png", 100 + number)
-        fpve.run(job)
+        draw(pictures / f"cat/new-{number}.png", 100 + number)
+        assert fpve.run(job).snapshot == number
         until(lambda number=number: client.get("/api/status").json()["snapshot"] == number)
 
 
