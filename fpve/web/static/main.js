@@ -31,7 +31,7 @@
 //   facets               set(column, values or {min, max} or null), toggle(column, value), clear()
 //   where(sql)           put a condition into the WHERE box
 //   notice(root, {title, text, icon, error, action})   fill a view that has nothing to show
-//   refusal(error, notice)  what a notice says after an error; of a condition that can't be it is how to be rid of it
+//   refusal(error, notice)  what a notice says after an error; of a server that is gone, or a wrong condition, just that
 //   working(root, text)  fill a view that computes; returns report({done, total})
 //   toast(text, {kind, action}), say(text)    a short notice; a line for screen readers only
 //   colour(name)         a colour token as the canvas needs it

@@ -19,8 +19,15 @@ export function notice(root, { title, text = null, icon: symbol = null, error = 
   say([title, text].filter(Boolean).join(". "), { urgent: error });
 }
 
-/** What a notice says of an error: `given`, but of a condition that can't be, with a way to be rid of it. */
+/** What a notice says of an error: `given`, but for a server that is gone, and a condition that can't be. */
 export function refusal(app, error, given) {
+  if (error.status === 0)
+    return {
+      title: "The server can't be reached",
+      text: "What belongs here comes when it is back.",
+      icon: "warning",
+      error: true,
+    };
   if (!isOfWhere(error)) return { text: error.message, icon: "warning", error: true, ...given };
   return {
     title: "This condition can't be used",

@@ -32,7 +32,8 @@ export class Picture {
   }
 
   show(row, hasPicture = true) {
-    if (row.image_id === this.#row?.image_id && row.thumbnail === this.#row.thumbnail) return;
+    const isMissing = hasPicture && !this.note.hidden;
+    if (row.image_id === this.#row?.image_id && row.thumbnail === this.#row.thumbnail && !isMissing) return;
     this.#row = row;
     this.note.hidden = true;
     this.large.hidden = true;

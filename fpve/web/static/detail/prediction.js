@@ -30,7 +30,7 @@ export class Prediction {
     this.body = el("div", { class: "prediction-body", "aria-live": "polite" });
     this.root = el(
       "section",
-      { class: "detail-section" },
+      { class: "detail-section", hidden: true },
       el("div", { class: "section-head" }, el("h3", { text: "Label by neighbours" }), this.choice),
       this.body,
     );

@@ -49,7 +49,7 @@ export class SqlPages {
       this.#append(rows);
     } catch (error) {
       if (isAbort(error)) return;
-      this.app.notice(this.place, { title: "The table can't be read.", text: error.message, error: true, action: { text: "Try again", onclick: () => this.load() } });
+      this.app.notice(this.place, this.app.refusal(error, { title: "The table can't be read.", action: { text: "Try again", onclick: () => this.load() } }));
     }
   }
 

@@ -22,6 +22,7 @@ const view = {
   },
   update(_, changed) {
     if (changed.has("snapshot")) pages.load();
+    else if (changed.has("reached")) pages.show();
   },
   hide: () => pages.leave(),
 };
