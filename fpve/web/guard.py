@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 from functools import lru_cache
 from http import HTTPStatus
@@ -31,6 +32,9 @@ MOST_HEADERS = 65_536
 _MOST_PATH = 16_384
 _MOST_HOST = 261
 WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+# A host as a browser has it in `Host` and `Origin`: an address of IPv6 in brackets, another one, or a name; and a port.
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]{0,5})?")
+_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _OURS = b"same-origin"
 # What a person typed, or chose from the bookmarks.
 _NOBODYS = b"none"
@@ -44,6 +48,7 @@ _READ = frozenset(
         b"authorization",
         b"cookie",
         b"content-length",
+        b"transfer-encoding",
     )
 )
 _POLICY = (
@@ -77,7 +82,8 @@ class Guard:
         self._token = None if settings.token is None else settings.token.encode()
         # Of the cookie only: whoever finds it in a browser does not know what to send from elsewhere.
         self._digest = hashlib.sha256(b"fpve cookie " + (self._token or b"")).hexdigest()
-        self._is_known = lru_cache(maxsize=256)(Names(settings))
+        self._names = Names(settings)
+        self._is_known = lru_cache(maxsize=256)(self._names)
         self._bodies = Bodies(settings.max_upload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,14 +139,34 @@ class Guard:
         # None of a name is longer, and what is remembered is to stay small.
         if len(host) > _MOST_HOST or not self._is_known(host):
             raise Refused(403, f"expected a name of this server, found Host {host[:100]!r}; --allow-host NAME adds one")
-        _check_origin(scope, read, host)
+        self._check_origin(scope, read, host)
         length = read.get(b"content-length", b"0")
+        if b"transfer-encoding" in read and b"content-length" in read:
+            # What is before this server may have taken the other one for the end of the body.
+            raise Refused(400, "expected a Content-Length or a Transfer-Encoding, found both", headers=CLOSE)
         if not length.isdigit():
             raise Refused(400, "expected a Content-Length in digits", headers=CLOSE)
         # So many digits are more than any that may come.
         if int(length[:20]) > self._bodies.most:
             raise self._bodies.too_large()
         return None if self._token is None else self._check_token(scope, read, self._token)
+
+    def _check_origin(self, scope: Scope, read: Read, host: str) -> None:
+        """Refuse what a page of another site had a browser send.
+
+        Raises:
+            Refused: it is such a request.
+        """
+        origin = read.get(b"origin", b"").decode("latin-1").lower()
+        if b"origin" in read and origin != f"{scope['scheme']}://{host}" and not self._names.is_of_proxy(origin):
+            raise Refused(403, f"expected a request of the gallery's own page, found Origin {origin[:100]!r}")
+        site = read.get(b"sec-fetch-site")
+        if site is None or site in (_OURS, _NOBODYS):
+            return
+        # A link to the gallery is followed: what it shows, the page that has the link can't see.
+        is_link = read.get(b"sec-fetch-mode") == b"navigate" and read.get(b"sec-fetch-dest") == b"document"
+        if not (is_link and scope["path"] == "/" and scope["method"] == "GET"):
+            raise Refused(403, "expected a request of the gallery's own page, found one of another site")
 
     def _check_token(self, scope: Scope, read: Read, token: bytes) -> Response | None:
         # Cookies are of a host, whatever the port: two galleries on one machine have one each.
@@ -170,7 +196,8 @@ class Names:
     """By which names a gallery may be called: by others it is not meant, but something that is bound to its address."""
 
     def __init__(self, settings: Settings) -> None:
-        self._names = {"localhost", settings.host.lower(), *(one.lower() for one in settings.allowed_hosts)}
+        self._allowed = {_plain(one) for one in settings.allowed_hosts}
+        self._names = {"localhost", _plain(settings.host), *self._allowed}
         self._takes_addresses = settings.host in WILDCARDS
         if self._takes_addresses:
             own = socket.gethostname().lower()
@@ -180,10 +207,8 @@ class Names:
 
     def __call__(self, host: str) -> bool:
         """Whether a `Host` header, in small letters, is one of them, at any port."""
-        name, bracket, _ = host.removeprefix("[").partition("]") if host.startswith("[") else (host, "", "")
-        if not bracket:
-            name = host.partition(":")[0]
-        if name.removesuffix(".") in self._names:
+        name = _name_of(host)
+        if name in self._names:
             return True
         try:
             address = ipaddress.ip_address(name)
@@ -191,6 +216,38 @@ class Names:
             return False
         # No name was resolved that somebody could have bound to it.
         return address.is_loopback or self._takes_addresses
+
+    def is_of_proxy(self, origin: str) -> bool:
+        """Whether an `Origin`, in small letters, is that of a page which a proxy serves that is allowed by its name.
+
+        The proxy may have TLS, of which this server knows nothing, and call this server by another name.
+        """
+        scheme, _, host = origin.partition("://")
+        return scheme in ("http", "https") and _name_of(host) in self._allowed
+
+
+def is_name(host: str) -> bool:
+    """Whether a text is the name of a host, or its address, as `Names` compares it: without a scheme, or a port."""
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")) is not None
+    except ValueError:
+        return _NAME.fullmatch(host.lower()) is not None
+
+
+def _name_of(host: str) -> str:
+    """The name or address in a host that may have a port; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else _plain(found[1] or found[2])
+
+
+def _plain(host: str) -> str:
+    """A name or address as all that are the same are written."""
+    name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    try:
+        # Of an address of IPv6 without the interface, which no client says.
+        return str(ipaddress.ip_address(name.partition("%")[0]))
+    except ValueError:
+        return name
 
 
 def _read(scope: Scope) -> Read:
@@ -212,25 +269,6 @@ def _read(scope: Scope) -> Read:
     if len(scope["query_string"]) > MOST_QUERY or len(scope.get("raw_path") or b"") > _MOST_PATH:
         raise Refused(414, f"expected a URL of at most {MOST_QUERY:,} bytes", headers=CLOSE)
     return found
-
-
-def _check_origin(scope: Scope, read: Read, host: str) -> None:
-    """Refuse what a page of another site had a browser send.
-
-    Raises:
-        Refused: it is such a request.
-    """
-    origin = read.get(b"origin")
-    if origin is not None and origin.decode("latin-1").lower() != f"{scope['scheme']}://{host}":
-        found = origin[:100].decode("latin-1")
-        raise Refused(403, f"expected a request of the gallery's own page, found Origin {found!r}")
-    site = read.get(b"sec-fetch-site")
-    if site is None or site in (_OURS, _NOBODYS):
-        return
-    # A link to the gallery is followed: what it shows, the page that has the link can't see.
-    is_link = read.get(b"sec-fetch-mode") == b"navigate" and read.get(b"sec-fetch-dest") == b"document"
-    if not (is_link and scope["path"] == "/" and scope["method"] == "GET"):
-        raise Refused(403, "expected a request of the gallery's own page, found one of another site")
 
 
 def _cookie(header: bytes, name: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -14,10 +15,11 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fpve.errors import ServeError
 from fpve.web.app import create_app
-from fpve.web.guard import MOST_HEADERS, MOST_QUERY, WILDCARDS
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY, WILDCARDS, is_name
 from fpve.web.settings import Settings
 
 # Somebody who guesses a million a second needs more than the age of the universe for 16 letters and digits.
@@ -26,7 +28,8 @@ _SHORTEST_TOKEN = 16
 _MOST_HEADERS = MOST_QUERY + MOST_HEADERS + 65_536
 # Far more connections than the browsers of one person have, and less than a process may have files open.
 _MOST_CONNECTIONS = 200
-# Longer than a person looks at a page before the next click, so that most clicks need no new connection.
+# Longer than a person looks at a page before the next click, so that most clicks need no new connection; and than any
+# client needs for the head of a request.
 _KEEP_ALIVE = 30
 # Answers that are under way when a signal comes are given so long.
 _GRACE = 1
@@ -68,13 +71,33 @@ def serve(
             server_header=False,
             ws="none",
             # Unlike the other one it bounds the size of headers.
-            http="h11",
+            http=_Connection,
             h11_max_incomplete_event_size=_MOST_HEADERS,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
         _Server(config, lambda: announce(f"http://{_in_url(settings.host)}:{port}/")).run([listener])
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when the head of a request is long in coming, the first one's as well.
+
+    Otherwise whoever opens many and says nothing, for which no token is needed, would shut all others out.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait; of far too many connections keep none."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * _MOST_CONNECTIONS:
+            transport.abort()
+            return
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on to wait: a request ends that, and not a part of its head."""
+        self.conn.receive_data(data)
+        self.handle_events()
 
 
 class _Server(uvicorn.Server):
@@ -129,6 +152,11 @@ def _check(settings: Settings) -> None:
             f"--host {settings.host}: others could see the store; give them a --token of {_SHORTEST_TOKEN} characters "
             "or more, or serve it at 127.0.0.1 and come by a tunnel"
         )
+    for one in settings.allowed_hosts:
+        if not is_name(one):
+            raise ServeError(
+                f"--allow-host {one}: expected a name such as gallery.example.org, without https:// and without a port"
+            )
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
         raise ServeError(
             f"--token: expected {_SHORTEST_TOKEN} letters and digits or more, found {len(token)} characters; "

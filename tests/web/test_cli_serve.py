@@ -128,12 +128,15 @@ def test_a_store_that_is_none_is_told(tmp_path: Path, asked_store: Path) -> None
 
 
 def test_other_names_can_be_allowed(asked_store: Path) -> None:
-    """As a proxy needs them."""
+    """As a proxy needs them; what no client would call it by is refused."""
     options = ("--port", "0", "--allow-host", "one.example", "--allow-host", "two.example")
     with served(asked_store, *options) as (_, line):
         address = line.split(" is at ")[1].split()[0]
         for host, status in (("one.example", 200), ("two.example:80", 200), ("three.example", 403)):
             assert httpx.get(f"{address}api/status", headers={"Host": host}).status_code == status
+    code, out, err = failed(asked_store, "--allow-host", "https://one.example")
+    assert (code, out) == (1, "")
+    assert err.startswith("fpve: --allow-host https://one.example: expected a name such as gallery.example.org, without")
 
 
 def test_it_opens_a_browser(asked_store: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hostile.kinds import png
 from serving import Server, serving
 from web.conftest import Gallery
 
-from fpve.web.guard import MOST_HEADERS, MOST_QUERY, Names
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY, Names, is_name
 from fpve.web.settings import Settings
 
 TOKEN = "open sesame, open sesame"  # noqa: S105 (a test's)
@@ -47,6 +47,14 @@ STRANGERS = [
     "",
     "10.0.0.1",
     "[::2]",
+    "[::1].evil.example",
+    "[::1",
+    "localhost:80:evil.example",
+    "someone@localhost",
+    "localhost..",
+    "0x7f000001",
+    "2130706433",
+    "127.0.0.1, evil.example",
     "a" * 300,
 ]
 # With the server's own host in the place of {}.
@@ -145,6 +153,42 @@ def test_names_depend_on_where_it_listens() -> None:
     named = Names(Settings(host="gallery.home", allowed_hosts=("Proxy.Home",)))
     assert all(map(named, ("gallery.home:8000", "proxy.home", "localhost")))
     assert not any(map(named, ("10.1.2.3", own, "home")))
+    six = Names(Settings(host="FD00:0:0::1%eth0", token=TOKEN))
+    assert all(map(six, ("[fd00::1]:8000", "[fd00:0:0:0::1]")))
+    assert not any(map(six, ("[fd00::2]", "fd00::1")))
+
+
+@pytest.mark.parametrize("name", ["gallery.example.org", "Gallery", "10.1.2.3", "fd00::1", "[fd00::1]", "a_b-c.d"])
+def test_a_name_is_that_of_a_host(name: str) -> None:
+    """Or its address, as --allow-host takes it."""
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", ".example.org", "https://x.org", "x.org:443", "x.org/", "[::1]:80", "b\xfccher"]
+)
+def test_what_would_never_be_called_is_no_name(name: str) -> None:
+    """It is refused, where it would only not work."""
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("host", ["gallery.example.org", "gallery.example.org:8443", "127.0.0.1:8000"])
+def test_a_proxy_may_have_a_certificate(gallery: Gallery, asked_store: Path, host: str) -> None:
+    """Its page is the gallery's own, whether it passes its name on or not; a page of another name is not."""
+    client = gallery(asked_store, allowed_hosts=("gallery.example.org",))
+
+    def asked(origin: str) -> int:
+        headers = {"Host": host, "Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        return client.post("/api/sql", json={"query": "SELECT 1"}, headers=headers).status_code
+
+    assert asked("https://gallery.example.org") == 200
+    assert asked("https://gallery.example.org:8443") == 200
+    assert asked("http://gallery.example.org") == 200
+    assert asked("https://evil.example.org") == 403
+    assert asked("https://gallery.example.org.evil.example") == 403
+    assert asked("https://gallery.example.org@evil.example") == 403
+    assert asked("ftp://gallery.example.org") == 403
+    assert asked("gallery.example.org") == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -290,6 +334,8 @@ def test_headers_have_bounds(server: Server) -> None:
     assert ask(server, f"GET /{'x' * 20_000}").status == 414
     assert ask(server, "GET /api/status", "Host: localhost").status == 400
     assert ask(server, "GET /api/status", "Content-Length: -1").status == 400
+    both = ask(server, "POST /api/sql", "Content-Length: 5", "Transfer-Encoding: chunked", body=b"0\r\n\r\n")
+    assert (both.status, both.error) == (400, "expected a Content-Length or a Transfer-Encoding, found both")
     assert ask(server, "GET /api/status", "Content-Length: 1", "Content-Length: 2").status == 400
     assert ask(server, "\x16\x03\x01 nonsense").status == 400
 
