@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chromium import NoChromium, chromium
 from drawings import make_store
 from filelock import FileLock
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, ViewportSize
 from serving import Server, serving
 from web.browser.screen import PATIENCE, Screen
 
 Opens = Callable[..., Screen]
+WIDE: ViewportSize = {"width": 1440, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +55,11 @@ def server(drawings: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def opens(browser: Browser) -> Iterator[Opens]:
-    """Opens a screen of a server; at the end nothing may be wrong with any of them."""
+    """Opens windows of their own, each of which knows nothing; at the end nothing may be wrong with any."""
     screens = []
 
-    def opened(server: Server, *, width: int = 1440, height: int = 900, scheme: str = "light", **how: object) -> Screen:
-        # Whoever wants no motion sees every state at once, as a test does.
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce", **how
-        )
-        context.set_default_timeout(PATIENCE)
-        screens.append(Screen(context.new_page(), server))
+    def opened(server: Server, *, width: int = WIDE["width"], height: int = WIDE["height"], **how: object) -> Screen:
+        screens.append(Screen(_window(browser, viewport={"width": width, "height": height}, **how), server))
         return screens[-1]
 
     yield opened
@@ -71,13 +68,49 @@ def opens(browser: Browser) -> Iterator[Opens]:
     assert [wrong for screen in screens for wrong in screen.watch.wrong] == []
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    """A wide window in which the tests of a module take turns: a new one takes half as long as a test."""
+    page = _window(browser, viewport=WIDE)
+    yield page
+    page.context.close()
+
+
 @pytest.fixture
-def screen(opens: Opens, server: Server) -> Screen:
+def shows(window: Page) -> Iterator[Callable[[Server], Screen]]:
+    """Shows a gallery in that window, which remembers nothing of the test before; nothing may be wrong with it."""
+    screens = []
+
+    def shown(server: Server) -> Screen:
+        screens.append(Screen(window, server))
+        return screens[-1]
+
+    yield shown
+    for screen in screens:
+        screen.watch.end()
+    # Whatever a test that failed has left.
+    window.mouse.up()
+    window.evaluate("[localStorage, sessionStorage].forEach(one => one.clear())")
+    window.goto("about:blank")
+    window.set_viewport_size(WIDE)
+    assert [wrong for screen in screens for wrong in screen.watch.wrong] == []
+
+
+@pytest.fixture
+def screen(shows: Callable[[Server], Screen], server: Server) -> Screen:
     """The gallery of the drawings on a wide screen."""
-    return opens(server)
+    return shows(server)
 
 
 @pytest.fixture
-def tall(opens: Opens, server: Server) -> Screen:
+def tall(screen: Screen) -> Screen:
     """The same on a screen that has room for all of them."""
-    return opens(server, height=2400)
+    screen.page.set_viewport_size({"width": WIDE["width"], "height": 2400})
+    return screen
+
+
+def _window(browser: Browser, **how: Any) -> Page:
+    # Whoever wants no motion sees every state at once, as a test does.
+    context = browser.new_context(reduced_motion="reduce", **how)
+    context.set_default_timeout(PATIENCE)
+    return context.new_page()

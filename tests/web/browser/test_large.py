@@ -38,9 +38,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def screen(opens: Callable[..., Screen], crowd: Server) -> Screen:
+def screen(shows: Callable[[Server], Screen], crowd: Server) -> Screen:
     """It on a wide screen."""
-    return opens(crowd)
+    return shows(crowd)
 
 
 def test_last_image_is_reached_by_a_key(screen: Screen) -> None:

@@ -70,7 +70,7 @@ def test_views_fit_a_phone(opens: Opens, server: Server) -> None:
 
 def test_views_fit_a_wide_screen_by_night(opens: Opens, server: Server) -> None:
     """Where the system is dark the page is, in each view; every control has a name."""
-    screen = opens(server, scheme="dark").open(label="kind", color="kind")
+    screen = opens(server, color_scheme="dark").open(label="kind", color="kind")
     wrong: dict[str, list[object]] = {}
     for view in VIEWS:
         go(screen, view)

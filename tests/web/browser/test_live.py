@@ -29,10 +29,10 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def test_new_snapshot_appears(opens: Callable[..., Screen], pets: Path) -> None:
+def test_new_snapshot_appears(shows: Callable[[Server], Screen], pets: Path) -> None:
     """What a writer publishes is shown without a reload: counts, values, and the panel that is open."""
     with serving(pets) as server:
-        screen = opens(server).open(image="pets/03.png")
+        screen = shows(server).open(image="pets/03.png")
         kind = screen.detail.get_by_role("definition").get_by_role("button", name="cat")
         expect(kind).to_be_visible()
         expect(screen.filters.get_by_role("checkbox", name="cat 6")).to_be_visible()
@@ -48,10 +48,10 @@ def test_new_snapshot_appears(opens: Callable[..., Screen], pets: Path) -> None:
         assert screen.state == {"image": "pets/03.png"}
 
 
-def test_images_come_and_go(opens: Callable[..., Screen], pets: Path) -> None:
+def test_images_come_and_go(shows: Callable[[Server], Screen], pets: Path) -> None:
     """A run that adds a picture and removes one changes the grid of whoever looks at it."""
     with serving(pets) as server:
-        screen = opens(server).open()
+        screen = shows(server).open()
         screen.see_count("12 images")
         pictures = pets.parent / "pictures"
         draw(pictures / "00a.png", 99)
@@ -70,10 +70,10 @@ def until_served(screen: Screen, snapshot: int) -> None:
         pass
 
 
-def test_server_that_is_gone_is_told_and_waited_for(opens: Callable[..., Screen], pets: Path) -> None:
+def test_server_that_is_gone_is_told_and_waited_for(shows: Callable[[Server], Screen], pets: Path) -> None:
     """When it can't be reached what was shown stays, with a line that says so; when it is back the line goes."""
     with serving(pets) as server:
-        screen = opens(server).open()
+        screen = shows(server).open()
     port = server.address.rstrip("/").rpartition(":")[2]
     screen.page.evaluate(_COME_BACK)
     banner = screen.page.get_by_role("alert").filter(has_text="can't be reached")

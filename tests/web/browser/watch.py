@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from playwright.sync_api import ConsoleMessage, Dialog, Error, Page, Request, Response
 
 _LOCAL = ("data:", "blob:")
@@ -19,11 +22,21 @@ class Watch:
         self.wrong: list[str] = []
         self._address = address
         self._expected: set[int] = set()
-        page.on("request", self._requested)
-        page.on("response", self._answered)
-        page.on("console", self._said)
-        page.on("pageerror", self._failed)
-        page.on("dialog", self._alerted)
+        self._page = page
+        self._hears: dict[Any, Callable[..., None]] = {
+            "request": self._requested,
+            "response": self._answered,
+            "console": self._said,
+            "pageerror": self._failed,
+            "dialog": self._alerted,
+        }
+        for event, hear in self._hears.items():
+            page.on(event, hear)
+
+    def end(self) -> None:
+        """Listen no more."""
+        for event, hear in self._hears.items():
+            self._page.remove_listener(event, hear)
 
     def expect(self, *statuses: int) -> None:
         """Answers of these statuses are what a test is about."""
