@@ -19,7 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fpve.errors import ServeError
 from fpve.web.app import create_app
-from fpve.web.guard import MOST_HEADERS, MOST_QUERY, WILDCARDS, is_name
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY
+from fpve.web.names import WILDCARDS, is_name
 from fpve.web.settings import Settings
 
 # Somebody who guesses a million a second needs more than the age of the universe for 16 letters and digits.

@@ -136,7 +136,9 @@ def test_other_names_can_be_allowed(asked_store: Path) -> None:
             assert httpx.get(f"{address}api/status", headers={"Host": host}).status_code == status
     code, out, err = failed(asked_store, "--allow-host", "https://one.example")
     assert (code, out) == (1, "")
-    assert err.startswith("fpve: --allow-host https://one.example: expected a name such as gallery.example.org, without")
+    assert err.startswith(
+        "fpve: --allow-host https://one.example: expected a name such as gallery.example.org, without"
+    )
 
 
 def test_it_opens_a_browser(asked_store: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hostile.kinds import png
 from serving import Server, serving
 from web.conftest import Gallery
 
-from fpve.web.guard import MOST_HEADERS, MOST_QUERY, Names, is_name
+from fpve.web.guard import MOST_HEADERS, MOST_QUERY
+from fpve.web.names import Names, is_name
 from fpve.web.settings import Settings
 
 TOKEN = "open sesame, open sesame"  # noqa: S105 (a test's)
