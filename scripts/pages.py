@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,37 +53,25 @@ def main() -> int:
     parser.add_argument("--label", help="a column of classes; needed with a store")
     parser.add_argument("--output", type=Path, help="a folder for the pages, and for pictures of them")
     parser.add_argument("--page", type=Path, action="append", default=[], help="look at this page, and write none")
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser; by default that of the PATH")
+    parser.add_argument("--chromium", help="the browser; by default that of the PATH")
     given = parser.parse_args()
     if (given.store is None) != (given.label is None):
         parser.error("give it a STORE and --label COLUMN, or neither")
-    with tempfile.TemporaryDirectory(prefix="fpve-pages-") as scratch, browser(given.chromium) as chromium:
+    from chromium import chromium
+
+    with tempfile.TemporaryDirectory(prefix="fpve-pages-") as scratch, chromium(given.chromium) as browser:
         folder = given.output or Path(scratch) / "pages"
         folder.mkdir(parents=True, exist_ok=True)
         seen = {}
         print(ROW.format("page", "kB", "pictures", "requests", "console", "wider", "lists", "orders"))
         pages = ((page.stem, page, None) for page in given.page)
         for name, page, failed in pages if given.page else written(given.store, given.label, folder, Path(scratch)):
-            seen[name] = one = check(chromium, page, folder) if failed is None else Checked(wrong=[failed])
+            seen[name] = one = check(browser, page, folder) if failed is None else Checked(wrong=[failed])
             figures = (one.size // 1000, one.pictures, one.requests, one.console, one.wider, one.lists, one.orders)
             print(ROW.format(name, *(figures if failed is None else ["-"] * len(figures))), flush=True)
     wrong = [f"{name}: {text}" for name, one in seen.items() for text in dict.fromkeys(one.wrong)]
     print("\n".join(["", *wrong]) if wrong else f"\n{len(seen)} pages, nothing wrong")
     return 1 if wrong else 0
-
-
-@contextmanager
-def browser(chromium: str | None) -> Iterator[Browser]:
-    """A Chromium without a window: the one given, or playwright's own."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sys.exit("expected playwright, found none: .venv/bin/pip install playwright")
-    with sync_playwright() as playwright:
-        # A page of this script's own making needs no sandbox, and root has none.
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def written(
@@ -152,11 +138,11 @@ def examples(store: Path, folder: Path) -> tuple[list[Path], list[str]]:
     return files, ids
 
 
-def check(chromium: Browser, file: Path, folder: Path) -> Checked:
+def check(browser: Browser, file: Path, folder: Path) -> Checked:
     """Open a page on each screen, and use what it has."""
     seen = Checked(size=file.stat().st_size)
     for width, height, scheme in SCREENS:
-        page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         address = file.absolute().as_uri()
         listen(page, address, seen)
         page.goto(address)
