@@ -40,6 +40,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Refusal, "description": "The request is refused."},
     "5XX": {"model": Refusal, "description": "The store, or the server, can't answer at the moment."},
 }
+# Characters of a reason: a value that SQL can't convert is said again, however long it is.
+_LONGEST = 2_000
 # The first that fits counts. What is left is nothing that a client could ask for in another way.
 _STATUS: tuple[tuple[type[FpveError], int], ...] = (
     (ImageNotFound, HTTPStatus.NOT_FOUND),
@@ -53,8 +55,9 @@ _STATUS: tuple[tuple[type[FpveError], int], ...] = (
 
 
 def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The response of a refusal."""
-    return JSONResponse({"error": " ".join(reason.split())}, status, headers)
+    """The response of a refusal, in one line of which no more is told than somebody reads."""
+    line = " ".join(reason.split())
+    return JSONResponse({"error": line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"}, status, headers)
 
 
 def refuse_as(refused: Refused) -> JSONResponse:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import shutil
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +50,7 @@ class Served:
         self.refreshes = 0
         self.refresh_errors = 0
         self._stays = at is not None
+        self._folders: set[str] = set()
         self._ended = threading.Event()
         self._warming = threading.Thread(target=self._warm_up, name="gallery-warm-up", daemon=True)
 
@@ -63,6 +67,23 @@ class Served:
         self.jobs.close()
         self.sql.close()
         self._warming.join(_END)
+        for folder in list(self._folders):
+            # What writes there is a thread that nobody can end.
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A folder for a moment, which is gone at the end of the server, too.
+
+        Raises:
+            OSError: there can't be one.
+        """
+        with tempfile.TemporaryDirectory(prefix="fpve-serve-", ignore_cleanup_errors=True) as name:
+            self._folders.add(name)
+            try:
+                yield Path(name)
+            finally:
+                self._folders.discard(name)
 
     def queries(self, store: Store, *, text: str | None, id: str | None, picture: str | None) -> Queries:  # noqa: A002
         """A single query, by an uploaded picture as well; what is empty is not given.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from web.asking import served_by
+from web.conftest import Gallery
 
 import fpve
 
@@ -122,7 +126,32 @@ def test_what_can_not_be_exported(client: TestClient, request_: dict[str, Any], 
 
 def test_no_file_is_left(client: TestClient) -> None:
     """What was written for an export has no name any more when it is sent."""
-    before = set(Path(tempfile.gettempdir()).glob("fpve-export-*"))
+    before = set(Path(tempfile.gettempdir()).glob("fpve-serve-*"))
     _rows(client)
 
-    assert set(Path(tempfile.gettempdir()).glob("fpve-export-*")) == before
+    assert set(Path(tempfile.gettempdir()).glob("fpve-serve-*")) == before
+
+
+def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, and the half that was written is gone."""
+    before = set(Path(tempfile.gettempdir()).glob("fpve-serve-*"))
+
+    def write(path: Path, *_: Any, **__: Any) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fpve.web.routes.export.write_rows", write)
+    response = client.post("/api/export", json={})
+
+    assert response.status_code == 507
+    assert response.json()["error"].startswith("the file can't be written: No space left on device; ask for fewer")
+    assert set(Path(tempfile.gettempdir()).glob("fpve-serve-*")) == before
+
+
+def test_what_is_being_written_is_gone_with_the_server(gallery: Gallery, asked_store: Path) -> None:
+    """The thread that writes can't be ended, and nothing of it is cleaned up when the process ends."""
+    served = served_by(gallery(asked_store))
+    with served.folder() as folder:
+        (folder / "half.csv").write_text("half")
+        served.stop()
+        assert not folder.exists()

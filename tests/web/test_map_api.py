@@ -50,6 +50,13 @@ def test_points_are_coloured_by_numbers(client: TestClient, color: str, kind: st
         assert values["pets/00.png"] == 1_704_110_400
 
 
+def test_points_are_coloured_by_any_column(client: TestClient) -> None:
+    """By that of their names, too, of which each is a class."""
+    found = computed(client, "/api/map", color="image_id")
+
+    assert len(found["color"]["codes"]) == len(found["image_id"]) == 14
+
+
 def test_a_map_of_nothing(client: TestClient) -> None:
     """Where no image meets the condition the map is empty."""
     found = computed(client, "/api/map", where="false", color="kind")

@@ -31,6 +31,14 @@ def test_rows_are_those_of_the_store(client: TestClient, asked_store: Path) -> N
     assert (found["total"], found["snapshot"]) == (len(rows), 1)
 
 
+def test_an_error_is_no_longer_than_somebody_reads(client: TestClient) -> None:
+    """DuckDB says again what it could not convert."""
+    response = client.post("/api/sql", json={"query": "SELECT CAST(repeat('z', 1000000) AS INTEGER)"})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("SQL: Conversion Error: Could not convert string 'zzz")
+    assert len(response.json()["error"]) == 2_001
+
+
 def test_a_search_is_a_table(client: TestClient, asked_store: Path) -> None:
     """`search('…')` and `neighbours(…)` are those of the store."""
     store = fpve.open(asked_store)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from http import HTTPStatus
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from fpve.retrieval import Search, Wanted
 from fpve.rowfiles import write_rows
 from fpve.selection import Selection
 from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
+from fpve.web.refusals import Refused
 from fpve.web.served import PinnedStore, Served, ServedStore
 from fpve.web.settings import LONGEST_TEXT
 
@@ -79,7 +79,7 @@ def export(request: ExportRequest, store: PinnedStore, served: ServedStore) -> S
     name = f"fpve-{_ODD.sub('_', store.path.resolve().name)}-{len(rows)}.{request.format}"
     with served.turns.take():
         parts = _plain(store, rows) if request.search is None else _ranked(served, store, rows, request.search)
-        file = _written(parts, request.format, name)
+        file = _written(served, parts, request.format, name)
     size = file.seek(0, 2)
     file.seek(0)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
@@ -114,18 +114,25 @@ def _ranked(served: Served, store: Store, rows: Rows, ranking: Ranking) -> Itera
     return iter([table])
 
 
-def _written(parts: Iterator[pa.Table], kind: str, name: str) -> IO[bytes]:
-    """An open file of rows that has no name any more: it is gone when it is closed, whatever becomes of the server."""
+def _written(served: Served, parts: Iterator[pa.Table], kind: str, name: str) -> IO[bytes]:
+    """An open file of rows that has no name any more: it is gone when it is closed, whatever becomes of the server.
+
+    Raises:
+        Refused: it can't be written.
+    """
     first = next(parts)
 
     def every() -> Iterator[pa.Table]:
         yield first
         yield from parts
 
-    with tempfile.TemporaryDirectory(prefix="fpve-export-") as folder:
-        path = Path(folder) / name
-        write_rows(path, first.schema, every(), kind=kind)
-        return path.open("rb")
+    try:
+        with served.folder() as folder:
+            write_rows(folder / name, first.schema, every(), kind=kind)
+            return (folder / name).open("rb")
+    except OSError as error:
+        reason = f"the file can't be written: {error.strerror or error}; ask for fewer images, or make room"
+        raise Refused(HTTPStatus.INSUFFICIENT_STORAGE, reason) from None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

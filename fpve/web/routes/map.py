@@ -101,7 +101,7 @@ def places(
         return done.response(store.snapshot)
     found = done.found
     x, y = _rounded(found.points).T.tolist()
-    images = store.opened.searcher.snapshot.rows.take(found.rows, ["image_id", *([color] if color else [])])
+    images = store.opened.searcher.snapshot.rows.take(found.rows, sorted({"image_id", color or "image_id"}))
     told = Places.model_construct(
         snapshot=store.snapshot,
         state="done",
@@ -113,7 +113,7 @@ def places(
         image_id=images["image_id"].to_pylist(),
         x=x,
         y=y,
-        color=_colours(color, images[images.column_names[-1]]) if color else None,
+        color=_colours(color, images[color]) if color else None,
     )
     # As a text: to look at each of 300,000 numbers once more takes longer than to write them.
     return Response(told.model_dump_json(), media_type="application/json")
