@@ -21,7 +21,9 @@ class Names:
     def __init__(self, settings: Settings) -> None:
         # Of what is no host the name is empty.
         self._allowed = {_plain(one) for one in settings.allowed_hosts} - {""}
-        self._names = {"localhost", _plain(settings.host), *self._allowed} - {""}
+        # Of an address of IPv6 without the interface, which no client says.
+        listening = _plain(settings.host.partition("%")[0])
+        self._names = {"localhost", listening, *self._allowed} - {""}
         self._takes_addresses = settings.host in WILDCARDS
         if self._takes_addresses:
             own = socket.gethostname().lower()
@@ -67,7 +69,6 @@ def _plain(host: str) -> str:
     """A name or address as all that are the same are written."""
     name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
     try:
-        # Of an address of IPv6 without the interface, which no client says.
-        return str(ipaddress.ip_address(name.partition("%")[0]))
+        return str(ipaddress.ip_address(name))
     except ValueError:
         return name

@@ -54,6 +54,8 @@ STRANGERS = [
     "someone@localhost",
     "localhost..",
     "0x7f000001",
+    "127.0.0.1%00",
+    "[::1%evil.example]",
     "2130706433",
     "127.0.0.1, evil.example",
     "a" * 300,
