@@ -40,7 +40,17 @@ class _Gallery(FastAPI):
 
 
 def create_app(path: str | Path, settings: Settings | None = None, *, at: int | None = None) -> FastAPI:
-    """The gallery of a store as an ASGI application.
+    """The gallery of a store as an ASGI application, for any server of these: `uvicorn.run(create_app("indexes/demo"))`.
+
+    It stands at the root of a host, and not below a path of another application: there its page would not find its
+    files, and its lifespan, in which newer snapshots are looked for, would not run. It is of one process: another one
+    knows nothing of what was uploaded to this one, or is computed in it.
+
+    Args:
+        path: of the store.
+        settings: by which names it may be called, with which token, and within which bounds. That there is a token
+            where others can reach it, `fpve serve` sees to; here whoever serves it does.
+        at: a snapshot to stay at; by default it moves on to newer ones.
 
     Raises:
         StoreNotFound: there is no store at `path`, or no snapshot `at`.
