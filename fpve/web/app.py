@@ -40,7 +40,7 @@ class _Gallery(FastAPI):
 
 
 def create_app(path: str | Path, settings: Settings | None = None, *, at: int | None = None) -> FastAPI:
-    """The gallery of a store as an ASGI application, for any server of these: `uvicorn.run(create_app("indexes/demo"))`.
+    """The gallery of a store as an ASGI application, for any server: `uvicorn.run(create_app("indexes/demo"))`.
 
     It stands at the root of a host, and not below a path of another application: there its page would not find its
     files, and its lifespan, in which newer snapshots are looked for, would not run. It is of one process: another one
