@@ -33,6 +33,7 @@ class Served:
         sql: answers SQL, and evaluates conditions.
         jobs: computes what takes long.
         turns: of heavy work.
+        exports: turns of writing files, of which a large one takes longer than a search can wait.
         uploads: pictures that were uploaded.
         store: moves on to newer snapshots; `pin()` it for whatever is to be of one.
         refresh_error: why the newest snapshot could not be opened, if it could not.
@@ -44,6 +45,7 @@ class Served:
         self.sql = SqlPool(Path(path), settings)
         self.jobs = Jobs()
         self.turns = Turns()
+        self.exports = Turns(1)
         self.uploads = Uploads()
         self.store = Store(path, at, conditions=self.sql.matching)
         self.refresh_error: str | None = None

@@ -18,6 +18,7 @@ from web.asking import served_by
 from web.conftest import Gallery
 
 import fpve
+from fpve.web.turns import Turns
 
 COLUMNS = ["image_id", "collection", "path", "prefix", "caption", "kind", "price", "taken"]
 
@@ -155,3 +156,15 @@ def test_what_is_being_written_is_gone_with_the_server(gallery: Gallery, asked_s
         (folder / "half.csv").write_text("half")
         served.stop()
         assert not folder.exists()
+
+
+def test_a_search_does_not_wait_for_an_export(gallery: Gallery, asked_store: Path) -> None:
+    """Files are written one at a time, beside all else."""
+    client = gallery(asked_store)
+    served = served_by(client)
+    served.exports = Turns(1, waiting=0)
+    with served.exports.take():
+        assert client.get("/api/search", params={"id": "pets/00.png"}).status_code == 200
+        busy = client.post("/api/export", json={})
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "2")
+    assert client.post("/api/export", json={}).status_code == 200

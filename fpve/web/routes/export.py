@@ -77,7 +77,7 @@ def export(request: ExportRequest, store: PinnedStore, served: ServedStore) -> S
     else:
         rows = browser.rows_of(request.ids, request.sort or None)
     name = f"fpve-{_ODD.sub('_', store.path.resolve().name)}-{len(rows)}.{request.format}"
-    with served.turns.take():
+    with served.exports.take():
         parts = _plain(store, rows) if request.search is None else _ranked(served, store, rows, request.search)
         file = _written(served, parts, request.format, name)
     size = file.seek(0, 2)
