@@ -180,9 +180,7 @@ def test_numbers_are_numbers() -> None:
     assert (days.kind, days.values[0], days.values[2]) == ("times", 86_400.0, -86_400.0)
 
 
-@pytest.mark.parametrize(
-    ("colours", "paper", "contrast"), [(LIGHT, "#f6f7f9", 1.7), (DARK, "#14181d", 3.1)]
-)
+@pytest.mark.parametrize(("colours", "paper", "contrast"), [(LIGHT, "#f6f7f9", 1.7), (DARK, "#14181d", 3.1)])
 def test_classes_are_told_apart_by_those_who_see_fewer_colours(
     colours: tuple[str, ...], paper: str, contrast: float
 ) -> None:
