@@ -37,6 +37,7 @@ class Served:
         uploads: pictures that were uploaded.
         store: moves on to newer snapshots; `pin()` it for whatever is to be of one.
         refresh_error: why the newest snapshot could not be opened, if it could not.
+        is_alone: whether the process does nothing else.
         refreshes, refresh_errors: how often a newer one was opened, and how often that failed.
     """
 
@@ -48,13 +49,14 @@ class Served:
         self.exports = Turns(1)
         self.uploads = Uploads()
         self.store = Store(path, at, conditions=self.sql.matching)
+        self.is_alone = False
         self.refresh_error: str | None = None
         self.refreshes = 0
         self.refresh_errors = 0
         self._stays = at is not None
         self._folders: set[str] = set()
         self._ended = threading.Event()
-        self._warming = threading.Thread(target=self._warm_up, name="gallery-warm-up", daemon=True)
+        self._warming = threading.Thread(target=self._begin, name="gallery-warm-up", daemon=True)
 
     def start(self) -> None:
         """Begin to look for newer snapshots, and to load what the first search needs."""
@@ -119,6 +121,14 @@ class Served:
         while not self._ended.wait(self.settings.refresh_seconds):
             if self.refresh():
                 self._warm_up()
+
+    def _begin(self) -> None:
+        self._warm_up()
+        if self.is_alone:
+            # Of the models alone are 600,000 objects: to look through them at each new snapshot would take half a
+            # second, in which nobody is answered. What loading left behind, and refers to the snapshot, goes first.
+            gc.collect()
+            gc.freeze()
 
     def _warm_up(self) -> None:
         """Search once, so that the text model and the index are there when somebody does."""

@@ -61,6 +61,7 @@ def serve(
     with _listening(settings) as listener:
         port = int(listener.getsockname()[1])
         app = create_app(path, replace(settings, port=port), at=at)
+        app.state.served.is_alone = True
         # What is no form is refused, and no news.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         config = uvicorn.Config(
