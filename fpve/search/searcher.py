@@ -19,6 +19,7 @@ from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
 from fpve.index import SegmentIndex, index_in_memory, open_index
 from fpve.neighbours import Mask, Neighbours, Rows
 from fpve.records import Step
+from fpve.remembered import Remembered
 from fpve.search.grouped import Grouped
 from fpve.search.prefixes import PrefixGroups
 from fpve.search.ranking import Asked, Ranking
@@ -68,7 +69,7 @@ class Searcher:
         self._lock = Lock()
         self._opened: Vectors | None = None
         self._variants: dict[tuple[Mode, bool, bool], Searcher] = {}
-        self._matched: dict[str, Mask] = {}
+        self._matched: Remembered[str, Mask] = Remembered(_REMEMBERED)
         self._reached: list[tuple[Mask, Reach]] = []
 
     def variant(
@@ -181,17 +182,12 @@ class Searcher:
         Raises:
             QueryError: it is not an SQL condition over the columns of `images`.
         """
-        with self._lock:
-            known = self._matched.get(where)
-        if known is not None:
-            return known
+        return self._matched.get(where, lambda: self._evaluated(where))
+
+    def _evaluated(self, where: str) -> Mask:
         mask = np.zeros(self.rows, bool)
         mask[self._conditions(self.snapshot, where)] = True
         mask.flags.writeable = False
-        with self._lock:
-            self._matched[where] = mask
-            while len(self._matched) > _REMEMBERED:
-                del self._matched[next(iter(self._matched))]
         return mask
 
     def only(self, rows: Rows) -> Mask | None:

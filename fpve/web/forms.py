@@ -63,18 +63,15 @@ async def _told(form: FormData) -> PictureForm:
     """
     fields: dict[str, Any] = {}
     picture: bytes | None = None
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                if name != "image":
-                    raise Refused(400, f"expected a picture as the file 'image', found a file {name[:100]!r}")
-                picture = await value.read()
-            elif name in fields:
-                raise Refused(400, f"expected {name[:100]!r} once, found it twice")
-            elif value:
-                fields[name] = value
-    finally:
-        await form.close()
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "image":
+                raise Refused(400, f"expected a picture as the file 'image', found a file {name[:100]!r}")
+            picture = await value.read()
+        elif name in fields:
+            raise Refused(400, f"expected {name[:100]!r} once, found it twice")
+        elif value:
+            fields[name] = value
     if picture is None:
         raise Refused(400, "expected a picture as the file 'image', found none")
     return PictureForm(picture, fields)

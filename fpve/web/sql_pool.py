@@ -119,11 +119,6 @@ class SqlPool:
             finally:
                 self._idle.put(process)
 
-    def working(self) -> list[int]:
-        """The ids of the processes that are at a question."""
-        with self._lock:
-            return [one.pid for one in self._begun if one.is_asked]
-
     def close(self) -> None:
         """End all processes; what they are at is lost."""
         self._is_closed = True
@@ -211,7 +206,6 @@ class _Process:
     """A process that answers one question at a time.
 
     Attributes:
-        is_asked: whether it is at a question.
         is_waiting: whether it may still wait for embeddings, and so can't be asked again.
 
     Raises:
@@ -219,7 +213,6 @@ class _Process:
     """
 
     def __init__(self, path: Path, memory: int) -> None:
-        self.is_asked = False
         self.is_waiting = False
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
@@ -262,7 +255,6 @@ class _Process:
         """
         until = time.monotonic() + seconds
         self._connection.send_bytes(json.dumps(question).encode())
-        self.is_asked = True
         while True:
             if not self._connection.poll(max(0.0, until - time.monotonic())):
                 raise TimeoutError
@@ -270,7 +262,6 @@ class _Process:
             if "texts" not in said or encode is None:
                 # An error that comes while texts are embedded leaves these to be read.
                 self.is_waiting = self.is_waiting and "error" in said
-                self.is_asked = False
                 return said, self._connection.recv_bytes()
             self.is_waiting = True
             self._embed(said["texts"], encode)

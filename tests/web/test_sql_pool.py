@@ -117,10 +117,10 @@ def test_a_process_that_dies_is_replaced(pool: SqlPool, store: fpve.Store) -> No
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while not pool.working():
+    while pool._idle.qsize() == 2:
         time.sleep(0.01)
-    for pid in pool.working():
-        os.kill(pid, signal.SIGKILL)
+    for process in list(pool._begun):
+        os.kill(process.pid, signal.SIGKILL)
     asking.join()
     assert len(failed) == 1
     assert "ask for less" in str(failed[0])
