@@ -72,3 +72,22 @@ export class SqlPages {
     }
   }
 }
+
+/** A view of rows that SQL answers: `build` fills its root, once, and returns its SqlPages. */
+export function pagedView(name, title, build) {
+  let pages = null;
+  return {
+    name,
+    title,
+    filtered: false,
+    show(root, app) {
+      pages ??= build(root, app);
+      pages.show();
+    },
+    update(_, changed) {
+      if (changed.has("snapshot")) pages.load();
+      else if (changed.has("reached")) pages.show();
+    },
+    hide: () => pages.leave(),
+  };
+}

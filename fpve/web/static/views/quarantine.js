@@ -4,7 +4,7 @@ import { bdi, el } from "../dom.js";
 import { Table } from "../tables.js";
 import { count, fileName, plural, time } from "../words.js";
 import { Bench } from "./bench.js";
-import { SqlPages } from "./pages.js";
+import { pagedView, SqlPages } from "./pages.js";
 
 const PAGE = 200;
 // Reasons that are shown as buttons; what is left is found by the filter.
@@ -15,21 +15,7 @@ const PAUSE = 180;
 let app, bench, filter, reasons, place, pages;
 let text = "", reason = null;
 
-const view = {
-  name: "quarantine",
-  title: "Quarantine",
-  filtered: false,
-  show(root, given) {
-    if (!bench) build(root, given);
-    pages.show();
-  },
-  update(_, changed) {
-    if (changed.has("snapshot")) pages.load();
-    else if (changed.has("reached")) pages.show();
-  },
-  hide: () => pages.leave(),
-};
-export default view;
+export default pagedView("quarantine", "Quarantine", build);
 
 function build(root, given) {
   app = given;
@@ -56,6 +42,7 @@ function build(root, given) {
   pages = new SqlPages(app, place, { table, size: PAGE, query, begun });
   bench = new Bench({ controls: [filter, reasons] });
   root.replaceChildren(bench.element, place);
+  return pages;
 }
 
 function input(row) {

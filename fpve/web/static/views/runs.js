@@ -4,7 +4,7 @@ import { bdi, el, svg } from "../dom.js";
 import { mark, nothing, Table } from "../tables.js";
 import { count, plural, time, valueText } from "../words.js";
 import { Bench } from "./bench.js";
-import { SqlPages } from "./pages.js";
+import { pagedView, SqlPages } from "./pages.js";
 
 const PAGE = 100;
 // Runs that the width of the chart is for: a few bars are not as wide as buttons.
@@ -12,21 +12,7 @@ const LEAST = 30;
 
 let bench, chart, place, pages, app;
 
-const view = {
-  name: "runs",
-  title: "Runs",
-  filtered: false,
-  show(root, given) {
-    if (!bench) build(root, given);
-    pages.show();
-  },
-  update(_, changed) {
-    if (changed.has("snapshot")) pages.load();
-    else if (changed.has("reached")) pages.show();
-  },
-  hide: () => pages.leave(),
-};
-export default view;
+export default pagedView("runs", "Runs", build);
 
 function build(root, given) {
   app = given;
@@ -50,6 +36,7 @@ function build(root, given) {
   pages = new SqlPages(app, place, { table, size: PAGE, query, begun });
   bench = new Bench({ beside: chart });
   root.replaceChildren(bench.element, place);
+  return pages;
 }
 
 function begun(rows) {
