@@ -20,6 +20,7 @@ The text of each says what was expected, what was found and what to do, in one l
     │   ├── StoreVersion                    the store was written by another version of fpve
     │   ├── StoreLocked (BlockingIOError)   another writer holds the store
     │   └── StoreConflict (ValueError)      the job and the store contradict each other
+    ├── BucketError (OSError)               an object store can't be asked, or refuses
     ├── GuardError                          publishing would lose more than the job's limits allow
     ├── ServeError (ValueError)             a store can't be served so: the address, or what clients have to know
     ├── ServerBusy                          a server has too much to do to answer now
@@ -112,6 +113,15 @@ class StoreLocked(StoreError, BlockingIOError):
 
 class StoreConflict(StoreError, ValueError):
     """What the job asks for contradicts what the store holds."""
+
+
+class BucketError(FpveError, OSError):
+    """An object store can't be asked, or refuses."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        # As an error of the operating system says why.
+        self.strerror = message
 
 
 class GuardError(FpveError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import importlib.metadata
@@ -10,13 +9,12 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fpve.caches import cache_folder, temporary_folder
 from fpve.encoders.runtimes.machine import cpu_features, cpu_name
 from fpve.encoders.runtimes.protocol import Subject
 
@@ -31,21 +29,6 @@ _SUMS = "SHA256SUMS"
 _TEMPORARY = "tmp"
 # Seconds after which nobody works on it any longer: a conversion takes minutes at most.
 _ABANDONED = 24 * 60 * 60
-
-
-def cache_folder() -> Path:
-    """The folder of all caches of this user: `$FPVE_CACHE`, else `fpve` in `$XDG_CACHE_HOME` or `~/.cache`.
-
-    A user without a home, as in some containers, has one for the process.
-    """
-    if own := os.environ.get("FPVE_CACHE"):
-        return Path(own)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "fpve"
-    try:
-        return Path.home() / ".cache" / "fpve"
-    except RuntimeError:
-        return _folder_of_this_process()
 
 
 def recalled(*key: str, make: Callable[[], Any]) -> Any:
@@ -132,7 +115,7 @@ class Entry:
             folder = _new_name(self._folder)
             folder.mkdir(parents=True)
         except OSError:
-            folder = _temporary_folder()
+            folder = temporary_folder()
             make(folder / self.network.name)
             return folder / self.network.name
         _sweep(self._folder.parent)
@@ -162,7 +145,7 @@ class Entry:
                 # It came between, or another user's is damaged and can't be moved.
                 if self.has_network():
                     return self.network
-                return shutil.copytree(folder, _temporary_folder(), dirs_exist_ok=True) / self.network.name
+                return shutil.copytree(folder, temporary_folder(), dirs_exist_ok=True) / self.network.name
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         _fsync(self._folder)
@@ -216,18 +199,6 @@ def _sweep(models: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
                 if path.is_file():
                     path.unlink()
-
-
-def _temporary_folder() -> Path:
-    """A folder that is deleted when the process ends."""
-    folder = tempfile.mkdtemp(prefix="fpve-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-@cache
-def _folder_of_this_process() -> Path:
-    return _temporary_folder()
 
 
 def _write_json(file: Path, value: Any) -> None:

@@ -1,0 +1,310 @@
+"""Object stores: objects by name below one URL, through whichever file system fsspec knows for it.
+
+Credentials, regions and endpoints come from where each store's own tools take them (for S3: `AWS_…`, `~/.aws`, or the
+machine's role), never from a job file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from fpve.errors import BucketError
+
+# Those whose file systems put an object only where there is none, in one step (`mode="create"`), with what brings them.
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    # Objects of this process only: for trying things out.
+    "memory": "fsspec",
+}
+# As `Path` has it, two slashes are one.
+_URL = re.compile(rf"({'|'.join(_PACKAGES)}):/+(.*)", re.DOTALL)
+# A conditional put whose answer got lost is looked at, and tried again, so often; each time twice as long after.
+_TRIES, _PAUSE = 4, 0.2
+# Requests at once: enough to fill a fast line with objects of some MB, and far below what a bucket allows.
+_AT_ONCE = 16
+# So much is fetched of an object of which parts are read: a Parquet footer, or a column of names, comes in one piece.
+_BLOCK = 1 << 20
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BucketPath(type(Path())):  # type: ignore[misc] (the class of this system's paths)
+    """A path in an object store, which is written as its URL: `s3://bucket/prefix`.
+
+    Nothing is there for the operating system: whoever opens what it names asks a `Bucket`.
+    """
+
+    def __str__(self) -> str:
+        found = _URL.fullmatch(super().__str__())
+        return f"{found[1]}://{found[2]}" if found else super().__str__()
+
+
+def bucket_path(path: str | os.PathLike[str]) -> BucketPath | None:
+    """A path as one in an object store, if it is a URL of such; None if it is a path of this machine.
+
+    Raises:
+        BucketError: it is a URL that names no bucket.
+    """
+    found = _URL.fullmatch(str(path))
+    if found is None:
+        return None
+    if not found[2].strip("/"):
+        raise BucketError(f"{path}: expected a bucket in it, such as {found[1]}://bucket/folder")
+    return BucketPath(f"{found[1]}:/{found[2]}")
+
+
+def any_path(path: str | os.PathLike[str], base: Path | None = None) -> Path:
+    """A path of this machine, from `base` if it is relative, or one in an object store."""
+    found = bucket_path(path)
+    if found is not None:
+        return found
+    return Path(path) if base is None else base / Path(path).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a listing says of an object.
+
+    Attributes:
+        name: below the bucket's URL, with `/`.
+        size: in bytes.
+        mtime_ns: when it was put, in nanoseconds since the epoch; 0 where that is not told.
+        tag: another one as soon as its content is another; empty where there is none.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    tag: str
+
+
+class Bucket:
+    """The objects below a URL. Safe to use from many threads; a copy of it can be sent to another process.
+
+    Every method raises a BucketError where the store can't be reached, or refuses.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        found = bucket_path(url)
+        if found is None:
+            raise BucketError(f"{url}: expected a URL of an object store, such as s3://bucket/folder")
+        self.url = str(found).rstrip("/")
+
+    def __reduce__(self) -> tuple[type[Bucket], tuple[str]]:
+        return Bucket, (self.url,)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def list(self, folder: str = "") -> Iterator[Object]:
+        """All objects below a folder, sorted by name."""
+        top = self._key(folder)
+        try:
+            found = self._ask(lambda: self._fs.find(top, detail=True), top)
+        except FileNotFoundError:
+            # Some say so of a folder without objects, and all of a bucket that is not there.
+            bucket = self._root.partition("/")[0]
+            if not self._ask(lambda: self._fs.exists(bucket), bucket):
+                raise BucketError(f"{self.url}: no such bucket") from None
+            return
+        base = len(self._root) + 1
+        for key in sorted(found):
+            if found[key].get("type") != "directory" and not key.endswith("/"):
+                yield _object(key.lstrip("/")[base:], found[key])
+
+    def look(self, name: str) -> Object | None:
+        """What is said of one object; None if there is none."""
+        key = self._key(name)
+        try:
+            found = self._ask(lambda: self._fs.info(key), key)
+        except FileNotFoundError:
+            return None
+        return None if found.get("type") == "directory" else _object(name, found)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        key = self._key(name)
+        data: bytes = self._ask(lambda: self._fs.cat_file(key), key)
+        return data
+
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """The bytes of an object from `start` to before `end`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        key = self._key(name)
+        data: bytes = self._ask(lambda: self._fs.cat_file(key, start=start, end=end), key)
+        return data
+
+    def open(self, name: str) -> BinaryIO:
+        """An object as a file of which only what is read is fetched.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        key = self._key(name)
+        file: BinaryIO = self._ask(lambda: self._fs.open(key, "rb", block_size=_BLOCK, cache_type="readahead"), key)
+        return file
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy an object into a file, which is there only when it is whole.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: the file can't be written.
+        """
+        key = self._key(name)
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            self._ask(lambda: self._fs.get_file(key, str(temporary)), key)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Make an object, in the place of one of that name; it is there when it is whole.
+
+        Raises:
+            OSError: a file can't be read.
+        """
+        key = self._key(name)
+        if isinstance(content, bytes):
+            self._ask(lambda: self._fs.pipe_file(key, content), key)
+        else:
+            self._ask(lambda: self._fs.put_file(str(content), key), key)
+
+    def put_new(self, name: str, content: bytes) -> bool:
+        """Make an object if there is none of that name, in one step; whether it is there and has this content.
+
+        A put whose answer is lost may have been done: so it is looked at before it is tried again.
+        """
+        key, pause = self._key(name), _PAUSE
+        for last in (False,) * (_TRIES - 1) + (True,):
+            try:
+                self._ask(lambda: self._fs.pipe_file(key, content, mode="create"), key)
+            except FileExistsError:
+                return self.read(name) == content
+            except BucketError:
+                found = self._content(name)
+                if found is not None:
+                    return found == content
+                if last:
+                    raise
+                time.sleep(pause)
+                pause *= 2
+            else:
+                return True
+        raise AssertionError("unreachable")
+
+    def copy(self, name: str, other: str) -> None:
+        """Copy an object within the store, without fetching it.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        source, target = self._key(name), self._key(other)
+        self._ask(lambda: self._fs.cp_file(source, target), source)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete objects; those that are not there are passed over."""
+
+        def one(name: str) -> None:
+            key = self._key(name)
+            with suppress(FileNotFoundError):
+                self._ask(lambda: self._fs.rm_file(key), key)
+
+        self.each(one, names)
+
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Do something for several items, some at once; the first failure is raised."""
+        items = list(items)
+        if len(items) < 2:
+            return [work(one) for one in items]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="fpve-bucket") as pool:
+            return list(pool.map(work, items))
+
+    @cached_property
+    def _fs(self) -> Any:
+        import fsspec
+
+        scheme = self.url.partition(":")[0]
+        try:
+            # A listing that is remembered does not know what others have put since.
+            return fsspec.filesystem(scheme, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            package = _PACKAGES[scheme]
+            remedy = "pip install 'fpve[s3]'" if package == "s3fs" else f"pip install {package}"
+            raise BucketError(f"{self.url}: needs the package {package}: {remedy}") from error
+
+    @cached_property
+    def _root(self) -> str:
+        """The key of the URL itself: the bucket, and what follows."""
+        return self.url.partition("://")[2].strip("/")
+
+    def _key(self, name: str) -> str:
+        return f"{self._root}/{name}".rstrip("/")
+
+    def _content(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except (FileNotFoundError, BucketError):
+            return None
+
+    def _ask(self, request: Callable[[], Result], key: str) -> Result:
+        """Make a request; what may be repeated the file system repeats by itself."""
+        try:
+            return request()
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except OSError as error:
+            # Of files of this machine, which are full or can't be read.
+            if error.filename is not None and key not in str(error.filename):
+                raise
+            raise self._failed(key, error) from error
+        except Exception as error:
+            # Of the libraries underneath: no credentials, no such host, no answer in time.
+            if isinstance(error, BucketError):
+                raise
+            raise self._failed(key, error) from error
+
+    def _failed(self, key: str, error: Exception) -> BucketError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        scheme = self.url.partition(":")[0]
+        return BucketError(f"{scheme}://{key}: the object store can't be asked, or refuses: {reason}")
+
+
+# What file systems call the time at which an object was put.
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+
+
+def _object(name: str, found: dict[str, Any]) -> Object:
+    put = next((found[key] for key in _TIMES if key in found), None)
+    if isinstance(put, str):
+        put = datetime.fromisoformat(put)
+    seconds = put.timestamp() if isinstance(put, datetime) else float(put or 0)
+    tag = found.get("ETag") or found.get("etag") or found.get("md5Hash") or ""
+    # Stores tell seconds or milliseconds; a float has no more digits than that.
+    return Object(name, int(found["size"] or 0), round(seconds * 1000) * 10**6, str(tag).strip('"'))
