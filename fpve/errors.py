@@ -22,6 +22,7 @@ The text of each says what was expected, what was found and what to do, in one l
     │   └── StoreConflict (ValueError)      the job and the store contradict each other
     ├── BucketError (OSError)               an object store can't be asked, or refuses
     ├── GuardError                          publishing would lose more than the job's limits allow
+    ├── ClusterError                        there is no Ray to work on, or its workers can't do the work
     ├── ServeError (ValueError)             a store can't be served so: the address, or what clients have to know
     ├── ServerBusy                          a server has too much to do to answer now
     └── QueryError (ValueError)             a search, a filter or an SQL statement is wrong
@@ -126,6 +127,10 @@ class BucketError(FpveError, OSError):
 
 class GuardError(FpveError):
     """Publishing would remove or quarantine more than the job's limits allow."""
+
+
+class ClusterError(FpveError):
+    """There is no Ray to work on, or its workers can't do the work."""
 
 
 class ServeError(FpveError, ValueError):

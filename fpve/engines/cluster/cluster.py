@@ -1,0 +1,169 @@
+"""The cluster: which Ray work is done on, by how many workers, and being connected with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fpve.errors import ClusterError
+
+# An attempt costs a shard's time: two more help against a lost node, and don't hold up for long what can't succeed.
+DEFAULT_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where work is done, and by whom.
+
+    Attributes:
+        address: `HOST:PORT` of a Ray cluster; `local` for a Ray of one's own on this machine. None takes the cluster
+            that RAY_ADDRESS names, or that runs on this machine, or else begins one of this machine, for this work.
+        workers: how many processes work; None for as many as the cluster has room for.
+        cpus: CPUs of each, which are threads that decode and encode. By default 1, as with Ray: that has most images
+            a second, each worker having a model of its own in memory.
+        gpus: GPUs of each; a part such as 0.5 is shared.
+        retries: how often what failed, or was lost with its worker, is tried again.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1
+    gpus: float = 0
+    retries: int = DEFAULT_RETRIES
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ClusterError: one is too small, or the address is one of Ray's clients.
+        """
+        if self.address is not None and "://" in self.address:
+            raise ClusterError(
+                f"expected the address HOST:PORT of a Ray cluster, found {self.address!r}: what works through a client "
+                "has no Ray Data; start fpve on a machine of the cluster, `ray job submit` does"
+            )
+        for name, value, least in (("workers", self.workers, 1), ("gpus", self.gpus, 0), ("retries", self.retries, 0)):
+            if value is not None and value < least:
+                raise ClusterError(f"{name}: expected at least {least}, found {value}")
+        if self.cpus <= 0:
+            raise ClusterError(f"cpus: expected more than 0, found {self.cpus:g}")
+
+    @property
+    def threads(self) -> int:
+        """Threads of a worker that keep its CPUs busy."""
+        return max(1, int(self.cpus))
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a worker needs, as Ray's own options name it."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[int]:
+    """Be connected with Ray, which says nothing meanwhile; how many workers there will be.
+
+    A connection that there is already is used as it is, and stays.
+
+    Raises:
+        ClusterError: Ray is not installed, does not answer, or has no room for a single worker.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ClusterError(f"the engine 'ray' needs Ray ({error}): pip install 'fpve[ray]'") from None
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(_as_it_was())
+            _connect(ray, cluster)
+            stack.callback(ray.shutdown)
+        stack.enter_context(_quiet(ray))
+        yield _workers(ray, cluster)
+
+
+def _connect(ray: Any, cluster: Cluster) -> None:
+    try:
+        ray.init(
+            address=cluster.address,
+            include_dashboard=False,
+            # What workers print would stand between the lines of whoever prints here.
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = cluster.address or os.environ.get("RAY_ADDRESS") or "this machine"
+        raise ClusterError(f"no Ray cluster answers at {where} ({said}): start one with `ray start`") from None
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Have Ray leave the process as it found it: it takes SIGTERM, and reports its use to its makers."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if main else None
+    # Without the second Ray warns that workers without a GPU will see those of their machine in some later version.
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        if main:
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Have Ray Data neither draw bars nor log to the terminal: whoever asked for the work is told of it."""
+    context = ray.data.DataContext.get_current()
+    settings = {
+        "enable_progress_bars": False,
+        "enable_operator_progress_bars": False,
+        "print_on_execution_start": False,
+    }
+    before = {name: getattr(context, name) for name in settings}
+    # Its files of logs stay; these are what is left.
+    handlers = [one for one in logging.getLogger("ray.data").handlers if isinstance(one, logging.StreamHandler)]
+    levels = [one.level for one in handlers]
+    for name, value in settings.items():
+        setattr(context, name, value)
+    for one in handlers:
+        one.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        for one, level in zip(handlers, levels, strict=True):
+            one.setLevel(level)
+
+
+def _workers(ray: Any, cluster: Cluster) -> int:
+    """How many workers there will be.
+
+    Raises:
+        ClusterError: no node is large enough for one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(
+        min(
+            int(node.get(name, 0) / needed) for name, needed in (("CPU", cluster.cpus), ("GPU", cluster.gpus)) if needed
+        )
+        for node in nodes
+    )
+    if not room:
+        most = [f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in ("CPU", "GPU")]
+        raise ClusterError(
+            f"no node of the Ray cluster has room for a worker of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs: the "
+            f"largest have {' and '.join(most)}; ask for less with --cpus-per-worker and --gpus-per-worker"
+        )
+    return min(room, cluster.workers or room)
