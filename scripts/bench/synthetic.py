@@ -20,7 +20,7 @@ from fpve.store import segments, tables
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.manifest import Collection, Manifest
 from fpve.store.pages import write_pages
-from fpve.store.pending import adopt_rows, discard, write_shard
+from fpve.store.pending import adopt_rows, adopt_thumbnails, discard, write_shard
 from fpve.store.scanstate import write_scan_state
 from fpve.store.schema import Column, page_schema
 
@@ -30,17 +30,27 @@ _SHARD = 65_536
 _KINDS = ("cat", "dog", "bird", "horse", "fish")
 _JOB = """
 store = "store"
-encoders = { image = "fake:8", text = "fake:8" }
+encoders = {{ image = "fake:{image}", text = "fake:{text}" }}
 [[collections]]
 name = "c"
 source = "pictures"
 metadata = "metadata.csv"
-prefix = "{caption}"
+prefix = "{{caption}}"
 """
 
 
-def make(folder: Path, count: int) -> Path:
-    """Make `count` empty .jpg files, metadata with two columns, and the store of the job over them; returns the job."""
+def make(
+    folder: Path, count: int, *, dims: tuple[int, int] = DIMS, shard: int = _SHARD, thumbnails: bool = False
+) -> Path:
+    """Make `count` empty .jpg files, metadata with two columns, and the store of the job over them; returns the job.
+
+    Args:
+        folder: where to.
+        count: how many files.
+        dims: lengths of the image block and the prefix block.
+        shard: how many vectors are in a segment.
+        thumbnails: whether each segment comes with a file of thumbnails.
+    """
     names = [f"folder{number // _PER_FOLDER:04d}/picture_{number:07d}.jpg" for number in range(count)]
     pictures = folder / "pictures"
     for start in range(0, count, _PER_FOLDER):
@@ -57,12 +67,14 @@ def make(folder: Path, count: int) -> Path:
     )
     pacsv.write_csv(metadata, folder / "metadata.csv")
     path = folder / "job.toml"
-    path.write_text(_JOB, encoding="utf-8")
-    _write_store(path, metadata, times)
+    path.write_text(_JOB.format(image=dims[0], text=dims[1]), encoding="utf-8")
+    _write_store(path, metadata, times, dims=dims, size=shard, thumbnails=thumbnails)
     return path
 
 
-def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
+def _write_store(
+    path: Path, metadata: pa.Table, times: list[int], *, dims: tuple[int, int], size: int, thumbnails: bool
+) -> None:
     job = load_job(path)
     root, count = job.store, len(metadata)
     root.mkdir()
@@ -72,14 +84,15 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
     prefixes = prefix_ids(texts)
     models = open_models(job)
     recipe = recipe_for(job, models)
-    entries, place = [], []
-    for start in range(0, count, _SHARD):
-        part = slice(start, min(start + _SHARD, count))
-        vectors = np.random.default_rng(start).normal(size=(part.stop - start, sum(DIMS))).astype(np.float32)
+    entries, place, pictures = [], [], []
+    for start in range(0, count, size):
+        part = slice(start, min(start + size, count))
+        vectors = np.random.default_rng(start).normal(size=(part.stop - start, sum(dims))).astype(np.float32)
         ones = np.ones(len(vectors), np.float32)
         rows = segments.rows_table(hashes[part].to_pylist(), prefixes[part].to_pylist(), FusedRows(vectors, ones, ones))
-        shard = write_shard(root, recipe, rows, tables.SCHEMAS[tables.THUMBNAILS].empty_table())
+        shard = write_shard(root, recipe, rows, _thumbnails(hashes[part] if thumbnails else hashes[:0]))
         segment = adopt_rows(root, shard)
+        pictures += [adopt_thumbnails(root, shard)] if thumbnails else []
         derived = build_exact(vectors, segments.folder(root, segment))
         discard(shard)
         entries.append(type(segment)(segment.name, segment.file, segment.rows, derived))
@@ -97,7 +110,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
         "prefix_id": prefixes,
         "prefix": texts,
         "segment": pa.array(place),
-        "row": pa.array(np.arange(count) % _SHARD),
+        "row": pa.array(np.arange(count) % size),
         "caption": texts,
         "kind": metadata["kind"],
     }
@@ -130,7 +143,7 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
         columns=columns,
         collections=(Collection("c", str(source.source), job.name, rule_settings(source.prefix), columns, pages),),
         segments=tuple(sorted(entries, key=lambda one: one.name)),
-        tables=(tables.write_table(root, tables.PREFIXES, known),),
+        tables=manifests.sorted_tables((tables.write_table(root, tables.PREFIXES, known), *pictures)),
     )
     manifests.publish(root, manifest)
     state = pa.table(
@@ -143,3 +156,14 @@ def _write_store(path: Path, metadata: pa.Table, times: list[int]) -> None:
         }
     )
     write_scan_state(root, "c", os.fsencode(os.path.realpath(source.source)), state)
+
+
+def _thumbnails(hashes: pa.Array) -> pa.Table:
+    """Rows of thumbnails that are none, for pictures that were never drawn."""
+    schema = tables.SCHEMAS[tables.THUMBNAILS]
+    values = {"content_hash": hashes, "jpeg": pa.repeat(b"", len(hashes)), "width": 40, "height": 30}
+    columns = [
+        values[field.name] if isinstance(values[field.name], pa.Array) else pa.repeat(values[field.name], len(hashes))
+        for field in schema
+    ]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
