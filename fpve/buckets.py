@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from fpve.errors import BucketError
@@ -46,7 +46,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class BucketPath(type(Path())):  # type: ignore[misc] (the class of this system's paths)
+class BucketPath(PosixPath):
     """A path in an object store, which is written as its URL: `s3://bucket/prefix`.
 
     Nothing is there for the operating system: whoever opens what it names asks a `Bucket`.
@@ -114,7 +114,7 @@ class Bucket:
     def __str__(self) -> str:
         return self.url
 
-    def list(self, folder: str = "") -> Iterator[Object]:
+    def objects(self, folder: str = "") -> Iterator[Object]:
         """All objects below a folder, sorted by name."""
         top = self._key(folder)
         try:
@@ -237,6 +237,12 @@ class Bucket:
                 self._ask(lambda: self._fs.rm_file(key), key)
 
         self.each(one, names)
+
+    def as_arrow(self) -> tuple[str, Any]:
+        """Where the bucket's objects begin, and the file system in which they do, as Arrow takes them."""
+        from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+        return self._root, PyFileSystem(FSSpecHandler(self._fs))
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Do something for several items, some at once; the first failure is raised."""

@@ -44,6 +44,7 @@ from fpve.classify.voting import distances
 from fpve.evaluate.pairs import nearest_columns
 from fpve.fusion import Blocks
 from fpve.neighbours import Exact, Panel, Rows
+from fpve.replica import located
 from fpve.search import Searcher
 from fpve.store.snapshot import Snapshot
 
@@ -137,7 +138,7 @@ class KNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """
         fitted = cls(n_neighbors, weights=weights, temperature=temperature)
         voting = Voting.given(n_neighbors, weights, temperature)
-        path, at = (Path(store), None) if isinstance(store, str | os.PathLike) else (store.path, store.snapshot)
+        path, at = (located(store), None) if isinstance(store, str | os.PathLike) else (store.path, store.snapshot)
         known = _Stored.opened(path.resolve(), at, _Asked(label, voting, temperature is None, image_weight, where))
         fitted.classes_ = np.array(known.labels.names, object)
         fitted._known, fitted.voting_ = known, None

@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from fpve.replica import shown
 from fpve.search import DEFAULT_K
 from fpve.store import manifest as manifests
 from fpve.store import pages, tables
 from fpve.store.encoding import FusionRef
+from fpve.store.files import sizes
 from fpve.store.heads import HeadRef
 from fpve.store.manifest import Manifest
 from fpve.store.predict import PredictRef
@@ -97,7 +99,7 @@ def status_of(snapshot: Snapshot) -> Status:
     alive = pa.concat_tables(named).group_by(["segment", "row"]).aggregate([]).num_rows if named else 0
     vectors = sum(segment.rows for segment in manifest.segments)
     return Status(
-        store=str(snapshot.root),
+        store=shown(snapshot.root),
         snapshot=manifest.snapshot,
         created_at=manifest.created_at,
         snapshots=len(manifests.numbers(snapshot.root)),
@@ -148,8 +150,8 @@ def index_of(snapshot: Snapshot) -> dict[str, float]:
     if approximate and snapshot.has_prefixes:
         said["recall_both"] = min(ref.recall(DEFAULT_K)[ref.weights.index(0.5)] for ref in approximate)
         said["recall_prefix"] = min(ref.recall(DEFAULT_K)[0] for ref in approximate)
-    files = (snapshot.segment_folder(segment) / name for segment in segments for name in segment.derived)
-    return said | {"bytes": sum(file.stat().st_size for file in files if file.exists())}
+    files = {name for segment in segments for name in segment.derived_files}
+    return said | {"bytes": sum(sizes(snapshot.root, "vectors", files))}
 
 
 def _alignment(manifest: Manifest) -> dict[str, float]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fpve.analytics.connection import quoted
 from fpve.errors import FpveError, QueryError, StoreCorrupt
 from fpve.store import runs, saved, tables
-from fpve.store.copies import names_of
 from fpve.store.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ class Views:
     def _add_images(self) -> None:
         manifest = self._snapshot.manifest
         pages = [page for one in manifest.collections for page in one.pages]
-        self._check_inside(name for page in pages for name in (names_of(page)[0], page.file.path))
+        self._check_inside(name for page in pages for name in (page.copy[0], page.file.path))
         self._put(_HIDDEN, "image_rows", self._snapshot.rows.table(full_paths=False))
         self._connection.execute(f"CREATE VIEW images AS {images_query(self._snapshot, f'{_HIDDEN}.image_rows')}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from fpve.api.searching import Searching
 from fpve.fusion import Floats
 from fpve.opened import Opened
 from fpve.queries import Picture, QueryEncoders, encode_texts
+from fpve.replica import located
 from fpve.search import Conditions, Searcher
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
@@ -45,7 +45,7 @@ class Store(Searching, Browsing, Classifying, Querying, Curating, Exporting, Map
     def __init__(
         self, path: str | os.PathLike[str], at: int | None = None, *, conditions: Conditions = matching_rows
     ) -> None:
-        self.path = Path(path)
+        self.path = located(path)
         self._conditions = conditions
         snapshot = Snapshot.open(self.path, at)
         self._open = Opened(self._searcher(snapshot), QueryEncoders(snapshot.manifest))

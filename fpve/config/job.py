@@ -14,6 +14,7 @@ from fpve.config.predict import PredictRule
 from fpve.config.prefixes import PrefixRule, as_rules, written_rules
 from fpve.errors import JobError
 from fpve.fusion import DEFAULT_CENTRE, DEFAULT_IMAGE_WEIGHT, DEFAULT_MODE, Mode
+from fpve.replica import located
 
 ColumnTypeName = Literal["string", "int64", "float64", "bool", "timestamp", "date"]
 
@@ -185,7 +186,7 @@ class Job:
     """What a store should contain; running it twice changes nothing.
 
     Attributes:
-        store: directory of the store.
+        store: directory of the store; given the URL of one in a bucket, its replica on this machine.
         collections: at least one, with different names.
         name: owner of the collections; the job file's stem where it names none.
         predict: which labels are predicted, each by one rule.
@@ -204,8 +205,9 @@ class Job:
 
     def __post_init__(self) -> None:
         """Check the store's place, and what concerns several collections at once."""
+        object.__setattr__(self, "store", located(self.store))
         if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.store)):
-            raise JobError(f"store: expected a local directory, found {str(self.store)!r}")
+            raise JobError(f"store: expected a directory, or the URL of an object store, found {str(self.store)!r}")
         seen: dict[str, str] = {}
         for collection in self.collections:
             # On a file system that ignores case, two such names would be one directory.

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fpve.errors import MetadataError, nearest
 from fpve.pipeline.predict import with_predictions
 from fpve.planning.overlay import from_text, lay_over, ordered, to_text
+from fpve.replica import located
 from fpve.sources.metadata import convert, lossless, read_table
 from fpve.sources.names import normalised
 from fpve.store import manifest as manifests
@@ -81,7 +82,7 @@ def label(
         MetadataError: the file is wrong, names an image that the store does not have, or has a value that does not
             fit its column; nothing was changed.
     """
-    root, path = Path(store), Path(file)
+    root, path = located(store), Path(file)
     manifests.load(root)
     given = _read(path)
     with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):

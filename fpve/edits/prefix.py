@@ -25,6 +25,7 @@ from fpve.planning.models import recipe_of
 from fpve.prefixes import prefix_id, prefix_ids, without_blanks
 from fpve.progress import SilentProgress
 from fpve.queries import open_text_encoder
+from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.lock import writer_lock
@@ -82,7 +83,7 @@ def set_prefix(
         PrefixError: nothing of the text can be seen, or the store has no prefixes at all.
         EncoderMismatch: the text model is not the one that made the store.
     """
-    root = Path(store)
+    root = located(store)
     manifests.load(root)
     wanted = _wanted(text, undo=undo)
     with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fpve.errors import QueryError, StoreCorrupt
 from fpve.errors import nearest as nearest_word
 from fpve.heads.head import Head
-from fpve.store.files import inside
+from fpve.store.files import at_hand, inside
 from fpve.store.heads import HeadRef, read_head, space_of, train_command
 from fpve.store.snapshot import Snapshot
 
@@ -46,7 +46,7 @@ def load_head(snapshot: Snapshot, label: str, kind: str) -> Head:
 def check_head(snapshot: Snapshot, ref: HeadRef) -> str | None:
     """Whether a file with the right checksum is a head, and the one that its manifest says; None, or what is wrong."""
     try:
-        head = Head.loads(inside(snapshot.root, ref.file.path).read_bytes(), "head")
+        head = Head.loads(at_hand(snapshot.root, ref.file.path).read_bytes(), "head")
     except StoreCorrupt as error:
         return str(error)
     return _contradiction(snapshot, ref, head)

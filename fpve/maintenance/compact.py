@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fpve.index import indexed
 from fpve.memory import give_back
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store import pages, segments, tables
 from fpve.store.lock import writer_lock
@@ -72,7 +73,7 @@ def compact(path: str | os.PathLike[str], *, progress: Progress | None = None) -
         StoreCorrupt: a file of the newest snapshot is damaged.
         StoreLocked: another writer holds the store.
     """
-    root = Path(path)
+    root = located(path)
     Snapshot.open(root)
     with writer_lock(root, "fpve compact"):
         return _compact(Snapshot.open(root), everything=True, progress=progress or SilentProgress())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 
+from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store.manifest import Manifest
 from fpve.store.runs import CHANGES
@@ -39,7 +39,7 @@ def history(path: str | os.PathLike[str]) -> pa.Table:
     Raises:
         StoreNotFound: there is no store at `path`.
     """
-    root = Path(path)
+    root = located(path)
     found, damaged = manifests.load_all(root)
     if not found and not damaged:
         raise manifests.no_store(root)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fpve.errors import StoreCorrupt
+from fpve.replica import FileStatus, located
 from fpve.store import manifest as manifests
 from fpve.store import pending
 from fpve.store.damaged import set_aside_files
-from fpve.store.files import fsync_directory, status_of
+from fpve.store.files import fsync_directory, remove_files, status_of
 from fpve.store.lease import is_claimed, remove_unclaimed
 from fpve.store.leftovers import is_temporary, unnamed_files
 from fpve.store.lock import writer_lock
@@ -77,7 +78,7 @@ def prune(
         raise ValueError("prune: expected keep or newer_than, found neither")
     if keep is not None and keep < 1:
         raise ValueError(f"prune: expected to keep at least 1 snapshot, found {keep}")
-    root = Path(path)
+    root = located(path)
     if not manifests.numbers(root):
         raise manifests.no_store(root)
     with nullcontext() if dry_run else writer_lock(root, "fpve prune"):
@@ -90,7 +91,7 @@ def prune(
         now = datetime.now(UTC)
         chosen = _superseded(found, keep, newer_than, now - grace, now)
         # Manifests first: one that names a missing file would be a torn snapshot.
-        removed = [one for one in chosen if _let_go(manifests.path_of(root, one), dry_run=dry_run)]
+        removed = [one for one in chosen if _let_go(root, one, dry_run=dry_run)]
         if removed and not dry_run:
             fsync_directory(manifests.path_of(root, removed[0]).parent)
         rest = [manifest for number, manifest in found.items() if number not in removed]
@@ -105,9 +106,13 @@ def prune(
     )
 
 
-def _let_go(manifest: Path, *, dry_run: bool) -> bool:
-    """Delete a manifest unless a reader has it open, or only say whether none has."""
-    return not is_claimed(manifest) if dry_run else remove_unclaimed(manifest)
+def _let_go(root: Path, number: int, *, dry_run: bool) -> bool:
+    """Delete a manifest unless a reader has it open on this machine, or only say whether none has."""
+    manifest = manifests.path_of(root, number)
+    if dry_run or not remove_unclaimed(manifest):
+        return dry_run and not is_claimed(manifest)
+    remove_files(root, [manifest])
+    return True
 
 
 def _superseded(
@@ -137,15 +142,15 @@ def _there_since(found: dict[int, Manifest], now: datetime) -> dict[int, datetim
     return since
 
 
-def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> dict[Path, os.stat_result]:
+def _old_files(root: Path, rest: list[Manifest], grace: timedelta) -> dict[Path, FileStatus]:
     """What may be deleted: files that nobody names, damaged ones that were set aside, and shards that were given up."""
     now = time.time()
     found = {path: now - _least_age(root, path, grace) for path in (*unnamed_files(root, rest), *set_aside_files(root))}
     given_up = now - max(grace, _PENDING_DAYS).total_seconds()
     # Of a shard its directory tells the age.
     found |= dict.fromkeys(pending.files_before(root, given_up), math.inf)
-    known = ((path, calm, status_of(path)) for path, calm in found.items())
-    return {path: status for path, calm, status in known if status is not None and status.st_mtime <= calm}
+    known = ((path, calm, status_of(root, path)) for path, calm in found.items())
+    return {path: status for path, calm, status in known if status is not None and status.mtime <= calm}
 
 
 def _least_age(root: Path, path: Path, grace: timedelta) -> float:
@@ -153,15 +158,12 @@ def _least_age(root: Path, path: Path, grace: timedelta) -> float:
     return (max(grace, _UNLOCKED_AGE) if unlocked else grace).total_seconds()
 
 
-def _delete(root: Path, files: dict[Path, os.stat_result], *, dry_run: bool) -> tuple[int, int]:
+def _delete(root: Path, files: dict[Path, FileStatus], *, dry_run: bool) -> tuple[int, int]:
     # A segment can share its bytes with the shard that it was: they are free when the last name goes.
-    names = Counter((status.st_dev, status.st_ino) for status in files.values())
-    sizes = {
-        (one.st_dev, one.st_ino): one.st_size for one in files.values() if names[one.st_dev, one.st_ino] == one.st_nlink
-    }
+    names = Counter(status.same for status in files.values())
+    sizes = {one.same: one.size for one in files.values() if names[one.same] == one.names}
     if not dry_run:
-        for path in files:
-            path.unlink(missing_ok=True)
+        remove_files(root, files)
         for folder in {path.parent for path in files}:
             _remove_empty(folder, root)
     return len(files), sum(sizes.values())

@@ -16,10 +16,11 @@ from fpve.maintenance.notes import Notes
 from fpve.maintenance.remake import fitted_again, kept_answers, remade, rescued_answers, whole_files
 from fpve.maintenance.verify import ROW_KEYS, Problem, has_vector, verify
 from fpve.progress import Progress
+from fpve.replica import located
 from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
-from fpve.store.files import read_parquet, ref
+from fpve.store.files import forget, push_written, read_parquet, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
 from fpve.store.imported import is_imported
 from fpve.store.lock import writer_lock
@@ -77,7 +78,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
         StoreCorrupt, OSError: a file can't be read at the moment, so that nobody knows whether it is damaged; nothing
             was changed.
     """
-    root = Path(path)
+    root = located(path)
     if not manifests.numbers(root):
         raise manifests.no_store(root)
     with writer_lock(root, "fpve repair"):
@@ -89,6 +90,8 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
     for one in problems:
         if one.kind == "unreadable":
             raise StoreCorrupt(f"{root / one.file}: {one.problem}; that need not be damage, and nothing was changed")
+        # Nor is what a replica has of it to be taken for it.
+        forget(root, one.file)
     found, damaged = manifests.load_all(root)
     notes = Notes()
     again = {one.file for one in problems if one.kind == tables.MEANS and fitted_again(root, found, one.file)}
@@ -101,6 +104,7 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
     unfit = {number for one in indexes for number in _rebuild(root, found, one, spoilt, notes)}
     unbuilt = {one.file for one in indexes} - set(notes.rebuilt)
     _copy_again(root, found.values(), problems, notes)
+    push_written(root, "vectors", "images")
     newest = max(found, default=None)
     last = max({*found, *damaged})
     published = None
@@ -112,6 +116,7 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
             whole = _with_what_was_said(root, whole, list(found.values()), notes)
         whole = replace(whole, segments=reindexed(Snapshot(root, whole)))
         _rebuild_those_of(Snapshot(root, whole), unbuilt, notes)
+        push_written(root, "vectors")
         manifests.publish(root, whole)
         published = whole.snapshot
         # What was made again to the bit has the name of what was damaged, and is in its place already.
@@ -161,7 +166,7 @@ def _copy_again(root: Path, found: Iterable[Manifest], problems: Iterable[Proble
     every = {page.file.path: page for manifest in found for one in manifest.collections for page in one.pages}
     missing = 0
     for page in (one for one in every.values() if kinds.get(one.file.path) != "page"):
-        name = copies.names_of(page)[0]
+        name = page.copy[0]
         if name in kinds:
             notes.rebuilt.append(name)
         elif copies.is_there(root, page):

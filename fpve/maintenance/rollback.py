@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fpve.errors import StoreCorrupt, StoreNotFound
 from fpve.index import indexed
+from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
@@ -62,7 +63,7 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
         StoreNotFound: there is no store, or no whole snapshot to go back to.
         StoreCorrupt: a file of that snapshot is not there any more.
     """
-    root = Path(path)
+    root = located(path)
     if not manifests.numbers(root):
         raise manifests.no_store(root)
     with writer_lock(root, "fpve rollback"):

@@ -20,9 +20,10 @@ from fpve.index import check_index
 from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import afresh, located, shown
 from fpve.store import copies, pages, segments, tables
 from fpve.store import manifest as manifests
-from fpve.store.files import FileRef, inside, sha256_of
+from fpve.store.files import FileRef, at_hand, inside, opened, sha256_of, status_of
 from fpve.store.heads import HeadRef
 from fpve.store.lease import take
 from fpve.store.leftovers import unnamed_files
@@ -106,8 +107,8 @@ def verify(
     Raises:
         StoreNotFound: there is no store at `path`, or no snapshot `at`.
     """
-    root = Path(path)
-    with _held(root) as (found, damaged):
+    # What is in a bucket, and not what of it is here.
+    with afresh(located(path)) as root, _held(root) as (found, damaged):
         return _verify(root, found, damaged, at, quick=quick, progress=progress or SilentProgress())
 
 
@@ -173,9 +174,11 @@ def _verify(
         if not any(file.path in bad for file in newest.manifest.files):
             problems += _check_relations(newest)
     # With a damaged manifest nobody knows what it names.
-    unnamed = [] if damaged else [size for path in unnamed_files(root, everything) if (size := _size(path)) is not None]
+    statuses = [] if damaged else [status_of(root, path) for path in unnamed_files(root, everything)]
+    # One that is gone was a temporary file of a writer, who has given it its name.
+    unnamed = [status.size for status in statuses if status is not None]
     return Verification(
-        store=str(root),
+        store=shown(root),
         quick=quick,
         snapshots=tuple(sorted({*found, *damaged})),
         files=len({file for manifest in found.values() for file in manifest.files}),
@@ -184,14 +187,6 @@ def _verify(
         unnamed_files=len(unnamed),
         unnamed_bytes=sum(unnamed),
     )
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:
-        # A temporary file of a writer, who has given it its name.
-        return None
 
 
 def _named(found: dict[int, Manifest]) -> tuple[list[tuple[_Entry, _Numbers]], list[tuple[Segment, _Numbers]]]:
@@ -236,13 +231,14 @@ def _check_copy(root: Path, page: Page, numbers: _Numbers, *, quick: bool) -> It
     """What is wrong with the copy of a sound page; one that is missing is none that anybody needs."""
     wrong = None if quick else copies.check_copy(root, page)
     if wrong is not None:
-        yield Problem(copies.names_of(page)[0], "copy", numbers, wrong)
+        yield Problem(page.copy[0], "copy", numbers, wrong)
 
 
 def _check_index(
     snapshot: Snapshot, segment: Segment, numbers: _Numbers, *, quick: bool, compared: bool
 ) -> Iterator[Problem]:
     """What is wrong with a segment's index; `compared` with its rows only if the means and predictions are sound."""
+    snapshot.fetch_indexes([segment])
     folder = segments.folder(snapshot.root, segment)
     missing = [name for name in segment.derived if not (folder / name).is_file()]
     wrong = (missing[0], f"{', '.join(missing)} is missing") if missing else None
@@ -254,12 +250,14 @@ def _check_index(
 
 
 def _check_file(root: Path, file: FileRef, *, quick: bool) -> str | None:
-    path = inside(root, file.path)
     try:
-        size = path.stat().st_size
+        status = status_of(root, inside(root, file.path))
+        if status is None:
+            return "it is missing"
+        size = status.size
         if size != file.bytes:
             return f"expected {file.bytes:,} bytes, found {size:,}"
-        if not quick and sha256_of(path) != file.sha256:
+        if not quick and sha256_of(at_hand(root, file.path)) != file.sha256:
             return "its content has changed: its SHA-256 is not that of the manifest"
     except FileNotFoundError:
         return "it is missing"
@@ -271,7 +269,7 @@ def _check_structure(root: Path, entry: _Entry, manifest: Manifest) -> str | Non
     if isinstance(entry, HeadRef):
         return None
     # Not by its name: the destructor of a ParquetFile warns of files that it could not open.
-    with inside(root, entry.file.path).open("rb") as handle:
+    with opened(root, entry.file.path) as handle:
         try:
             file = pq.ParquetFile(handle)
             schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -297,7 +295,7 @@ def _check_content(snapshot: Snapshot, entry: _Entry) -> str | None:
     """Whether the vectors in a file are such as they can be, and heads such as are of them."""
     if isinstance(entry, HeadRef):
         return check_head(snapshot, entry)
-    path = inside(snapshot.root, entry.file.path)
+    path = at_hand(snapshot.root, entry.file.path)
     if isinstance(entry, Segment):
         parts = (check_rows(rows, snapshot.fusion) for _, rows in segments.read_parts(path))
         return next((wrong for wrong in parts if wrong is not None), None)

@@ -19,6 +19,7 @@ from fpve.errors import AlignmentError
 from fpve.fusion import Blocks
 from fpve.index import reindexed
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import located
 from fpve.selection import codes_of
 from fpve.splits import components
 from fpve.store import manifest as manifests
@@ -90,7 +91,7 @@ def align(
         AlignmentError: too few pictures have a prefix of their own to learn from.
         StoreCorrupt: a file of the store is damaged.
     """
-    root = Path(store)
+    root = located(store)
     manifests.load(root)
     with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):
         last = manifests.load(root)

@@ -18,6 +18,7 @@ from fpve.pipeline.rules import check_rules, unknown_labels
 from fpve.planning.models import open_models, recipe_for
 from fpve.planning.plan import CollectionPlan, Plan, plan_job
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import shown
 
 _EXAMPLES = 3
 
@@ -119,7 +120,7 @@ def check(job: Job | str | os.PathLike[str], *, progress: Progress | None = None
     models_asked = tuple(_check_language_models(plan))
     return Check(
         job=job.name,
-        store=str(job.store),
+        store=shown(job.store),
         exists=plan.base is not None,
         encoders=encoders,
         downloads=missing,

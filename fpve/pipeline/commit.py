@@ -23,7 +23,6 @@ from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.answers import AnswerLog
 from fpve.store.encoding import AlignmentRef
-from fpve.store.files import read_parquet
 from fpve.store.manifest import Collection, Manifest, Operation, Segment, Table
 from fpve.store.pages import update_pages
 from fpve.store.pending import Shard, adopt_rows, adopt_thumbnails
@@ -150,8 +149,7 @@ def _segments(
 
 def _among(shard: Shard, known: pa.Array) -> bool:
     """Whether all pictures of a shard, if it has any, have a thumbnail already."""
-    mine = read_parquet(shard.thumbnails_file, columns=["content_hash"])["content_hash"]
-    return bool(pc.all(pc.is_in(mine, value_set=known)).as_py())
+    return bool(pc.all(pc.is_in(shard.read_pictures(), value_set=known)).as_py())
 
 
 def _collection(

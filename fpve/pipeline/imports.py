@@ -32,6 +32,7 @@ from fpve.planning.imports import PREFIX, has_texts, only_collection, plan_impor
 from fpve.planning.models import recipe_for, recipe_of
 from fpve.planning.plan import CollectionPlan, guard_metadata, guard_removals, other_collections
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import located, shown
 from fpve.sources.vectors import VectorFile, open_vectors
 from fpve.store import manifest as manifests
 from fpve.store.files import check_root
@@ -129,7 +130,7 @@ def import_vectors(
         GuardError: too much would be removed.
         StoreLocked: another writer holds the store, and is not waited for.
     """
-    root, path = Path(store), Path(os.path.abspath(vectors))  # noqa: PTH100 (resolve would follow links)
+    root, path = located(store), Path(os.path.abspath(vectors))  # noqa: PTH100 (resolve would follow links)
     progress = progress or SilentProgress()
     check_root(root)
     file = open_vectors(path, ids=None if ids is None else Path(ids))
@@ -243,7 +244,7 @@ class _Import:
                 # What the import was for is published, and the next writer tries again.
                 notes = (*notes, f"small files could not be merged: {one_line(error)}")
         return Imported(
-            store=str(root),
+            store=shown(root),
             collection=plan.name,
             rows=self.file.rows,
             dim=target.fusion.image_dim,

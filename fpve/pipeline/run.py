@@ -303,6 +303,7 @@ class _Runner:
             with self.timed("generate"):
                 generate(plan.collections, plan.frozen, log, done, self.progress)
         finally:
+            log.keep()
             self.report = replace(
                 self.report,
                 language_model_requests=done.requests,

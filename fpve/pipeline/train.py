@@ -24,6 +24,7 @@ from fpve.heads.settings import ClassWeight, HeadKind, HeadSettings
 from fpve.heads.training import train_head
 from fpve.pipeline.predict import with_predictions
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import located
 from fpve.search import Searcher
 from fpve.store import manifest as manifests
 from fpve.store.heads import HeadRef, sorted_heads, space_of, write_head
@@ -119,7 +120,7 @@ def train(
         QueryError: there is no such column, too little is labelled, or an option is wrong.
         StoreCorrupt: a file of the store is damaged.
     """
-    root = Path(store)
+    root = located(store)
     manifests.load(root)
     settings = HeadSettings(kind=head, class_weight=class_weight, seed=seed, device=device)
     if device != "cpu":

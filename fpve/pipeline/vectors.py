@@ -123,7 +123,7 @@ class Vectors:
                     parts.append(rows.filter(pc.or_(usable, are_vectors(rows["content_hash"]))))
             published = {segment.name for segment in self._segments()}
             parts += [
-                _places(shard.name, segments.read_keys(shard.rows_file), True)
+                _places(shard.name, shard.read_keys(), True)
                 for shard in self._shards().values()
                 if shard.name not in published
             ]

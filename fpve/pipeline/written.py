@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fpve.store import copies, segments
 from fpve.store import manifest as manifests
+from fpve.store import segments
 from fpve.store.manifest import Manifest
 
 KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
@@ -35,7 +35,7 @@ def _files(root: Path, manifest: Manifest) -> Iterator[tuple[str, str, int]]:
     for collection in manifest.collections:
         for page in collection.pages:
             yield "images", page.file.path, page.file.bytes
-            yield from (("images", name, _size(root / name)) for name in copies.names_of(page))
+            yield from (("images", name, _size(root / name)) for name in page.copy)
     for segment in manifest.segments:
         yield "vectors", segment.file.path, segment.file.bytes
         folder = segments.folder(root, segment)

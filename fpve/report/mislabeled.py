@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fpve.api import Store
 from fpve.records import Record, Records
+from fpve.replica import shown
 from fpve.report.arranging import Keys, Order, keys
 from fpve.report.page import write_page
 from fpve.report.pictures import Shown, fitting
@@ -124,7 +125,7 @@ def write_mislabeled(
         suspects=[_suspect(row, pictures) for row in rows[:count]],
         orders=_ORDERS,
         command=command("mislabeled", store, "doubts.csv", label=label, k=k, image_weight=image_weight, where=where),
-        store=shlex.quote(str(store.path)),
+        store=shlex.quote(shown(store.path)),
     )
 
 

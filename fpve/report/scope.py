@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from fpve.api import Store
+from fpve.replica import shown
 
 
 def images(store: Store, where: str | None, *, having: str | None = None) -> int:
@@ -24,7 +25,7 @@ def images(store: Store, where: str | None, *, having: str | None = None) -> int
 
 def command(name: str, store: Store, output: str, **options: Any) -> str:
     """The line of a shell that writes the rows of a page as CSV; an option that is None or False is left out."""
-    words = ["fpve", name, str(store.path)]
+    words = ["fpve", name, shown(store.path)]
     for option, value in options.items():
         if value is None or value is False:
             continue

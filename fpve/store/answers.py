@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fpve.store.files import fsync_directory, make_directory
+from fpve.store.files import at_hand, begin_writing, fsync_directory, make_directory, push, remove_files
 from fpve.store.tables import GENERATED, SCHEMAS
 
 FOLDER, _FILE = "answers", "answers.jsonl"
@@ -35,7 +35,11 @@ class AnswerLog:
     @property
     def path(self) -> Path:
         """Where they are."""
-        return self._root / "pending" / FOLDER / _FILE
+        return self._root / self._name
+
+    @property
+    def _name(self) -> str:
+        return f"pending/{FOLDER}/{_FILE}"
 
     def read(self) -> pa.Table:
         """All whole answers, as rows of the table `generated`, each `generation_id` once."""
@@ -58,6 +62,7 @@ class AnswerLog:
         with self._lock:
             if not self._begun:
                 make_directory(self._root, "pending", FOLDER)
+                begin_writing(self._root, self._name)
                 # The last line of a writer that was killed may have no end.
                 line = b"\n" + line
             # After a line that could not be written whole, the next one begins anew as well.
@@ -73,12 +78,16 @@ class AnswerLog:
     def discard(self) -> None:
         """Remove what a snapshot has by now."""
         with self._lock:
-            self.path.unlink(missing_ok=True)
+            remove_files(self._root, [self.path])
             self._begun = False
+
+    def keep(self) -> None:
+        """Put what was appended into the bucket, if the store is in one: elsewhere it is kept already."""
+        push(self._root, self.path)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
-            data = self.path.read_bytes()
+            data = at_hand(self._root, self._name, changes=True).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return
         for line in data.split(b"\n"):

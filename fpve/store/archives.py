@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fpve.store.files import NAME_DIGITS, make_directory, our_files, write_durably
+from fpve.store.files import NAME_DIGITS, at_hand, make_directory, our_files, push, remove_files, write_durably
 
 _FOLDER = ("state", "archives")
 # In the file's own metadata: of which archive it is, and what that was like.
@@ -26,7 +26,8 @@ def read_archive_index(root: Path, collection: str, archive: bytes) -> tuple[tup
         archive: its path without links.
     """
     try:
-        with pq.ParquetFile(_path(root, collection, archive)) as file:
+        name = _path(root, collection, archive).relative_to(root).as_posix()
+        with pq.ParquetFile(at_hand(root, name, changes=True)) as file:
             table = file.read()
             metadata = dict(table.schema.metadata or {})
             path, size, mtime_ns = json.loads(metadata.pop(_STAMP))
@@ -45,15 +46,15 @@ def write_archive_index(root: Path, collection: str, archive: bytes, stamp: tupl
     metadata = {**(members.schema.metadata or {}), _STAMP: json.dumps([archive.hex(), *stamp]).encode()}
     rows = members.replace_schema_metadata(metadata)
     write_durably(path, lambda out: pq.write_table(rows, out, compression="zstd"))
+    push(root, path)
     return path.stat().st_size
 
 
 def forget_archives(root: Path, collection: str, archives: Collection[bytes]) -> None:
     """Delete what is remembered of a collection's archives, but for these."""
     kept = {_path(root, collection, one) for one in archives}
-    for path in our_files(root, "/".join((*_FOLDER, collection))):
-        if path not in kept:
-            path.unlink(missing_ok=True)
+    known = our_files(root, "/".join((*_FOLDER, collection)))
+    remove_files(root, [path for path in known if path not in kept])
 
 
 def _path(root: Path, collection: str, archive: bytes) -> Path:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
-from fpve.store.files import fsync_directory, inside, read_named, sha256_of, write_durably, write_temporary
+from fpve.replica import replica_of
+from fpve.store.files import at_hand, fsync_directory, inside, read_named, sha256_of, write_durably, write_temporary
 from fpve.store.manifest import Page
 from fpve.store.schema import IMAGE_FIELDS
 
@@ -25,15 +26,9 @@ CHECKSUM_SUFFIX = ".sha256"
 _COLUMNS = b"fpve.columns"
 
 
-def names_of(page: Page) -> tuple[str, str]:
-    """Where a page's copy is, and its checksum, relative to the store."""
-    name = page.file.path.removesuffix(".parquet") + SUFFIX
-    return name, name + CHECKSUM_SUFFIX
-
-
 def is_there(root: Path, page: Page) -> bool:
-    """Whether a page has a copy, sound or not."""
-    return inside(root, names_of(page)[0]).is_file()
+    """Whether a page has a copy, sound or not; in a bucket, where it was put with the page, it is not looked for."""
+    return replica_of(root) is not None or inside(root, page.copy[0]).is_file()
 
 
 def write_copy(root: Path, page: Page) -> None:
@@ -44,7 +39,7 @@ def write_copy(root: Path, page: Page) -> None:
         OSError: the copy can't be written.
     """
     rows = read_named(root, page.file).combine_chunks()
-    copy, checksum = (inside(root, name) for name in names_of(page))
+    copy, checksum = (inside(root, name) for name in page.copy)
     temporary, digest = write_temporary(copy.parent, SUFFIX, lambda out: _write(rows, out))
     try:
         # First: who is killed in between leaves no copy that cannot be checked.
@@ -64,7 +59,7 @@ def open_copy(root: Path, page: Page) -> pa.RecordBatch | None:
     what is read of it must be validated first: a text can seem to begin beyond the end of the file.
     """
     try:
-        with pa.memory_map(str(inside(root, names_of(page)[0]))) as file, ipc.open_file(file) as reader:
+        with pa.memory_map(str(at_hand(root, page.copy[0]))) as file, ipc.open_file(file) as reader:
             if reader.num_record_batches != 1:
                 return None
             batch = reader.get_batch(0)
@@ -80,7 +75,7 @@ def check_copy(root: Path, page: Page) -> str | None:
     Raises:
         StoreCorrupt: the page is missing or damaged.
     """
-    copy, checksum = (inside(root, name) for name in names_of(page))
+    copy, checksum = (at_hand(root, name) for name in page.copy)
     try:
         if not copy.exists():
             return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
+from fpve.replica import replica_of
 from fpve.store.files import fsync_directory, make_directory, our_files
 
 _FOLDER = ("state", "damaged")
@@ -16,6 +18,12 @@ def set_aside(root: Path, file: str) -> None:
     path = root / file
     # A flat name that says where it was; the random part, because it may have been damaged before.
     target = folder / f"{file.replace('/', '_')}.{secrets.token_hex(4)}"
+    replica = replica_of(root)
+    if replica is not None:
+        with suppress(FileNotFoundError):
+            replica.copy(file, target.relative_to(root).as_posix())
+            replica.remove([file])
+        return
     try:
         path.rename(target)
     except FileNotFoundError:

@@ -6,16 +6,17 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.errors import StoreConflict, StoreCorrupt
+from fpve.replica import FileStatus, Replica, replica_of
 
 # The first bytes of a SHA-256 that name a file: 64 bits, so that a store of a million files has no collision.
 NAME_DIGITS = 16
@@ -162,6 +163,10 @@ def check_root(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise StoreConflict(f"{root}: expected a directory for the store, found a file")
+    replica = replica_of(root)
+    if replica is not None:
+        _check_bucket(replica)
+        return
     found = sorted(path.name for path in root.iterdir()) if root.exists() else []
     # What a run leaves that was killed before its first snapshot, or whose store was emptied under it: its lock, or
     # at least nothing but files of the kinds that it writes.
@@ -172,25 +177,103 @@ def check_root(root: Path) -> None:
         raise StoreConflict(f"{root}: no store, and not empty (it holds {found[0]!r}); name a new directory")
 
 
+def _check_bucket(replica: Replica) -> None:
+    """Refuse to make a store of what lies below a URL, if it is something else."""
+    if any(is_ours(replica.root, replica.root / one.name) for one in replica.bucket.objects("snapshots")):
+        return
+    for one in replica.bucket.objects():
+        if not is_ours(replica.root, replica.root / one.name):
+            raise StoreConflict(f"{replica.root}: no store, and not empty (it holds {one.name!r}); name a new prefix")
+
+
 def is_ours(root: Path, path: Path) -> bool:
     """Whether a file lies where the store at `root` would put one, and is called as it would be."""
     return _OURS.fullmatch(path.relative_to(root).as_posix()) is not None
 
 
 def our_files(root: Path, folder: str) -> Iterator[Path]:
-    """The store's own files below one of its directories, sorted; no links, and nothing behind them."""
+    """The store's own files below one of its directories, sorted; no links, and nothing behind them.
+
+    Those of a store in a bucket need not be here: `at_hand` brings them.
+    """
+    replica = replica_of(root)
+    if replica is not None:
+        yield from (path for path in (root / name for name in replica.names(folder)) if is_ours(root, path))
+        return
     top = root / folder
     if not top.is_symlink():
         found = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
         yield from (path for path in sorted(found) if is_ours(root, path) and not path.is_symlink() and path.is_file())
 
 
-def status_of(path: Path) -> os.stat_result | None:
-    """What the file system says of a file; None if it is gone, as temporary ones of others may be at any time."""
+def status_of(root: Path, path: Path) -> FileStatus | None:
+    """What is known of a file of a store; None if it is gone, as temporary ones of others may be at any time."""
+    replica = replica_of(root)
+    if replica is not None:
+        return replica.status(path.relative_to(root).as_posix())
     try:
-        return path.lstat()
-    except FileNotFoundError:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    return FileStatus(found.st_size, found.st_mtime, (found.st_dev, found.st_ino), found.st_nlink)
+
+
+def sizes(root: Path, folder: str, names: Set[str]) -> Iterator[int]:
+    """The sizes of those files of a directory of the store that are there, and have these names."""
+    replica = replica_of(root)
+    if replica is not None:
+        yield from (one.size for one in replica.bucket.objects(folder) if one.name in names)
+        return
+    for name in names:
+        with suppress(OSError):
+            yield (root / name).stat().st_size
+
+
+def push(root: Path, *paths: Path) -> None:
+    """Put files that were written into the bucket, if the store is in one.
+
+    Raises:
+        BucketError: that can't be done.
+    """
+    replica = replica_of(root)
+    if replica is not None:
+        replica.push(path.relative_to(root).as_posix() for path in paths)
+
+
+def push_written(root: Path, *folders: str) -> None:
+    """Put all files of some directories that were written here into the bucket, if the store is in one.
+
+    Raises:
+        BucketError: that can't be done.
+    """
+    replica = replica_of(root)
+    if replica is not None:
+        for folder in folders:
+            replica.push(name for name in replica.written(folder) if is_ours(root, root / name))
+
+
+def forget(root: Path, name: str) -> None:
+    """Let a file be fetched again, if the store is in a bucket: what is here is not what is there."""
+    replica = replica_of(root)
+    if replica is not None:
+        replica.forget(name)
+
+
+def begin_writing(root: Path, name: str) -> None:
+    """Have a file of a store here, if there is one, so that it can be appended to."""
+    replica = replica_of(root)
+    if replica is not None:
+        replica.begin_writing(name)
+
+
+def remove_files(root: Path, paths: Iterable[Path]) -> None:
+    """Delete files of a store; those that are gone are passed over."""
+    replica = replica_of(root)
+    if replica is not None:
+        replica.remove(path.relative_to(root).as_posix() for path in paths)
+        return
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
@@ -206,6 +289,33 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pa.Table:
             known = [name for name in columns if name in file.schema_arrow.names]
             return file.read(known).select(known)
     except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+
+
+def opened(root: Path, name: str) -> BinaryIO:
+    """Open a file of the store of which only a part is to be read; of one in a bucket nothing else is fetched.
+
+    Raises:
+        OSError: it is not there, or can't be read.
+    """
+    path, replica = inside(root, name), replica_of(root)
+    return path.open("rb") if replica is None or path.exists() else replica.bucket.open(name)
+
+
+def read_part(root: Path, name: str, columns: list[str]) -> pa.Table:
+    """Read those of the columns of a large Parquet file that it has; of one in a bucket nothing else is fetched.
+
+    Raises:
+        StoreCorrupt: it is missing or damaged.
+    """
+    path, replica = inside(root, name), replica_of(root)
+    if replica is None or path.exists():
+        return read_parquet(path, columns=columns)
+    try:
+        with opened(root, name) as handle, pq.ParquetFile(handle, page_checksum_verification=True) as file:
+            known = [column for column in columns if column in file.schema_arrow.names]
+            return file.read(known).select(known)
+    except (FileNotFoundError, pa.ArrowException) as error:
         raise damaged(path, error) from error
 
 
@@ -232,7 +342,7 @@ def checked(root: Path, file: FileRef) -> Path:
     Raises:
         StoreCorrupt: it is missing or damaged.
     """
-    path = inside(root, file.path)
+    path = at_hand(root, file.path)
     try:
         if sha256_of(path) != file.sha256:
             raise StoreCorrupt(f"{path}: its content has changed since it was written; see `fpve repair {root}`")
@@ -285,12 +395,29 @@ def inside(root: Path, relative: str) -> Path:
     return root.joinpath(*name.parts)
 
 
+def at_hand(root: Path, relative: str, *, changes: bool = False) -> Path:
+    """The path of a file that a manifest names; of a store in a bucket it is fetched, if it is not here.
+
+    Args:
+        root: the store.
+        relative: the file.
+        changes: whether it is one that is replaced under its name.
+
+    Raises:
+        StoreCorrupt: the name leads outside the store.
+        BucketError: the bucket can't be asked.
+    """
+    path, replica = inside(root, relative), replica_of(root)
+    return path if replica is None else replica.bring(relative, changes=changes)
+
+
 def is_there(root: Path, file: FileRef) -> bool:
     """Whether a file of the store is there with the size that its manifest says; its content is not read."""
     try:
-        return inside(root, file.path).stat().st_size == file.bytes
+        status = status_of(root, inside(root, file.path))
     except OSError:
         return False
+    return status is not None and status.size == file.bytes
 
 
 def _fill_temporary(folder: Path, suffix: str, write: Callable[[Path], object]) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 
+from fpve.replica import shown
 from fpve.store.files import NAME_DIGITS, FileRef, checked, ref, write_named_by_content
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class HeadRef:
 
 def train_command(root: Path, label: str, kind: str) -> str:
     """The command that trains a head of a store."""
-    return shlex.join(["fpve", "train", str(root), "--label", label, "--head", kind])
+    return shlex.join(["fpve", "train", shown(root), "--label", label, "--head", kind])
 
 
 def write_head(root: Path, data: bytes) -> FileRef:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fpve.store.copies import names_of
 from fpve.store.files import our_files
 from fpve.store.manifest import Manifest
 
@@ -18,7 +17,7 @@ def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:
 
     Files that a store would not put there, or not call so, are somebody else's.
     """
-    named = {root / name for manifest in manifests for name in _names(manifest)}
+    named = {root / name for manifest in manifests for name in manifest.names}
     for folder in _NAMED:
         yield from (path for path in our_files(root, folder) if path not in named)
     for folder in ("snapshots", "saved", "runs", "state"):
@@ -28,13 +27,3 @@ def unnamed_files(root: Path, manifests: Iterable[Manifest]) -> Iterator[Path]:
 def is_temporary(path: Path) -> bool:
     """Whether a file of the store has not got its name yet."""
     return path.suffix == ".tmp"
-
-
-def _names(manifest: Manifest) -> Iterator[str]:
-    yield from (file.path for file in manifest.files)
-    for collection in manifest.collections:
-        for page in collection.pages:
-            yield from names_of(page)
-    for segment in manifest.segments:
-        folder = segment.file.path.rpartition("/")[0]
-        yield from (f"{folder}/{name}" for name in segment.derived)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -19,10 +19,11 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from fpve._version import __version__
 from fpve.config import DEFAULT_TARGET_RECALL, written_rules
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
+from fpve.replica import Replica, replica_of
 from fpve.store.ann import AnnRef
 from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
-from fpve.store.files import FileRef, fsync_directory, inside, is_there, make_directory
+from fpve.store.files import FileRef, at_hand, fsync_directory, inside, is_there, make_directory
 from fpve.store.heads import HeadRef
 from fpve.store.predict import PredictRef
 from fpve.store.schema import Column
@@ -30,7 +31,6 @@ from fpve.store.schema import Column
 FORMAT = "fpve-manifest"
 FORMAT_VERSION = 1
 _FOLDER = "snapshots"
-# Twenty digits hold any 64-bit number, so that names sort as numbers do.
 _NAME = re.compile(r"(\d{20})\.json")
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -47,6 +47,12 @@ class Page:
     rows: int
     first: str
     last: str
+
+    @property
+    def copy(self) -> tuple[str, str]:
+        """Where its copy is, and the copy's checksum, relative to the store: derived, to be mapped into memory."""
+        name = self.file.path.removesuffix(".parquet") + ".arrow"
+        return name, f"{name}.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,12 @@ class Segment:
     rows: int
     derived: tuple[str, ...]
     ann: AnnRef | None = None
+
+    @property
+    def derived_files(self) -> tuple[str, ...]:
+        """Its FAISS files, relative to the store."""
+        folder = self.file.path.rpartition("/")[0]
+        return tuple(f"{folder}/{name}" for name in self.derived)
 
     def __post_init__(self) -> None:
         """Refuse an index that can't be of these rows.
@@ -188,6 +200,16 @@ class Manifest:
         return (*files, *(table.file for table in self.tables), *(head.file for head in self.heads))
 
     @property
+    def names(self) -> Iterator[str]:
+        """Every file, derived ones among them, relative to the store."""
+        yield from (file.path for file in self.files)
+        for collection in self.collections:
+            for page in collection.pages:
+                yield from page.copy
+        for segment in self.segments:
+            yield from segment.derived_files
+
+    @property
     def bytes(self) -> int:
         """Size of all files that are not derived."""
         return sum(file.bytes for file in self.files)
@@ -204,7 +226,7 @@ def load_all(root: Path) -> tuple[dict[int, Manifest], dict[int, str]]:
     damaged: dict[int, str] = {}
     for number in numbers(root):
         try:
-            found[number] = loads(path_of(root, number).read_bytes(), number)
+            found[number] = loads(at_hand(root, name_of(number)).read_bytes(), number)
         except FileNotFoundError:
             # Pruned since its name was read.
             continue
@@ -231,11 +253,22 @@ def next_number(root: Path) -> int:
 
 def numbers(root: Path) -> list[int]:
     """Numbers of the snapshots of the store at `root`, ascending; empty where there is no store."""
+    replica = replica_of(root)
+    if replica is not None:
+        return _numbers_in_bucket(replica)
     try:
         names = [path.name for path in (root / _FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
+
+def _numbers_in_bucket(replica: Replica) -> list[int]:
+    """Numbers of the snapshots of a store in a bucket; those that a listing does not have yet are among them."""
+    names = [one.name.rpartition("/")[2] for one in replica.bucket.objects(_FOLDER)]
+    listed = sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+    last = listed[-1] if listed else 0
+    return [*listed, *range(last + 1, replica.last_number(last, name_of) + 1)]
 
 
 def load(root: Path, at: int | None = None) -> Manifest:
@@ -254,7 +287,7 @@ def load(root: Path, at: int | None = None) -> Manifest:
         raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
     path = path_of(root, number)
     try:
-        return loads(path.read_bytes(), number)
+        return loads(at_hand(root, name_of(number)).read_bytes(), number)
     except FileNotFoundError:
         if at is None and numbers(root)[-1:] != [number]:
             # Pruned in this moment, because there is a newer one.
@@ -275,6 +308,10 @@ def publish(root: Path, manifest: Manifest) -> None:
     """
     # Before looking: where the whole store is replaced after that, this directory is gone, and nothing can be named.
     make_directory(root, _FOLDER)
+    replica = replica_of(root)
+    if replica is not None:
+        _publish_in_bucket(replica, manifest)
+        return
     for named in manifest.files:
         if not is_there(root, named):
             raise StoreCorrupt(
@@ -294,6 +331,24 @@ def publish(root: Path, manifest: Manifest) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
+
+
+def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
+    """Put what is new into the bucket, then the manifest, if there is none of its number."""
+    root = replica.root
+    parent = load(root, manifest.parent) if manifest.parent is not None else None
+    known = set(parent.names) if parent is not None else set()
+    try:
+        replica.complete([name for name in manifest.names if name not in known])
+    except FileNotFoundError as error:
+        raise StoreCorrupt(
+            f"{inside(root, str(error))}: a file of the store vanished while it was being written to; nothing was "
+            f"published. `fpve verify {root}` says what else is missing"
+        ) from None
+    name = name_of(manifest.snapshot)
+    if not replica.publish(name, dumps(manifest)):
+        raise StoreLocked(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
+    at_hand(root, name, changes=True)
 
 
 def successor(manifest: Manifest, newest: int, *, operation: Operation, **changes: Any) -> Manifest:
@@ -372,7 +427,13 @@ def _checksum(content: dict[str, Any]) -> str:
 
 def path_of(root: Path, number: int) -> Path:
     """Where the manifest of a snapshot lies."""
-    return root / _FOLDER / f"{number:020d}.json"
+    return root / name_of(number)
+
+
+def name_of(number: int) -> str:
+    """What the manifest of a snapshot is called in its store."""
+    # Twenty digits hold any 64-bit number, so that names sort as numbers do.
+    return f"{_FOLDER}/{number:020d}.json"
 
 
 def _ranges(known: list[int]) -> str:

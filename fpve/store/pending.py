@@ -13,19 +13,25 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fpve.replica import replica_of
 from fpve.store import answers, segments, tables
 from fpve.store.files import (
     NAME_DIGITS,
+    FileRef,
+    at_hand,
     fsync_directory,
     link_as,
     make_directory,
     our_files,
+    push,
+    read_part,
     ref,
     sha256_of,
     status_of,
 )
 from fpve.store.manifest import Segment, Table
 
+_FOLDER = "pending"
 _RECEIPT = "shard.json"
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_DIGITS}}}")
 _TEMPORARY = re.compile(rf"\.[0-9a-f]{{{NAME_DIGITS}}}\.tmp")
@@ -61,19 +67,31 @@ class Shard:
     sha256: dict[str, str]
 
     @property
-    def rows_file(self) -> Path:
-        """Its vector rows."""
-        return self.path / segments.ROWS_FILE
+    def root(self) -> Path:
+        """The store."""
+        return self.path.parent.parent
 
     @property
-    def thumbnails_file(self) -> Path:
-        """Its thumbnails."""
-        return self.path / _THUMBNAILS_FILE
+    def rows_file(self) -> Path:
+        """Its vector rows, which are fetched if they are in a bucket."""
+        return at_hand(self.root, self._named(segments.ROWS_FILE))
+
+    def read_pictures(self) -> pa.Array:
+        """Content hashes of the pictures that it has thumbnails of."""
+        found = read_part(self.root, self._named(_THUMBNAILS_FILE), ["content_hash"])
+        return found["content_hash"].combine_chunks()
+
+    def read_keys(self) -> pa.Table:
+        """Names and norms of its vector rows."""
+        return segments.read_keys(self.root, self._named(segments.ROWS_FILE))
+
+    def _named(self, file: str) -> str:
+        return f"{_FOLDER}/{self.name}/{file}"
 
 
 def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table) -> Shard:
     """Write a shard durably; it gets its name only when it is complete."""
-    pending = make_directory(root, "pending")
+    pending = make_directory(root, _FOLDER)
     temporary = pending / f".{secrets.token_hex(8)}.tmp"
     temporary.mkdir()
     try:
@@ -96,9 +114,12 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
                 os.fsync(handle.fileno())
         fsync_directory(temporary)
         # What has the name is the same shard, or was it before it was damaged.
-        discard(shard)
+        shutil.rmtree(shard.path, ignore_errors=True)
         temporary.rename(shard.path)
         fsync_directory(pending)
+        push(root, *(shard.path / file for file in digests))
+        # Who finds it finds the others.
+        push(root, shard.path / _RECEIPT)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return shard
@@ -106,26 +127,27 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
 
 def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard]:
     """The complete and undamaged shards in `pending/`, by name; those that were found so before are not read again."""
-    for receipt in sorted((root / "pending").glob(f"*/{_RECEIPT}")):
-        if not _NAME.fullmatch(receipt.parent.name):
+    for receipt in our_files(root, _FOLDER):
+        if receipt.name != _RECEIPT or not _NAME.fullmatch(receipt.parent.name):
             continue
         if receipt.parent.name in verified:
             yield verified[receipt.parent.name]
             continue
         try:
-            content = json.loads(receipt.read_text(encoding="utf-8"))
+            content = json.loads(at_hand(root, receipt.relative_to(root).as_posix()).read_text(encoding="utf-8"))
             recipe = Recipe(**content.pop("recipe"))
             shard = Shard(receipt.parent.name, receipt.parent, recipe, **content)
         except (OSError, ValueError, TypeError, KeyError):
             # Of another version, or damaged: what it holds is made again.
             continue
-        if _is_whole(shard):
+        # An object in a bucket is whole, or not there; the receipt was put last.
+        if replica_of(root) is not None or _is_whole(shard):
             yield shard
 
 
 def sweep(root: Path) -> None:
     """Remove what killed writers left half-written; only for who holds the writer's lock."""
-    for path in (root / "pending").glob(".*.tmp"):
+    for path in (root / _FOLDER).glob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -133,30 +155,45 @@ def sweep(root: Path) -> None:
 def files_before(root: Path, time: float) -> list[Path]:
     """Files of shards that were finished, or left half-written, before a time in seconds since the epoch."""
     # Answers of language models are there too, which are never given up.
-    files = [file for file in our_files(root, "pending") if file.parent.name != answers.FOLDER]
-    folders = {file.parent: status_of(file.parent) for file in files}
-    old = {folder for folder, status in folders.items() if status is not None and status.st_mtime < time}
+    files = [file for file in our_files(root, _FOLDER) if file.parent.name != answers.FOLDER]
+    folders = {file.parent: status_of(root, file if replica_of(root) else file.parent) for file in files}
+    old = {folder for folder, status in folders.items() if status is not None and status.mtime < time}
     return [file for file in files if file.parent in old]
 
 
 def adopt_rows(root: Path, shard: Shard) -> Segment:
     """Make a shard's rows a segment; the shard stays until it is discarded."""
     path = make_directory(root, "vectors", shard.name) / segments.ROWS_FILE
-    link_as(shard.rows_file, path)
-    return Segment(shard.name, ref(root, path, shard.sha256[segments.ROWS_FILE]), shard.rows, derived=())
+    return Segment(shard.name, _adopt(shard, segments.ROWS_FILE, path), shard.rows, derived=())
 
 
 def adopt_thumbnails(root: Path, shard: Shard) -> Table:
     """Make a shard's thumbnails a file of their table."""
     digest = shard.sha256[_THUMBNAILS_FILE]
     path = make_directory(root, "tables", tables.THUMBNAILS) / f"{digest[:NAME_DIGITS]}.parquet"
-    link_as(shard.thumbnails_file, path)
-    return Table(tables.THUMBNAILS, ref(root, path, digest), shard.pictures)
+    return Table(tables.THUMBNAILS, _adopt(shard, _THUMBNAILS_FILE, path), shard.pictures)
 
 
 def discard(shard: Shard) -> None:
     """Remove a shard that has been published, or that no run can use."""
+    replica = replica_of(shard.root)
+    if replica is not None:
+        # First that by which it is found.
+        replica.remove([shard._named(_RECEIPT)])
+        replica.remove(map(shard._named, shard.sha256))
     shutil.rmtree(shard.path, ignore_errors=True)
+
+
+def _adopt(shard: Shard, file: str, path: Path) -> FileRef:
+    """Give a file of a shard its name in the store, without reading it."""
+    root, replica = shard.root, replica_of(shard.root)
+    if replica is None:
+        link_as(shard.path / file, path)
+        return ref(root, path, shard.sha256[file])
+    name = path.relative_to(root).as_posix()
+    replica.copy(shard._named(file), name)
+    status = replica.status(name)
+    return FileRef(name, status.size if status is not None else 0, shard.sha256[file])
 
 
 def _is_whole(shard: Shard) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from fpve.store import manifest as manifests
-from fpve.store.files import make_directory, our_files, write_durably
+from fpve.store.files import at_hand, make_directory, our_files, push, write_durably
 
 
 class Changes(NamedTuple):
@@ -75,18 +75,19 @@ def append_run(root: Path, report: dict[str, Any]) -> None:
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
     text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
     write_durably(folder / name, lambda out: out.write_text(text, encoding="utf-8"))
+    push(root, folder / name)
 
 
 def read_runs(root: Path) -> pa.Table:
     """All reports, oldest first, as a table."""
-    reports = [one for one in map(_read, _files(root)) if one is not None]
+    reports = [one for one in (_read(root, file) for file in _files(root)) if one is not None]
     return pa.Table.from_pylist([{name: one.get(name) for name in SCHEMA.names} for one in reports], schema=SCHEMA)
 
 
 def last_success(root: Path, job: str) -> float | None:
     """When the last run of a job that succeeded ended, in seconds since the epoch; None if none has."""
     for file in reversed(_files(root)):
-        report = _read(file)
+        report = _read(root, file)
         if report is not None and report.get("job") == job and report.get("error") is None:
             return float(report["started_at"].timestamp() + (report["total_seconds"] or 0.0))
     return None
@@ -96,10 +97,10 @@ def _files(root: Path) -> list[Path]:
     return [path for path in our_files(root, "runs") if path.suffix == ".json"]
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(root: Path, file: Path) -> dict[str, Any] | None:
     """One report; None for somebody else's file, or a damaged one: reports are no part of a snapshot."""
     try:
-        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(at_hand(root, f"runs/{file.name}").read_text(encoding="utf-8"))
         report["started_at"] = datetime.fromisoformat(report["started_at"])
         report["total_seconds"] = report["seconds"].get("total")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -14,7 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.errors import QueryError, StoreConflict, StoreCorrupt, nearest
-from fpve.store.files import fsync_directory, make_directory, our_files, read_parquet, write_durably, write_parquet
+from fpve.store.files import (
+    at_hand,
+    fsync_directory,
+    make_directory,
+    our_files,
+    push,
+    read_parquet,
+    remove_files,
+    write_durably,
+    write_parquet,
+)
 
 FOLDER = "saved"
 # SQL takes these without quotes, and PostgreSQL's limit is as good as any.
@@ -97,6 +107,7 @@ def save_rows(root: Path, name: str, rows: pa.Table, *, command: str, snapshot: 
     rows = rows.replace_schema_metadata({_NOTE: note.to_json()})
     try:
         write_durably(_path_of(root, name), lambda out: write_parquet(rows, out, compression="zstd"))
+        push(root, _path_of(root, name))
     except pa.ArrowException as error:
         raise QueryError(f"saved {name}: {_reason(error)}; cast the column to another type") from error
 
@@ -115,7 +126,7 @@ def read_saved(root: Path, name: str) -> pa.Table:
         there = f"; there is {', '.join(known)}" if known else "; `--save NAME` of a command saves its rows"
         raise QueryError(f"{root}: nothing is saved as {name!r}{nearest(name, known) or there}")
     try:
-        rows = read_parquet(path)
+        rows = read_parquet(_at_hand(root, path))
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{error}; {_remedy(root, name)}") from error
     if _Note.of(rows.schema) is None:
@@ -130,7 +141,7 @@ def saved_names(root: Path) -> list[str]:
 
 def list_saved(root: Path) -> pa.Table:
     """What is saved, by name: rows, columns, what made it, of which snapshot, when; null where a file is damaged."""
-    return pa.Table.from_pylist([_entry(path) for path in _files(root)], schema=LISTING)
+    return pa.Table.from_pylist([_entry(_at_hand(root, path)) for path in _files(root)], schema=LISTING)
 
 
 def remove_saved(root: Path, name: str) -> None:
@@ -142,12 +153,16 @@ def remove_saved(root: Path, name: str) -> None:
     path = _path_of(root, checked_name(name))
     if path not in _files(root):
         raise QueryError(f"{root}: nothing is saved as {path.stem!r}{nearest(path.stem, saved_names(root))}")
-    path.unlink(missing_ok=True)
-    fsync_directory(path.parent)
+    remove_files(root, [path])
+    fsync_directory(make_directory(root, FOLDER))
 
 
 def _path_of(root: Path, name: str) -> Path:
     return root / FOLDER / f"{name}.parquet"
+
+
+def _at_hand(root: Path, path: Path) -> Path:
+    return at_hand(root, f"{FOLDER}/{path.name}", changes=True)
 
 
 def _files(root: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fpve.store.files import make_directory, write_durably
+from fpve.store.files import at_hand, make_directory, push, write_durably
 
 _FOLDER = ("state", "scan")
 # In the file's own metadata: which source it is of.
@@ -31,7 +31,8 @@ def read_scan_state(root: Path, collection: str, source: bytes) -> pa.Table:
     folder can be those of its copy, whatever the files hold.
     """
     try:
-        with pq.ParquetFile(root.joinpath(*_FOLDER, f"{collection}.parquet")) as file:
+        path = at_hand(root, "/".join((*_FOLDER, f"{collection}.parquet")), changes=True)
+        with pq.ParquetFile(path) as file:
             if (file.schema_arrow.metadata or {}).get(_SOURCE) == source:
                 return file.read().replace_schema_metadata().cast(SCHEMA)
     except (OSError, ValueError, pa.ArrowException):
@@ -45,4 +46,5 @@ def write_scan_state(root: Path, collection: str, source: bytes, rows: pa.Table)
     path = make_directory(root, *_FOLDER) / f"{collection}.parquet"
     rows = rows.select(SCHEMA.names).cast(SCHEMA.with_metadata({_SOURCE: source}))
     write_durably(path, lambda out: pq.write_table(rows, out, compression="zstd"))
+    push(root, path)
     return path.stat().st_size

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fpve.fusion import Centre, Floats, Fusion
 from fpve.store import segments
-from fpve.store.files import NAME_DIGITS, checked, inside
+from fpve.store.files import NAME_DIGITS, at_hand, checked
 from fpve.store.manifest import Manifest, Segment
 from fpve.store.snapshot import Snapshot
 from fpve.store.tables import MEANS, PREDICTED
@@ -39,7 +39,7 @@ def searched_vectors(
     Raises:
         StoreCorrupt: the rows, or the predictions, are missing or damaged.
     """
-    path = inside(snapshot.root, segment.file.path) if verified else checked(snapshot.root, segment.file)
+    path = at_hand(snapshot.root, segment.file.path) if verified else checked(snapshot.root, segment.file)
     stored = snapshot.fusion
     for content_hash, rows in segments.read_parts(path):
         guessed = None

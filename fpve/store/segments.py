@@ -17,7 +17,7 @@ from fpve.store.files import (
     fsync_directory,
     inside,
     make_directory,
-    read_parquet,
+    read_part,
     ref,
     write_parquet,
     write_temporary,
@@ -99,14 +99,14 @@ def write_segment(root: Path, parts: Iterable[pa.Table], dim: int) -> Segment:
 _PLAIN = ("image_norm", "prefix_norm", "vector.list.element")
 
 
-def read_keys(path: Path) -> pa.Table:
-    """Read the names and norms of vector rows, without the vectors."""
-    return read_parquet(path, columns=[*KEY_COLUMNS, "image_norm", "prefix_norm"])
+def read_keys(root: Path, name: str) -> pa.Table:
+    """Read the names and norms of the vector rows in a file, without the vectors."""
+    return read_part(root, name, [*KEY_COLUMNS, "image_norm", "prefix_norm"])
 
 
-def read_norms(path: Path) -> tuple[Floats, Floats]:
-    """Read the norms (n,) of the image blocks and of the prefix blocks."""
-    table = read_parquet(path, columns=["image_norm", "prefix_norm"])
+def read_norms(root: Path, name: str) -> tuple[Floats, Floats]:
+    """Read the norms (n,) of the image blocks and of the prefix blocks in a file."""
+    table = read_part(root, name, ["image_norm", "prefix_norm"])
     return table["image_norm"].to_numpy(), table["prefix_norm"].to_numpy()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from fpve.errors import StoreCorrupt
 from fpve.fusion import Centre, Floats, FusedRows, Fusion
+from fpve.replica import located, replica_of
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
-from fpve.store.files import checked, inside, read_named
+from fpve.store.files import at_hand, checked, inside, read_named
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.mapped import MappedRows
@@ -62,7 +63,7 @@ class Snapshot:
             StoreNotFound: there is no store, or no such snapshot.
             StoreCorrupt: the manifest is damaged.
         """
-        root = Path(root)
+        root = located(root)
         for _ in range(_TRIES):
             manifest = manifests.load(root, at)
             lease = leases.take(manifests.path_of(root, manifest.snapshot))
@@ -173,16 +174,22 @@ class Snapshot:
         return runs.read_runs(self.root)
 
     def segment_folder(self, segment: Segment) -> Path:
-        """Where a segment's files are."""
+        """Where a segment's files are; of a store in a bucket, where they are put when they are fetched."""
         return segments.folder(self.root, segment)
+
+    def fetch_indexes(self, segments: Iterable[Segment]) -> None:
+        """Have the indexes of segments here, if the store is in a bucket: those that are not are fetched at once."""
+        replica = replica_of(self.root)
+        if replica is not None:
+            replica.bring_all([name for segment in segments for name in segment.derived_files])
 
     def segment_keys(self, segment: Segment) -> pa.Table:
         """Names and norms of a segment's vector rows."""
-        return segments.read_keys(inside(self.root, segment.file.path))
+        return segments.read_keys(self.root, segment.file.path)
 
     def segment_norms(self, segment: Segment) -> tuple[Floats, Floats]:
         """The norms (n,) of a segment's image blocks and prefix blocks before fusion; 0 where one is missing."""
-        return segments.read_norms(inside(self.root, segment.file.path))
+        return segments.read_norms(self.root, segment.file.path)
 
     def segment_tables(self, segment: Segment) -> Iterator[pa.Table]:
         """All columns of a segment's vector rows, as many rows at a time as were written together."""
@@ -191,7 +198,7 @@ class Snapshot:
     def segment_rows(self, segment: Segment, rows: NDArray[np.int64] | None = None) -> FusedRows:
         """Vectors and norms of a segment, from Parquet, or those of row numbers (n,) in their order."""
         if rows is not None:
-            return segments.read_chosen(inside(self.root, segment.file.path), rows)
+            return segments.read_chosen(at_hand(self.root, segment.file.path), rows)
         return segments.fused_rows(read_named(self.root, segment.file, columns=segments.FUSED_COLUMNS).combine_chunks())
 
     def vector_rows(self) -> ds.Dataset:
@@ -199,12 +206,18 @@ class Snapshot:
         # It brings pandas along where there is one.
         import pyarrow.dataset as ds
 
+        top, files = str(self.root), None
+        replica = replica_of(self.root)
+        if replica is not None:
+            # Not fetched: of a column, or of some rows, only these are.
+            top, files = replica.bucket.as_arrow()
         return ds.dataset(
-            [str(inside(self.root, segment.file.path)) for segment in self.manifest.segments],
+            [f"{top}/{inside(Path(), one.file.path).as_posix()}" for one in self.manifest.segments],
             schema=segments.row_schema(self.fusion.dim).append(pa.field("segment", pa.string())),
             format="parquet",
+            filesystem=files,
             partitioning=ds.DirectoryPartitioning(pa.schema([pa.field("segment", pa.string())])),
-            partition_base_dir=str(self.root / "vectors"),
+            partition_base_dir=f"{top}/vectors",
         )
 
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:

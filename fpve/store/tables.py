@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.store.files import inside, read_named, read_parquet, ref, write_named_by_content, write_parquet
+from fpve.store.files import read_named, read_part, ref, write_named_by_content, write_parquet
 from fpve.store.manifest import Table
 from fpve.store.schema import conform
 
@@ -205,7 +205,7 @@ def write_thumbnails(parts: Iterable[pa.Table], path: Path) -> None:
 def _read(root: Path, table: Table, columns: list[str] | None) -> pa.Table:
     if table.name == THUMBNAILS and columns is not None:
         # Of files of many MB a little is read: there the checksums of Parquet's own pages must do.
-        return read_parquet(inside(root, table.file.path), columns=columns)
+        return read_part(root, table.file.path, columns)
     return read_named(root, table.file, columns=columns)
 
 

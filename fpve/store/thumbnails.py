@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.store.files import damaged, inside
+from fpve.store.files import at_hand, damaged
 from fpve.store.manifest import Table
 
 # So many digits of a content hash tell contents apart almost always, in a quarter of the memory; the whole hash is
@@ -29,7 +29,7 @@ class Thumbnails:
     """
 
     def __init__(self, root: Path, tables: Collection[Table]) -> None:
-        self._files = [_File(inside(root, one.file.path)) for one in tables]
+        self._files = [_File(root, one.file.path) for one in tables]
 
     def read(self, content_hashes: Collection[str]) -> dict[str, bytes]:
         """JPEGs by content hash, as far as there are any.
@@ -48,8 +48,13 @@ class Thumbnails:
 class _File:
     """A file of thumbnails, of which is remembered what is where."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, root: Path, name: str) -> None:
+        self._root = root
+        self._name = name
+
+    @property
+    def _path(self) -> Path:
+        return at_hand(self._root, self._name)
 
     def read(self, wanted: pa.Array) -> pa.Table:
         """The rows of these content hashes.

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from fpve.api import Store
 from fpve.queries import Queries
+from fpve.replica import located
 from fpve.web.jobs import Jobs
 from fpve.web.settings import Settings
 from fpve.web.sql_pool import SqlPool
@@ -43,7 +44,7 @@ class Served:
 
     def __init__(self, path: str | Path, settings: Settings, *, at: int | None = None) -> None:
         self.settings = settings
-        self.sql = SqlPool(Path(path), settings)
+        self.sql = SqlPool(located(path), settings)
         self.jobs = Jobs()
         self.turns = Turns()
         self.exports = Turns(1)

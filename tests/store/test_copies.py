@@ -78,7 +78,7 @@ def test_a_copy_holds_the_rows_of_its_page(tmp_path: Path, page: Page) -> None:
     assert rows["image_id"].to_pylist() == ["c/a", "c/b", "c/c"]
     checksum = copy.with_name(copy.name + ".sha256").read_text()
     assert checksum == f"{hashlib.sha256(copy.read_bytes()).hexdigest()}  {copy.name}\n"
-    assert copies.names_of(page) == tuple(str(copy.relative_to(tmp_path)) + end for end in ("", ".sha256"))
+    assert page.copy == tuple(str(copy.relative_to(tmp_path)) + end for end in ("", ".sha256"))
     mapped = copies.open_copy(tmp_path, page)
     assert mapped is not None
     assert mapped["price"].to_pylist()[:2] == [1.5, None]

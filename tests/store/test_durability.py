@@ -12,7 +12,6 @@ from samples import draw
 import fpve
 from fpve.config import Job
 from fpve.store import manifest as manifests
-from fpve.store.copies import names_of
 
 
 def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +37,7 @@ def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, mon
     def give_name(temporary: Path, target: Path) -> None:
         manifest = manifests.loads(temporary.read_bytes(), int(target.stem))
         assert temporary.stat().st_ino in synced
-        copies = [name for one in manifest.collections for page in one.pages for name in names_of(page)]
+        copies = [name for one in manifest.collections for page in one.pages for name in page.copy]
         for name in [*(file.path for file in manifest.files), *copies]:
             path = job.store / name
             assert path.stat().st_ino in synced, name

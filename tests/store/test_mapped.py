@@ -15,7 +15,6 @@ import fpve
 from fpve.config import Job
 from fpve.errors import StoreCorrupt
 from fpve.store import mapped, pages
-from fpve.store.copies import names_of
 from fpve.store.encoding import FusionRef
 from fpve.store.files import FileRef
 from fpve.store.manifest import Collection, Manifest, Segment
@@ -66,7 +65,7 @@ SEGMENTS = (("s1", 20), ("s2", 4))
 
 def copies_of(root: Path, manifest: Manifest) -> list[Path]:
     """The copies of all pages, in the order of their images."""
-    found = {page.first: root / names_of(page)[0] for one in manifest.collections for page in one.pages}
+    found = {page.first: root / page.copy[0] for one in manifest.collections for page in one.pages}
     return [found[first] for first in sorted(found)]
 
 

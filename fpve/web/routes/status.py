@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from fpve._version import __version__
 from fpve.api import Store
+from fpve.replica import shown
 from fpve.status import fusion_of, index_of
 from fpve.store import tables
 from fpve.store.schema import Column
@@ -72,7 +73,7 @@ def _figures(store: Store, served: Served) -> StoreFigures:
     manifest = snapshot.manifest
     return StoreFigures(
         version=__version__,
-        store=str(store.path),
+        store=shown(store.path),
         name=store.path.resolve().name,
         snapshot=manifest.snapshot,
         created_at=manifest.created_at,

@@ -1,0 +1,361 @@
+"""Stores in buckets: each machine works on a replica, a directory to which files come when they are asked for.
+
+A replica is laid out as the store is, and is no more than a cache of it: what it holds can be deleted at any time that
+nobody writes. Files that are as the bucket has them are read-only, and may be evicted where there is no room; what has
+yet to be put into the bucket can be written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from fpve.buckets import Bucket, Object, bucket_path
+from fpve.caches import cache_folder
+from fpve.errors import BucketError
+
+# In a replica: what it is one of.
+ORIGIN = "origin.json"
+_FOLDER = "stores"
+# Files that are evicted where there is no room: the large ones, which never change under their name.
+_EVICTED = ("vectors", "images", "tables", "heads", "pending")
+# As long as that a file is not evicted that was asked for: whoever did so may not have opened it yet.
+_IN_USE_NS = 60 * 10**9
+# Room is made once for so much of the bound.
+_SLACK = 1 / 16
+_DEFAULT_SIZE = "20GB"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_READ_ONLY, _WRITABLE = 0o444, 0o222
+
+
+class FileStatus(NamedTuple):
+    """What is known of a file of a store, here or in its bucket.
+
+    Attributes:
+        size: in bytes.
+        mtime: when it was written, in seconds since the epoch.
+        same: of files that share their bytes, the same.
+        names: how many files do.
+    """
+
+    size: int
+    mtime: float
+    same: tuple[int, int] | str
+    names: int
+
+
+class Replica:
+    """What a machine has of a store in a bucket. Safe to use from many threads, and beside other processes.
+
+    Attributes:
+        root: the directory.
+        bucket: the store.
+    """
+
+    def __init__(self, root: Path, bucket: Bucket) -> None:
+        self.root = root
+        self.bucket = bucket
+        self._lock = Lock()
+        # The last number that was known.
+        self._last = 0
+        # Bytes that came since room was made.
+        self._came: int | None = None
+
+    def bring(self, name: str, *, changes: bool = False) -> Path:
+        """The path of a file of the store, which is fetched if it is not here; it is not there if it is nowhere.
+
+        Args:
+            name: relative to the store.
+            changes: whether it is one that is replaced under its name, so that a copy may be out of date.
+
+        Raises:
+            BucketError: the bucket can't be asked.
+            OSError: there is no room on the disk.
+        """
+        path = self.root / name
+        try:
+            here = path.stat()
+        except OSError:
+            here = None
+        if here is not None and changes and _is_clean(here):
+            there = self.bucket.look(name)
+            if there is None or (there.size, there.mtime_ns) != (here.st_size, here.st_mtime_ns):
+                path.unlink(missing_ok=True)
+                here = None
+        if here is None:
+            self._fetch(name, path)
+        elif _is_clean(here):
+            with suppress(OSError):
+                # When it was asked for last; the other time is that of the bucket.
+                os.utime(path, ns=(_now_ns(), here.st_mtime_ns))
+        return path
+
+    def bring_all(self, names: Collection[str]) -> None:
+        """Fetch those files of the store that are not here, some at once.
+
+        Raises:
+            BucketError, OSError: as `bring`.
+        """
+        self.bucket.each(self.bring, names)
+
+    def names(self, folder: str) -> list[str]:
+        """All files of the store below one of its directories, sorted: those of the bucket, and those yet to be put."""
+        return sorted({one.name for one in self.bucket.objects(folder)} | set(self.written(folder)))
+
+    def written(self, folder: str) -> list[str]:
+        """The files below one of the store's directories that were written here, and have yet to be put."""
+        return [name for name, here in self._files(folder) if not _is_clean(here)]
+
+    def forget(self, name: str) -> None:
+        """Let a file be fetched again when it is asked for, unless it was written here."""
+        if not self._is_dirty(name):
+            (self.root / name).unlink(missing_ok=True)
+
+    def status(self, name: str) -> FileStatus | None:
+        """What is known of a file of the store; None if it is nowhere."""
+        there = self.bucket.look(name)
+        if there is not None:
+            return FileStatus(there.size, there.mtime_ns / 1e9, name, 1)
+        with suppress(OSError):
+            here = (self.root / name).stat()
+            if not _is_clean(here):
+                return FileStatus(here.st_size, here.st_mtime, name, 1)
+        return None
+
+    def push(self, names: Iterable[str]) -> None:
+        """Put files into the bucket that are not yet as they are here.
+
+        Raises:
+            BucketError: one can't be put; others may have been.
+        """
+        self.bucket.each(self._push, [name for name in names if self._is_dirty(name)])
+
+    def begin_writing(self, name: str) -> None:
+        """Have the newest of a file here, if there is one, and let it be written to; `push` puts it."""
+        path = self.bring(name, changes=True)
+        if path.exists():
+            path.chmod(_READ_ONLY | 0o200)
+
+    def complete(self, names: Collection[str]) -> None:
+        """See to it that the bucket has all of these files, before a manifest names them.
+
+        Raises:
+            BucketError: the bucket can't be asked.
+            FileNotFoundError: one is neither here nor there.
+        """
+
+        def one(name: str) -> None:
+            path = self.root / name
+            if self._is_dirty(name) or (self.bucket.look(name) is None and path.exists()):
+                self._push(name)
+            elif not path.exists() and self.bucket.look(name) is None:
+                raise FileNotFoundError(name)
+
+        self.bucket.each(one, names)
+
+    def publish(self, name: str, content: bytes) -> bool:
+        """Put a file that must be the first of its name; whether it is."""
+        return self.bucket.put_new(name, content)
+
+    def copy(self, name: str, other: str) -> None:
+        """Give what a file holds a second name, in the bucket and, if it is here, here.
+
+        Raises:
+            BucketError: the bucket can't be asked.
+            FileNotFoundError: there is none.
+        """
+        self.push([name])
+        self.bucket.copy(name, other)
+        path, target = self.root / name, self.root / other
+        if path.exists():
+            target.unlink(missing_ok=True)
+            try:
+                target.hardlink_to(path)
+            except OSError:
+                shutil.copy2(path, target)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files of the store, here and in the bucket; those that are nowhere are passed over."""
+        names = list(names)
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+        self.bucket.remove(names)
+
+    def last_number(self, listed: int, name: Callable[[int], str]) -> int:
+        """The highest number of which there is a file, given the highest that is listed: a listing may be behind.
+
+        Args:
+            listed: 0 if there is none.
+            name: what the file of a number is called.
+        """
+        last = max(listed, self._last)
+        if last > listed and self.bucket.look(name(last)) is None:
+            # It is gone since.
+            last = listed
+        while self.bucket.look(name(last + 1)) is not None:
+            last += 1
+        self._last = last
+        return last
+
+    def _fetch(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Before it is fetched: what is put meanwhile is another one the next time.
+        there = self.bucket.look(name)
+        if there is None:
+            return
+        self._make_room(there.size)
+        try:
+            self.bucket.fetch(name, path)
+        except FileNotFoundError:
+            return
+        self._keep(path, there)
+
+    def _push(self, name: str) -> None:
+        path = self.root / name
+        self.bucket.put(name, path)
+        there = self.bucket.look(name)
+        if there is None or there.size != path.stat().st_size:
+            raise BucketError(f"{self.bucket.url}/{name}: expected what was put there, found it missing or cut off")
+        self._keep(path, there)
+
+    def _keep(self, path: Path, there: Object) -> None:
+        """Remember that a file is as the bucket has it, and since when."""
+        path.chmod(_READ_ONLY)
+        os.utime(path, ns=(_now_ns(), there.mtime_ns))
+
+    def _is_dirty(self, name: str) -> bool:
+        try:
+            return not _is_clean((self.root / name).stat())
+        except OSError:
+            return False
+
+    def _files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """The files that are here below a directory, by their names in the store."""
+        for parent, _, names in os.walk(self.root / folder):
+            for name in names:
+                path = Path(parent, name)
+                with suppress(OSError):
+                    yield path.relative_to(self.root).as_posix(), path.stat()
+
+    def _make_room(self, size: int) -> None:
+        """Evict what was not asked for the longest, if what comes would be too much."""
+        limit = size_limit()
+        with self._lock:
+            if self._came is not None and self._came + size < limit * _SLACK:
+                self._came += size
+                return
+            self._came = size
+            found = [(here.st_atime_ns, here.st_size, name) for one in _EVICTED for name, here in self._clean(one)]
+            total = sum(one for _, one, _ in found) + size + int(limit * _SLACK)
+            latest = _now_ns() - _IN_USE_NS
+            for asked, freed, name in sorted(found):
+                if total <= limit or asked > latest:
+                    return
+                (self.root / name).unlink(missing_ok=True)
+                total -= freed
+
+    def _clean(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        return ((name, here) for name, here in self._files(folder) if _is_clean(here))
+
+
+def located(path: str | os.PathLike[str]) -> Path:
+    """The directory of a store: its path, or for the URL of one in a bucket that of its replica on this machine.
+
+    Raises:
+        BucketError: it is a URL that names no bucket.
+        OSError: the replica can't be made.
+    """
+    url = bucket_path(path)
+    if url is None:
+        return Path(path)
+    text = str(url).rstrip("/")
+    # To be read by people, and different for different stores.
+    name = re.sub(r"[^A-Za-z0-9.\-]+", "+", text)[-100:]
+    root = cache_folder() / _FOLDER / f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
+    _begin(root, text)
+    return root
+
+
+@lru_cache(256)
+def replica_of(root: Path) -> Replica | None:
+    """The replica that a directory is; None if it is a store itself, or nothing yet."""
+    try:
+        url = json.loads((root / ORIGIN).read_bytes())["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Replica(root, Bucket(url))
+
+
+def shown(root: Path) -> str:
+    """What people call a store: its path, or the URL of which it is a replica."""
+    found = replica_of(root)
+    return str(root) if found is None else found.bucket.url
+
+
+def in_words(text: str) -> str:
+    """A text for people, with the URLs of stores in the place of their replicas on this machine."""
+    folder = cache_folder() / _FOLDER
+    if str(folder) not in text:
+        return text
+    return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9+.\-]+", lambda found: shown(Path(found[0])), text)
+
+
+@contextmanager
+def afresh(root: Path) -> Iterator[Path]:
+    """A store as its bucket has it, whatever is in its replica; a directory is as it is."""
+    found = replica_of(root)
+    if found is None:
+        yield root
+        return
+    folder = Path(tempfile.mkdtemp(prefix="fresh-", dir=root.parent))
+    try:
+        _begin(folder, found.bucket.url)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_limit() -> int:
+    """How many bytes a replica may have: `$FPVE_CACHE_SIZE`, such as `200GB`.
+
+    Raises:
+        BucketError: that is no size.
+    """
+    text = os.environ.get("FPVE_CACHE_SIZE") or _DEFAULT_SIZE
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise BucketError(f"FPVE_CACHE_SIZE: expected a size such as 500MB or 200GB, found {text!r}")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _begin(root: Path, url: str) -> None:
+    """Make a directory the replica of a store."""
+    mark = root / ORIGIN
+    if mark.exists():
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{os.urandom(8).hex()}.tmp"
+    temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
+    temporary.replace(mark)
+
+
+def _is_clean(here: os.stat_result) -> bool:
+    """Whether a file is as the bucket has it."""
+    return stat.S_ISREG(here.st_mode) and not here.st_mode & _WRITABLE
+
+
+def _now_ns() -> int:
+    return time.time_ns()
