@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from fpve.index.ann import build_ann, files_of, is_wanted, open_ann, rebuild_ann
 from fpve.index.exact import ExactVectors
 from fpve.index.files import EXACT_FILE, exact_name, is_unchanged, named, read_mapped, with_checksums, write_vectors
 from fpve.index.segment import SegmentIndex
+from fpve.mapper import Mapper
 from fpve.memory import give_back
+from fpve.store.elsewhere import SnapshotRef
+from fpve.store.files import push
 from fpve.store.manifest import Manifest, Segment
 from fpve.store.searched import digest_of, searched_alike, searched_fusion, searched_vectors
 from fpve.store.snapshot import Snapshot
@@ -46,7 +50,7 @@ def build_exact(
     return with_checksums([name])
 
 
-def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment, ...]:
+def reindexed(snapshot: Snapshot, like: Manifest | None = None, *, over: Mapper | None = None) -> tuple[Segment, ...]:
     """The segments of a snapshot, or of a manifest that is yet to be published, with the indexes that it needs.
 
     An index is built where a segment has none, or one with other means or predictions, or for another target recall:
@@ -57,6 +61,7 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment
         snapshot: its means, predictions and segments.
         like: the manifest that it follows, if there is one: with the same means and predictions, its segments are known
             to have the right vectors, and their files are not looked at.
+        over: builds them elsewhere.
 
     Raises:
         StoreCorrupt: the means, the predictions or a segment's rows are missing or damaged.
@@ -65,7 +70,29 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None) -> tuple[Segment
     manifest = snapshot.manifest
     known = set(like.segments) if like is not None and searched_alike(like, manifest) else set()
     settled = {one for one in known if _has_target(snapshot, one)}
-    return tuple(one if one in settled else indexed(snapshot, one) for one in manifest.segments)
+    waiting = [one for one in manifest.segments if one not in settled]
+    done: Iterator[Segment]
+    if over is None:
+        done = (indexed(snapshot, one) for one in waiting)
+    else:
+        done = over.map(_Indexing(SnapshotRef.of(snapshot, waiting)), waiting)
+    return tuple(one if one in settled else next(done) for one in manifest.segments)
+
+
+class _Indexing:
+    """Gives segments of a snapshot their indexes, in another process."""
+
+    def __init__(self, ref: SnapshotRef) -> None:
+        self._ref = ref
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return self._ref.open()
+
+    def __call__(self, segment: Segment) -> Segment:
+        found, root = indexed(self._snapshot, segment), self._snapshot.root
+        push(root, *(root / name for name in found.derived_files))
+        return found
 
 
 def indexed(snapshot: Snapshot, segment: Segment) -> Segment:
@@ -147,6 +174,7 @@ def check_index(snapshot: Snapshot, segment: Segment, *, compared: bool = True) 
     if not names:
         first = (*segment.derived, EXACT_FILE)[0]
         return first, f"no index that this version knows: {', '.join(segment.derived) or 'none'}"
+    snapshot.fetch_indexes([segment])
     folder = snapshot.segment_folder(segment)
     for name in (*names, *named(segment, "codes"), *named(segment, "graph")):
         wrong = _check_file(folder / name, segment.rows, snapshot.fusion.dim)
@@ -190,6 +218,7 @@ def _compare(snapshot: Snapshot, segment: Segment, path: Path) -> str | None:
 
 def open_index(snapshot: Snapshot, segment: Segment) -> SegmentIndex:
     """Map a segment's index; where its exact vectors are gone or broken, they are made in memory from Parquet."""
+    snapshot.fetch_indexes([segment])
     folder, dim = snapshot.segment_folder(segment), snapshot.fusion.dim
     index = None
     for name in named(segment, "exact"):

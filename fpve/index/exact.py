@@ -45,6 +45,10 @@ class Allowed:
         self.count = int(np.count_nonzero(mask))
         self._bitmaps: dict[bool, NDArray[np.uint8]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it small: a bit a row."""
+        return _unpacked, (np.packbits(self.mask), len(self.mask))
+
     def selector(self, places: Callable[[], Rows] | None = None) -> Any:
         """A selector of FAISS, for rows as they are or, given the row at each place, for places."""
         import faiss
@@ -57,6 +61,10 @@ class Allowed:
         # A bitmap: FAISS's other selectors are tens of times slower when few rows are allowed.
         api: Any = faiss
         return api.IDSelectorBitmap(self._bitmaps[key])
+
+
+def _unpacked(bits: NDArray[np.uint8], rows: int) -> Allowed:
+    return Allowed(np.unpackbits(bits, count=rows).view(bool))
 
 
 class ExactVectors:

@@ -100,7 +100,7 @@ class Ranking(NamedTuple):
             if steps is not None:
                 tied = f"{len(waiting):,} queries whose last hits are tied, or that found too few"
                 why = "asked for" if exact else tied
-                steps.append(Step("exact", len(self.reach.counts), self.reach.vectors, why))
+                steps.append(Step("exact", self.reach.segments, self.reach.vectors, why))
             found += self._by_all(asked, waiting, k)
         parts = [part for part in found if len(part.row)]
         if len(parts) < 2:
@@ -114,7 +114,7 @@ class Ranking(NamedTuple):
         """The k best images for some queries by the prefix alone, exactly."""
         if steps is not None:
             note = f"{len(groups.blocks):,} prefixes scored"
-            steps.append(Step("prefixes", len(self.reach.counts), self.reach.vectors, note))
+            steps.append(Step("prefixes", self.reach.segments, self.reach.vectors, note))
         some = asked.some(mine)
         query, row, score = groups.best(some.directions.prefix, k + (some.exclude is not None))
         nothing = np.zeros(len(row), np.float32)

@@ -16,18 +16,19 @@ from fpve.analytics import matching_rows
 from fpve.errors import ImageNotFound, QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.fusion import Blocks, Floats, FusedRows, Fusion, Mode
-from fpve.index import SegmentIndex, index_in_memory, open_index
+from fpve.mapper import Mapper
 from fpve.neighbours import Mask, Neighbours, Rows
 from fpve.records import Step
 from fpve.remembered import Remembered
+from fpve.search.elsewhere import Elsewhere
 from fpve.search.grouped import Grouped
+from fpve.search.opening import open_together
 from fpve.search.prefixes import PrefixGroups
 from fpve.search.ranking import Asked, Ranking
 from fpve.search.reach import Reach
 from fpve.search.vectors import Vectors
 from fpve.store import means, tables
-from fpve.store.manifest import Segment
-from fpve.store.searched import digest_of, searched_fusion, searched_vectors
+from fpve.store.searched import searched_fusion
 from fpve.store.snapshot import Snapshot
 
 DEFAULT_K = 10
@@ -48,6 +49,8 @@ Conditions = Callable[[Snapshot, str], Rows]
 class Searcher:
     """Search in one snapshot. Safe to use from many threads.
 
+    With a mapper `over` other processes the best vectors are found by these, and scored here in the end.
+
     Attributes:
         snapshot: what is searched.
         fusion: mode and centre of what is searched; its `centre` is None where blocks are compared raw.
@@ -61,11 +64,13 @@ class Searcher:
         fusion: Fusion | None = None,
         predicted: bool = True,
         conditions: Conditions = matching_rows,
+        over: Mapper | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.fusion = fusion or searched_fusion(snapshot)
         self.predicted = predicted and snapshot.has_predictions
         self._conditions = conditions
+        self._over = over
         self._lock = Lock()
         self._opened: Vectors | None = None
         self._variants: dict[tuple[Mode, bool, bool], Searcher] = {}
@@ -99,9 +104,15 @@ class Searcher:
                     centre = means.centre_of(means.fit(self.snapshot))
                 fusion = replace(self.fusion, mode=chosen, centre=centre)
                 self._variants[key] = Searcher(
-                    self.snapshot, fusion=fusion, predicted=guess, conditions=self._conditions
+                    self.snapshot, fusion=fusion, predicted=guess, conditions=self._conditions, over=self._over
                 )
             return self._variants[key]
+
+    def over(self, mapper: Mapper) -> Searcher:
+        """A searcher of the same that has its segments searched by other processes, with the same results."""
+        return Searcher(
+            self.snapshot, fusion=self.fusion, predicted=self.predicted, conditions=self._conditions, over=mapper
+        )
 
     @property
     def rows(self) -> int:
@@ -340,20 +351,11 @@ class Searcher:
     def _vectors(self) -> Vectors:
         with self._lock:
             if self._opened is None:
-                indexes = [self._open_index(segment) for segment in self.snapshot.manifest.segments]
                 present = None if self.predicted else (self._norms[0] > 0, self._norms[1] > 0)
-                self._opened = Vectors(self.fusion, indexes, present)
+                segments = (
+                    open_together(self.snapshot, self.fusion, predicted=self.predicted)
+                    if self._over is None
+                    else Elsewhere(self._over, self.snapshot, self.fusion, predicted=self.predicted)
+                )
+                self._opened = Vectors(self.fusion, segments, present)
             return self._opened
-
-    def _open_index(self, segment: Segment) -> SegmentIndex:
-        snapshot, fusion = self.snapshot, self.fusion
-        if fusion == searched_fusion(snapshot) and self._takes_the_same(segment):
-            return open_index(snapshot, segment)
-        return index_in_memory(searched_vectors(snapshot, segment, fusion, predicted=self.predicted))
-
-    def _takes_the_same(self, segment: Segment) -> bool:
-        """Whether the stored index of a segment has the predictions that are wanted: it may take none."""
-        snapshot, centre = self.snapshot, self.fusion.centre
-        return self.predicted == snapshot.has_predictions or digest_of(snapshot, segment, centre) == digest_of(
-            snapshot, segment, centre, predicted=False
-        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from fpve.fusion import Blocks, Floats, Fusion, Scores
-from fpve.index import Allowed, Found, Nearest, SegmentIndex
 from fpve.neighbours import Mask, Rows
 from fpve.records import Step, Way
+from fpve.search.elsewhere import Elsewhere
 from fpve.search.reach import Reach
+from fpve.search.sought import Done, Sought
+from fpve.search.together import Together
 
 # So few products are made of copied vectors by NumPy; more of them where the vectors lie, by several threads.
 _COPIED_FLOATS = 1_000_000
@@ -24,35 +26,26 @@ class Vectors:
 
     Attributes:
         fusion: how they are made.
-        offsets: position of each segment's first vector among all vectors, and at the end their number.
+
+    Args:
+        fusion: how they are made.
+        segments: has them, and finds the best of them.
         present: which vectors have an image block, and which a prefix block, where a block that is there has the length
             1/sqrt(2); None where it can have another, as a predicted one has.
     """
 
-    def __init__(self, fusion: Fusion, indexes: Sequence[SegmentIndex], present: tuple[Mask, Mask] | None) -> None:
+    def __init__(self, fusion: Fusion, segments: Together | Elsewhere, present: tuple[Mask, Mask] | None) -> None:
         self.fusion = fusion
-        self.offsets: Rows = np.cumsum([0, *map(len, indexes)])
-        self._indexes = indexes
-        self._firsts: list[int] = self.offsets[:-1].tolist()
+        self._segments = segments
         self._present = present
 
     def at(self, positions: Rows) -> Floats:
         """The vectors (n, dim) at positions (n,)."""
-        if len(self._indexes) == 1:
-            return self._indexes[0].vectors(positions)
-        out = np.empty((len(positions), self.fusion.dim), np.float32)
-        segment = self._segment_of(positions)
-        for number in np.unique(segment):
-            mine = segment == number
-            out[mine] = self._indexes[number].vectors(positions[mine] - self.offsets[number])
-        return out
+        return self._segments.at(positions)
 
     def best(self, queries: Floats, fetch: int, reach: Reach) -> Rows:
         """Positions (m, fetch) of the best vectors for queries (m, dim), every one scored; -1 where there are fewer."""
-        found = []
-        for index, first, count, allowed in self._parts(reach):
-            found.append((first, index.search(queries, min(fetch, count), allowed)))
-        return _joined(found, len(queries), fetch)
+        return self._segments.found(Sought(queries, fetch), reach.parts).positions
 
     def about_best(
         self, queries: Floats, k: int, fetch: int, reach: Reach, *, weight: float | None, steps: list[Step] | None
@@ -67,21 +60,10 @@ class Vectors:
             weight: the weight of the image block; None where no index was tested with such queries.
             steps: takes what was done.
         """
-        found = []
-        done: list[tuple[Found, int]] = []
-        for index, first, count, allowed in self._parts(reach):
-            mine = index.approximate(queries, k, min(fetch, count), weight=weight, allowed=allowed)
-            found.append((first, mine.nearest))
-            done.append((mine, count))
+        found = self._segments.found(Sought(queries, fetch, k, weight), reach.parts)
         if steps is not None:
-            steps += _steps(done)
-        return _joined(found, len(queries), fetch)
-
-    def _parts(self, reach: Reach) -> Iterator[tuple[SegmentIndex, int, int, Allowed | None]]:
-        """Each segment that has anything to find: its index, where it begins, how many may be found, and which."""
-        for part in zip(self._indexes, self._firsts, reach.counts, reach.allowed, strict=True):
-            if part[2]:
-                yield part
+            steps += _steps(found.done)
+        return found.positions
 
     def scores(self, fusion: Fusion, blocks: Blocks, directions: Blocks, weights: Floats, positions: Rows) -> Scores:
         """Score m queries' raw blocks against the vectors at positions (m, n), as `Fusion.scores` does; -1 is none.
@@ -129,54 +111,25 @@ class Vectors:
             else:
                 padded = np.zeros((len(block), self.fusion.dim), np.float32)
                 padded[:, side] = query
-                products = self._products(padded, places)
+                products = self._segments.products(padded, places)
             known = present[places] & asked[:, None]
             cosine = np.where(known, np.clip(products, -1, 1), np.float32(np.nan))
             total += np.where(known, cosine, 0) * weight[:, None].astype(np.float32)
             cosines.append(cosine)
         return Scores(total, *cosines)
 
-    def _products(self, queries: Floats, positions: Rows) -> Floats:
-        """Inner products (m, n) of queries (m, dim) with the vectors at positions (m, n)."""
-        if len(self._indexes) == 1:
-            return self._indexes[0].products(queries, positions)
-        products = np.empty(positions.shape, np.float32)
-        segment = self._segment_of(positions)
-        for number in np.unique(segment):
-            mine = segment == number
-            local = np.where(mine, positions - self.offsets[number], -1)
-            products = np.where(mine, self._indexes[number].products(queries, local), products)
-        return products
 
-    def _segment_of(self, positions: Rows) -> Rows:
-        return np.searchsorted(self.offsets, positions, side="right") - 1
-
-
-def _steps(done: list[tuple[Found, int]]) -> list[Step]:
-    """What was done in segments with so many vectors, in one step where it is the same."""
-    alike: dict[tuple[Way, str], list[tuple[Found, int]]] = {}
-    for found, count in done:
-        alike.setdefault((found.way, found.note), []).append((found, count))
+def _steps(done: Iterable[Done]) -> list[Step]:
+    """What was done in segments, in one step where it is the same."""
+    alike: dict[tuple[Way, str], list[Done]] = {}
+    for one in done:
+        alike.setdefault((one.way, one.note), []).append(one)
     steps = []
     for (way, note), parts in alike.items():
-        widths = sorted({found.width for found, _ in parts if found.width is not None})
+        widths = sorted({one.width for one in parts if one.width is not None})
         if widths:
             note = f"HNSW, efSearch {' to '.join(map(str, dict.fromkeys((widths[0], widths[-1]))))}, {note}"
-        if otherwise := sum(found.otherwise for found, _ in parts):
+        if otherwise := sum(one.otherwise for one in parts):
             note = f"{note}; {otherwise:,} times that was too little, and all codes were scored"
-        steps.append(Step(way, len(parts), sum(count for _, count in parts), note))
+        steps.append(Step(way, len(parts), sum(one.vectors for one in parts), note))
     return steps
-
-
-def _joined(found: list[tuple[int, Nearest]], queries: int, fetch: int) -> Rows:
-    """Positions (m, at most fetch) of the best that was found in several segments, each with where it begins."""
-    if not found:
-        return np.full((queries, 1), -1, np.int64)
-    rows = np.concatenate([nearest.rows for _, nearest in found], axis=1)
-    firsts = np.repeat([first for first, _ in found], [nearest.rows.shape[1] for _, nearest in found])
-    positions: Rows = np.where(rows < 0, -1, rows + firsts)
-    if len(found) == 1 or positions.shape[1] <= fetch:
-        return positions
-    scores = np.concatenate([nearest.scores for _, nearest in found], axis=1)
-    best = np.argpartition(np.where(rows < 0, np.inf, -scores), fetch - 1, axis=1)[:, :fetch]
-    return np.take_along_axis(positions, best, axis=1)

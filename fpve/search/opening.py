@@ -1,0 +1,38 @@
+"""Indexes of a snapshot's segments opened to be searched, in one way or another."""
+
+from __future__ import annotations
+
+from fpve.fusion import Fusion
+from fpve.index import SegmentIndex, index_in_memory, open_index
+from fpve.search.together import Together
+from fpve.store.manifest import Segment
+from fpve.store.searched import digest_of, searched_fusion, searched_vectors
+from fpve.store.snapshot import Snapshot
+
+
+def open_together(snapshot: Snapshot, fusion: Fusion, *, predicted: bool) -> Together:
+    """All segments of a snapshot: their own indexes, mapped, where these are right; else such as are made in memory.
+
+    Args:
+        snapshot: whose segments.
+        fusion: mode and centre of what is searched.
+        predicted: whether rows without a prefix have the block that was predicted for their picture.
+
+    Raises:
+        StoreCorrupt: the rows, or the predictions, are missing or damaged.
+    """
+    own = fusion == searched_fusion(snapshot)
+
+    def opened(segment: Segment) -> SegmentIndex:
+        if own and _takes_the_same(snapshot, segment, fusion, predicted=predicted):
+            return open_index(snapshot, segment)
+        return index_in_memory(searched_vectors(snapshot, segment, fusion, predicted=predicted))
+
+    return Together([opened(segment) for segment in snapshot.manifest.segments], fusion.dim)
+
+
+def _takes_the_same(snapshot: Snapshot, segment: Segment, fusion: Fusion, *, predicted: bool) -> bool:
+    """Whether the stored index of a segment has the predictions that are wanted: it may take none."""
+    return predicted == snapshot.has_predictions or digest_of(snapshot, segment, fusion.centre) == digest_of(
+        snapshot, segment, fusion.centre, predicted=False
+    )
