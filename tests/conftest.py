@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from samples import KINDS, draw, make_job
 
 from fpve.config import Job
+
+if TYPE_CHECKING:
+    from s3 import S3
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,3 +54,22 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """A server that speaks S3, started for the first test that needs one."""
+    # Half a second and 60 MB, which most tests can do without.
+    from s3 import serving_s3
+
+    with serving_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3) -> Iterator[S3]:
+    """A server that speaks S3 with an empty bucket, which is where fpve and its child processes look for `s3://`."""
+    from s3 import fresh_bucket
+
+    with fresh_bucket(s3_server, f"test-{uuid.uuid4().hex[:12]}") as server:
+        yield server
