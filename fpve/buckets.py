@@ -146,7 +146,8 @@ class Bucket:
             FileNotFoundError: there is none.
         """
         key = self._key(name)
-        data: bytes = self._ask(lambda: self._fs.cat_file(key), key)
+        # In one request: to fetch large ones in parts, s3fs would ask for the size of each before.
+        data: bytes = self._ask(lambda: self._fs.cat_file(key, max_concurrency=1), key)
         return data
 
     def part(self, name: str, start: int, end: int) -> bytes:
