@@ -19,6 +19,7 @@ The text of each says what was expected, what was found and what to do, in one l
     │   ├── StoreCorrupt (ValueError)       a file of the store is not what the manifest says
     │   ├── StoreVersion                    the store was written by another version of fpve
     │   ├── StoreLocked (BlockingIOError)   another writer holds the store
+    │   │   └── SnapshotTaken               another writer published a snapshot of that number first
     │   └── StoreConflict (ValueError)      the job and the store contradict each other
     ├── BucketError (OSError)               an object store can't be asked, or refuses
     ├── GuardError                          publishing would lose more than the job's limits allow
@@ -110,6 +111,10 @@ class StoreVersion(StoreError):
 
 class StoreLocked(StoreError, BlockingIOError):
     """Another writer holds the store."""
+
+
+class SnapshotTaken(StoreLocked):
+    """Another writer published a snapshot of that number first: what was made of the one before may not hold."""
 
 
 class StoreConflict(StoreError, ValueError):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from fpve.config import Job, Limits
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import GuardError, SourceNotFound, StoreCorrupt, StoreError
+from fpve.errors import GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import commit
 from fpve.pipeline.contents import Contents
@@ -47,6 +47,9 @@ from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
 from fpve.store.snapshot import Snapshot
+
+# A run that finds that another writer published first begins anew so often, with what it has encoded.
+_REBASED = 3
 
 
 def run(
@@ -99,7 +102,15 @@ def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait
         if runner.waited or (newest and (plan.base is None or newest[-1] != plan.base.manifest.snapshot)):
             # Somebody published between the plan and the lock, or had the time in which sources change.
             plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
-        runner.execute(plan, allow_removals=allow_removals)
+        for again in range(_REBASED + 1):
+            try:
+                runner.execute(plan, allow_removals=allow_removals)
+                break
+            except SnapshotTaken:
+                # On another machine, which sees the same bucket: what was encoded is kept, and is none the worse.
+                if again == _REBASED:
+                    raise
+                plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     return runner.finished()
 
 
@@ -128,7 +139,8 @@ class _Runner:
             with self.journal.stage(stage):
                 yield
         finally:
-            self.seconds[stage] = round(time.perf_counter() - start, 3)
+            # A stage is done again where another writer published first.
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
 
     @contextmanager
     def waiting(self, holder: str) -> Iterator[None]:
@@ -240,7 +252,7 @@ class _Runner:
         written = bytes_written(self.job.store, manifest, plan.base.manifest if plan.base else None)
         self.report = replace(
             self.report,
-            fused=fused,
+            fused=self.report.fused + fused,
             bytes_written=written | {"state": cached},
             published=manifest is not None,
             snapshot=manifest.snapshot if manifest else self.report.snapshot,
@@ -338,7 +350,7 @@ class _Runner:
             read = sum(max(one.size, 0) for one in outcomes)
             self.report = replace(
                 self.report,
-                encoded=encoded.pictures,
+                encoded=self.report.encoded + encoded.pictures,
                 bytes_to_read=read,
                 busy={stage: round(seconds, 3) for stage, seconds in encoded.busy.items()},
                 limited_by=encoded.limited_by,

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
 from fpve.config import DEFAULT_TARGET_RECALL, written_rules
-from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
+from fpve.errors import SnapshotTaken, StoreCorrupt, StoreNotFound, StoreVersion
 from fpve.replica import Replica, replica_of
 from fpve.store.ann import AnnRef
 from fpve.store.damaged import set_aside_files
@@ -303,7 +303,7 @@ def publish(root: Path, manifest: Manifest) -> None:
     """Make a manifest the newest snapshot, atomically and durably; all its files must be durable already.
 
     Raises:
-        StoreLocked: another writer published that number first.
+        SnapshotTaken: another writer published that number first.
         StoreCorrupt: a file that it names is not there: somebody deleted it, or the whole store, in the meantime.
     """
     # Before looking: where the whole store is replaced after that, this directory is gone, and nothing can be named.
@@ -327,7 +327,7 @@ def publish(root: Path, manifest: Manifest) -> None:
             os.fsync(file.fileno())
         _give_name(temporary, target)
     except FileExistsError:
-        raise StoreLocked(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again") from None
+        raise SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again") from None
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
@@ -347,7 +347,7 @@ def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
         ) from None
     name = name_of(manifest.snapshot)
     if not replica.publish(name, dumps(manifest)):
-        raise StoreLocked(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
+        raise SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
     at_hand(root, name, changes=True)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fpve.errors import SnapshotTaken
 from fpve.replica import replica_of
 from fpve.store import answers, segments, tables
 from fpve.store.files import (
@@ -191,9 +192,15 @@ def _adopt(shard: Shard, file: str, path: Path) -> FileRef:
         link_as(shard.path / file, path)
         return ref(root, path, shard.sha256[file])
     name = path.relative_to(root).as_posix()
-    replica.copy(shard._named(file), name)
+    try:
+        replica.copy(shard._named(file), name)
+    except FileNotFoundError:
+        # Another machine took it up, and has published it: what has that name is the same.
+        pass
     status = replica.status(name)
-    return FileRef(name, status.size if status is not None else 0, shard.sha256[file])
+    if status is None:
+        raise SnapshotTaken(f"{root}: another writer took up the shard {shard.name}; run again")
+    return FileRef(name, status.size, shard.sha256[file])
 
 
 def _is_whole(shard: Shard) -> bool:
