@@ -327,7 +327,7 @@ def publish(root: Path, manifest: Manifest) -> None:
             os.fsync(file.fileno())
         _give_name(temporary, target)
     except FileExistsError:
-        raise SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again") from None
+        raise _taken(root, manifest) from None
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
@@ -347,8 +347,12 @@ def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
         ) from None
     name = name_of(manifest.snapshot)
     if not replica.publish(name, dumps(manifest)):
-        raise SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
+        raise _taken(root, manifest)
     at_hand(root, name, changes=True)
+
+
+def _taken(root: Path, manifest: Manifest) -> SnapshotTaken:
+    return SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
 
 
 def successor(manifest: Manifest, newest: int, *, operation: Operation, **changes: Any) -> Manifest:

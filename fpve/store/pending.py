@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -192,11 +193,9 @@ def _adopt(shard: Shard, file: str, path: Path) -> FileRef:
         link_as(shard.path / file, path)
         return ref(root, path, shard.sha256[file])
     name = path.relative_to(root).as_posix()
-    try:
+    # Where another machine took it up, and has published it, what has that name is the same.
+    with suppress(FileNotFoundError):
         replica.copy(shard._named(file), name)
-    except FileNotFoundError:
-        # Another machine took it up, and has published it: what has that name is the same.
-        pass
     status = replica.status(name)
     if status is None:
         raise SnapshotTaken(f"{root}: another writer took up the shard {shard.name}; run again")
