@@ -226,7 +226,7 @@ def load_all(root: Path) -> tuple[dict[int, Manifest], dict[int, str]]:
     damaged: dict[int, str] = {}
     for number in numbers(root):
         try:
-            found[number] = loads(at_hand(root, name_of(number)).read_bytes(), number)
+            found[number] = loads(at_hand(root, name_of(number), changes=True).read_bytes(), number)
         except FileNotFoundError:
             # Pruned since its name was read.
             continue
@@ -287,7 +287,7 @@ def load(root: Path, at: int | None = None) -> Manifest:
         raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
     path = path_of(root, number)
     try:
-        return loads(at_hand(root, name_of(number)).read_bytes(), number)
+        return loads(at_hand(root, name_of(number), changes=True).read_bytes(), number)
     except FileNotFoundError:
         if at is None and numbers(root)[-1:] != [number]:
             # Pruned in this moment, because there is a newer one.
