@@ -89,7 +89,7 @@ class Store(Searching, Browsing, Classifying, Querying, Curating, Exporting, Map
 
     def refresh(self) -> bool:
         """Move on to the newest snapshot; whether there was a newer one."""
-        if manifests.numbers(self.path)[-1:] == [self.snapshot]:
+        if manifests.is_newest(self.path, self.snapshot):
             return False
         newest = Snapshot.open(self.path)
         same = newest.manifest.encoders == self._manifest.encoders

@@ -263,6 +263,14 @@ def numbers(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
 
 
+def is_newest(root: Path, number: int) -> bool:
+    """Whether a snapshot that there was is still the newest; of a store in a bucket that takes no listing."""
+    replica = replica_of(root)
+    if replica is not None:
+        return replica.last_number(number, name_of) == number
+    return numbers(root)[-1:] == [number]
+
+
 def _numbers_in_bucket(replica: Replica) -> list[int]:
     """Numbers of the snapshots of a store in a bucket; those that a listing does not have yet are among them."""
     names = [one.name.rpartition("/")[2] for one in replica.bucket.objects(_FOLDER)]

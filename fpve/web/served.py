@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 
 from fpve.api import Store
 from fpve.queries import Queries
-from fpve.replica import located
+from fpve.replica import located, replica_of
 from fpve.web.jobs import Jobs
 from fpve.web.settings import Settings
 from fpve.web.sql_pool import SqlPool
@@ -24,6 +24,8 @@ from fpve.web.uploads import Uploads
 
 # Seconds that an end waits for what has been begun for the first search.
 _END = 1.0
+# Whether a bucket has a newer snapshot is asked no more often than that: each time costs two requests.
+_BUCKET_SECONDS = 10.0
 
 
 class Served:
@@ -119,7 +121,10 @@ class Served:
         return moved
 
     def _follow(self) -> None:
-        while not self._ended.wait(self.settings.refresh_seconds):
+        seconds = self.settings.refresh_seconds
+        if replica_of(self.store.path) is not None:
+            seconds = max(seconds, _BUCKET_SECONDS)
+        while not self._ended.wait(seconds):
             if self.refresh():
                 self._warm_up()
 
