@@ -51,15 +51,23 @@ class LocalEngine:
 
     def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
         """Encode inputs, leaving shards in `pending/`."""
-        with progress.stage("encode", len(work.inputs)) as stage, images.without_warnings():
-            chain = _Chain(work, models, self._threads)
+        with progress.stage("encode", len(work.inputs)) as stage:
             try:
-                return chain.run(target, stage)
+                return encode_here(work, models, target, stage, threads=self._threads)
             finally:
-                chain.close()
                 if isinstance(models.image, Closable):
                     # What comes after encoding needs the memory.
                     models.image.close()
+
+
+def encode_here(work: Work, models: Models, target: Target, stage: Stage, *, threads: int) -> Encoded:
+    """Encode inputs in this process, leaving shards in `pending/`; the models stay loaded for more."""
+    with images.without_warnings():
+        chain = _Chain(work, models, threads)
+        try:
+            return chain.run(target, stage)
+        finally:
+            chain.close()
 
 
 class _Chain:
@@ -97,7 +105,8 @@ class _Chain:
                 stage.advance(len(batch))
                 stage.limited_by(self._meter.limit)
         limit = self._meter.limit if pictures else None
-        return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, limit, builder.cut)
+        shards = tuple(builder.finished)
+        return Encoded(_settle(self._outcomes), pictures, self._meter.seconds, limit, builder.cut, shards)
 
     def _load(self) -> Generator[Loaded]:
         loader = Loader(self._work, self._model, self._readers, self._workers, self._meter)

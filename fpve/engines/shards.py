@@ -43,12 +43,14 @@ class ShardBuilder:
         text: embeds prefixes.
         rows: how many were written.
         cut: how many of the texts that were embedded are so long that the model does not see their end.
+        finished: names of the shards that were written.
     """
 
     target: Target
     text: TextEncoder | None
     rows: int = 0
     cut: int = 0
+    finished: list[str] = field(default_factory=list)
     _hashes: list[str] = field(default_factory=list)
     _features: list[Floats] = field(default_factory=list)
     _prefixes: list[str | None] = field(default_factory=list)
@@ -81,6 +83,7 @@ class ShardBuilder:
         rows = rows_table(list(self._hashes), ids, fused)
         thumbnails = pa.Table.from_pylist(self._thumbnails, schema=tables.SCHEMAS[tables.THUMBNAILS])
         shard = write_shard(self.target.root, self.target.recipe, rows, thumbnails)
+        self.finished.append(shard.name)
         self.rows += len(self._hashes)
         for collected in (self._hashes, self._features, self._prefixes, self._thumbnails):
             collected.clear()

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fpve.encoders import ImageEncoder, TextEncoder
+from fpve.config import Encoders
+from fpve.encoders import ImageEncoder, TextEncoder, open_image_encoder, open_text_encoder
 from fpve.fusion import Fusion
 from fpve.progress import Progress
 from fpve.sources.inputs import Inputs
@@ -19,10 +20,27 @@ from fpve.store.pending import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The encoders of a store; `text` is None where it has no prefixes."""
+    """The encoders of a store.
+
+    Attributes:
+        image: of pictures.
+        text: of prefixes; None where there are none.
+        config: what they were made of, by which other processes make their own; None if nobody knows.
+    """
 
     image: ImageEncoder
     text: TextEncoder | None
+    config: Encoders | None = None
+
+    @classmethod
+    def of(cls, config: Encoders) -> Models:
+        """Open encoders; loads no model.
+
+        Raises:
+            EncoderNotFound: there is no such encoder, or its weights are not here.
+        """
+        text = None if config.text.is_none else open_text_encoder(config.text)
+        return cls(open_image_encoder(config.image), text, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +57,7 @@ class Work:
     """Inputs to encode.
 
     Attributes:
-        inputs: where the bytes of each picture are read.
+        inputs: where the bytes of each picture are read; they can be pickled.
         sizes: (n,) how many bytes each had when it was scanned.
         prefixes: the prefix text of each, or None.
         known: content hashes whose features are in the store: such inputs are hashed, not encoded.
@@ -77,6 +95,7 @@ class Encoded:
         busy: thread seconds of each stage, such as `decode`.
         limited_by: the stage that the others waited for; None if nothing was encoded.
         cut: how many prefixes are so long that the text model does not see their end.
+        shards: names of the shards that were finished.
     """
 
     outcomes: list[Outcome]
@@ -84,6 +103,7 @@ class Encoded:
     busy: dict[str, float] = field(default_factory=dict)
     limited_by: str | None = None
     cut: int = 0
+    shards: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

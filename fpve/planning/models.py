@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fpve.config import Job
-from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.engines.work import Models
 from fpve.errors import JobError
 from fpve.store.pending import Recipe
@@ -20,8 +19,7 @@ def open_models(job: Job) -> Models:
         raise JobError(
             "encoders.image: a store needs an image encoder, found 'none'; 'efficientnet-lite0' works offline"
         )
-    text = job.encoders.text
-    return Models(open_image_encoder(job.encoders.image), None if text.is_none else open_text_encoder(text))
+    return Models.of(job.encoders)
 
 
 def recipe_for(job: Job, models: Models) -> Recipe:

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from fpve.errors import ClusterError
 
 # An attempt costs a shard's time: two more help against a lost node, and don't hold up for long what can't succeed.
 DEFAULT_RETRIES = 2
+NO_RAY = "expected Ray for the engine 'ray', which is not installed: pip install 'fpve[ray]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def connected(cluster: Cluster) -> Iterator[int]:
         import ray
         import ray.data
     except ImportError as error:
-        raise ClusterError(f"the engine 'ray' needs Ray ({error}): pip install 'fpve[ray]'") from None
+        raise ClusterError(f"{NO_RAY} ({error})") from None
     with ExitStack() as stack:
         if not ray.is_initialized():
             stack.enter_context(_as_it_was())
@@ -108,8 +110,13 @@ def _as_it_was() -> Iterator[None]:
     """Have Ray leave the process as it found it: it takes SIGTERM, and reports its use to its makers."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
-    # Without the second Ray warns that workers without a GPU will see those of their machine in some later version.
-    defaults = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Without it Ray warns that workers without a GPU will see those of their machine in some later version.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Its native part warns on stderr of what Ray Data does with actors.
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
+    }
     added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -123,26 +130,24 @@ def _as_it_was() -> Iterator[None]:
 
 @contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
-    """Have Ray Data neither draw bars nor log to the terminal: whoever asked for the work is told of it."""
-    context = ray.data.DataContext.get_current()
-    settings = {
-        "enable_progress_bars": False,
-        "enable_operator_progress_bars": False,
-        "print_on_execution_start": False,
-    }
-    before = {name: getattr(context, name) for name in settings}
-    # Its files of logs stay; these are what is left.
+    """Have Ray neither draw bars nor print or log to the terminal: whoever asked for the work is told of it."""
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Ray Data's files of logs stay.
     handlers = [one for one in logging.getLogger("ray.data").handlers if isinstance(one, logging.StreamHandler)]
     levels = [one.level for one in handlers]
-    for name, value in settings.items():
-        setattr(context, name, value)
-    for one in handlers:
-        one.setLevel(logging.CRITICAL)
+    # What raylets say of a worker that dies is printed to stdout, also without `log_to_driver`; this is the one switch.
+    printing = import_module("ray._private.worker")
+    prints = getattr(printing, "_worker_logs_enabled", True)
     try:
-        yield
+        for one in handlers:
+            one.setLevel(logging.CRITICAL)
+        printing._worker_logs_enabled = False  # type: ignore[attr-defined]
+        with ray.data.DataContext.current(context):
+            yield
     finally:
-        for name, value in before.items():
-            setattr(context, name, value)
+        printing._worker_logs_enabled = prints  # type: ignore[attr-defined]
         for one, level in zip(handlers, levels, strict=True):
             one.setLevel(level)
 

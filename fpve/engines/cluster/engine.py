@@ -1,0 +1,91 @@
+"""The engine that runs on a Ray cluster: workers encode shards, and this process keeps the books.
+
+Workers read the inputs and write their shards themselves, so they see the store and the sources at the same paths as
+this process; nothing but receipts comes back.
+
+Each worker encodes a content once a shard, not once a run: nobody knows what a file holds before it is read. A picture
+that is in two shards is encoded twice, and where it has the same prefix in both there are two vectors of one name. One
+of them is what all its images have; the other is dead until `compact`, or is never published where its whole shard is.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from importlib.util import find_spec
+
+from fpve.engines.cluster.books import Books
+from fpve.engines.cluster.cluster import NO_RAY, Cluster, connected
+from fpve.engines.cluster.lot import KnownHashes, Lot, cut
+from fpve.engines.cluster.passes import GaveUp, one_pass
+from fpve.engines.cluster.tries import count_tries
+from fpve.engines.cluster.worker import Orders, Shared, location_of, marked
+from fpve.engines.work import Encoded, Models, Target, Work
+from fpve.errors import ClusterError
+from fpve.progress import Progress
+
+
+class RayEngine:
+    """Encodes on a Ray cluster.
+
+    Args:
+        cluster: which, and by how many workers.
+        shard_rows: how many inputs a shard has at most; None has their number decide.
+
+    Raises:
+        ClusterError: Ray is not installed.
+    """
+
+    def __init__(self, cluster: Cluster | None = None, *, shard_rows: int | None = None) -> None:
+        if find_spec("ray") is None:
+            raise ClusterError(NO_RAY)
+        self._cluster = cluster or Cluster()
+        self._shard_rows = shard_rows
+
+    def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
+        """Encode inputs, leaving shards in `pending/`.
+
+        A shard that fails each time has its inputs fail, with a reason that says so.
+
+        Raises:
+            ClusterError: there is no cluster, no room in it, or its workers can't do the work.
+        """
+        if models.config is None:
+            raise ClusterError("expected encoders that other processes can open too, found some made by hand")
+        with (
+            connected(self._cluster) as workers,
+            marked(target.root) as mark,
+            progress.stage("encode", len(work.inputs)) as stage,
+        ):
+            orders = Orders(
+                location_of(target.root),
+                mark,
+                target.recipe,
+                target.fusion,
+                models.config,
+                threads=self._cluster.threads,
+                tries=self._cluster.retries + 1,
+            )
+            shards = cut(len(work.inputs), workers, self._shard_rows)
+            books = Books(work, target, shards, orders.tries, stage)
+            self._run(books, orders, workers)
+            return books.encoded()
+
+    def _run(self, books: Books, orders: Orders, workers: int) -> None:
+        """Try shards until they are done, or have failed as often as they may."""
+        import ray
+
+        lot, tries = ray.put(Lot.of(books.work)), count_tries()
+        passes = 0
+        while (left := books.left) and passes < orders.tries:
+            shared = Shared(lot, ray.put(KnownHashes(books.known())), tries)
+            try:
+                with closing(one_pass(left, orders, shared, cluster=self._cluster, workers=workers)) as receipts:
+                    for receipt in receipts:
+                        books.enter(receipt)
+                passes += 1
+            except GaveUp:
+                # That was no shard's fault, as long as there is something that it can do.
+                if len(books.left) == len(left):
+                    raise
+        for shard in books.left:
+            books.give_up(shard)
