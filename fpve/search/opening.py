@@ -22,6 +22,9 @@ def open_together(snapshot: Snapshot, fusion: Fusion, *, predicted: bool) -> Tog
         StoreCorrupt: the rows, or the predictions, are missing or damaged.
     """
     own = fusion == searched_fusion(snapshot)
+    if own:
+        # Several at once, where they are in a bucket.
+        snapshot.fetch_indexes(snapshot.manifest.segments)
 
     def opened(segment: Segment) -> SegmentIndex:
         if own and _takes_the_same(snapshot, segment, fusion, predicted=predicted):
