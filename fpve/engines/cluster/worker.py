@@ -23,6 +23,7 @@ from fpve.engines.work import Encoded, Models, Target
 from fpve.errors import ClusterError, EncoderMismatch
 from fpve.fusion import Fusion
 from fpve.progress import SilentProgress
+from fpve.replica import located, replica_of, shown
 from fpve.store.files import make_directory
 from fpve.store.pending import Recipe
 
@@ -70,17 +71,23 @@ class Shared:
 
 def location_of(root: Path) -> str:
     """Where a store is, in a form that every machine of a cluster understands."""
-    return str(root.absolute())
+    return shown(root.absolute())
 
 
 def root_at(location: str) -> Path:
-    """The directory of this machine in which a store is. The only place where a worker asks."""
-    return Path(location)
+    """The directory of this machine in which a store is, or its own replica of one in a bucket."""
+    return located(location)
 
 
 @contextmanager
-def marked(root: Path) -> Iterator[str]:
-    """Have a mark in a store, meanwhile, that no other has: called like what a killed writer leaves, to be swept."""
+def marked(root: Path) -> Iterator[str | None]:
+    """Have a mark in a store, meanwhile, that no other has: called like what a killed writer leaves, to be swept.
+
+    One in a bucket has none: a URL is the same store everywhere.
+    """
+    if replica_of(root) is not None:
+        yield None
+        return
     mark = make_directory(root, "pending") / f".{secrets.token_hex(8)}.tmp"
     mark.mkdir()
     try:
