@@ -310,7 +310,7 @@ def in_words(text: str) -> str:
     folder = cache_folder() / _FOLDER
     if str(folder) not in text:
         return text
-    return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9+.\-]+", lambda found: shown(Path(found[0])), text)
+    return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9_+.\-]+", lambda found: shown(Path(found[0])), text)
 
 
 @contextmanager
