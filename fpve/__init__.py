@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fpve.config import Job, load_job
     from fpve.edits.label import LabelReport, label
     from fpve.edits.prefix import Corrected, set_prefix
+    from fpve.engines.cluster.cluster import Cluster
     from fpve.experiment.compare import Compared, compare
     from fpve.export import Exported
     from fpve.maintenance.compact import Compacted, compact
@@ -67,6 +68,7 @@ __all__ = [
     "prune",
     "Store",
     "Job",
+    "Cluster",
     "Hits",
     "Explanation",
     "Batch",
@@ -106,6 +108,7 @@ _HOMES = {
     **dict.fromkeys(("freeze", "FrozenReport"), "fpve.pipeline.freeze"),
     "preview": "fpve.pipeline.preview",
     **dict.fromkeys(("compare", "Compared"), "fpve.experiment.compare"),
+    "Cluster": "fpve.engines.cluster.cluster",
     "check": "fpve.pipeline.check",
     "encode": "fpve.pipeline.encode",
     **dict.fromkeys(("import_vectors", "Imported"), "fpve.pipeline.imports"),

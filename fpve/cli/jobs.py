@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fpve.cli import output
-from fpve.cli.options import EXIT_PARTLY, PATH, count_or_share, given, object_output, run_options, store_argument
+from fpve.cli.options import (
+    EXIT_PARTLY,
+    PATH,
+    count_or_share,
+    engine_options,
+    given,
+    object_output,
+    run_options,
+    store_argument,
+)
 from fpve.cli.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -90,6 +99,7 @@ def check(job: Path, kind: str) -> None:
 @click.command()
 @click.argument("job", type=PATH)
 @run_options
+@engine_options
 @object_output
 def run(
     job: Path,
@@ -99,6 +109,7 @@ def run(
     wait: bool,
     log: str | None,
     metrics: Path | None,
+    on: dict[str, Any],
     kind: str,
 ) -> int:
     """Bring a store up to date with its JOB file, and publish one snapshot if anything changed.
@@ -122,6 +133,7 @@ def run(
             wait=wait,
             progress=_progress(log),
             metrics=metrics,
+            **on,
         )
     return _print_report(report, kind)
 
@@ -147,6 +159,7 @@ def run(
     help="How many pictures may be broken: 5, or 0.01 for one in a hundred; 0 for none.  [default: 0.01]",
 )
 @run_options
+@engine_options
 @object_output
 def encode(
     store: Path,
@@ -163,6 +176,7 @@ def encode(
     wait: bool,
     log: str | None,
     metrics: Path | None,
+    on: dict[str, Any],
     kind: str,
 ) -> int:
     """Encode a SOURCE into a STORE, without a job file; again it takes up what changed.
@@ -191,6 +205,7 @@ def encode(
             progress=_progress(log),
             metrics=metrics,
             **given(id=id_, prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
+            **on,
         )
     return _print_report(report, kind)
 

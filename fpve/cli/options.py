@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -134,6 +135,60 @@ def run_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of whatever can be done on a Ray cluster; the command gets them as one argument `on`, for the library."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        engine: str,
+        address: str | None,
+        workers: int | None,
+        cpus_per_worker: float | None,
+        gpus_per_worker: float | None,
+        retries: int | None,
+        **options: Any,
+    ) -> Any:
+        told = given(address=address, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, retries=retries)
+        if engine != "ray":
+            if told:
+                raise click.UsageError(
+                    "--address, --workers, --cpus-per-worker, --gpus-per-worker and --retries are of --engine ray"
+                )
+            return command(*args, on={}, **options)
+        from fpve.engines.cluster.cluster import Cluster
+
+        return command(*args, on={"engine": engine, "cluster": Cluster(**told)}, **options)
+
+    options: Callable[..., Any] = gathered
+    for option in (
+        click.option(
+            "--retries", type=int, metavar="N", help="How often what failed is tried again: of ray.  [default: 2]"
+        ),
+        click.option(
+            "--gpus-per-worker", type=float, metavar="X", help="GPUs of each worker, 0.5 is shared.  [default: 0]"
+        ),
+        click.option("--cpus-per-worker", type=float, metavar="X", help="CPUs of each worker of ray.  [default: 1]"),
+        click.option(
+            "--workers", type=int, metavar="N", help="Processes that work: of ray.  [default: what it has room for]"
+        ),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Which Ray cluster.  [default: of RAY_ADDRESS, or the one of this machine, or begin one]",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Where it is done: in this process, or on a Ray cluster.",
+        ),
+    ):
+        options = option(options)
+    return options
 
 
 def neighbours(command: Command) -> Command:

@@ -2,6 +2,7 @@
 
 work        what every engine takes and gives back
 local       the engine that runs in this process
+cluster/    the one that runs on a Ray cluster         named      engines by name
 loading     an input is read, and decoded           ordered    work ahead that comes back in order
 shards      rows become shards                      writing    in a thread of its own
 meter       where the time goes

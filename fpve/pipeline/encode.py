@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fpve.config import AUTO, CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.named import EngineName, open_engine
+from fpve.engines.work import Engine
 from fpve.errors import FpveError
 from fpve.pipeline.journal import keep_failure
 from fpve.pipeline.report import RunReport
@@ -35,6 +38,8 @@ def encode(
     wait: bool = False,
     progress: Progress | None = None,
     metrics: str | os.PathLike[str] | None = None,
+    engine: EngineName | Engine = "local",
+    cluster: Cluster | None = None,
 ) -> RunReport:
     """Encode one source into a store as a collection, without a job file; again it takes up what changed.
 
@@ -74,6 +79,7 @@ def encode(
         wait=wait,
         progress=progress,
         metrics=file,
+        engine=open_engine(engine, cluster),
     )
 
 
