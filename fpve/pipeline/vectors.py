@@ -16,7 +16,7 @@ from fpve.planning.models import recipe_of
 from fpve.store import segments
 from fpve.store.imported import are_vectors
 from fpve.store.manifest import Segment
-from fpve.store.pages import read_columns
+from fpve.store.pages import by_segment, read_columns
 from fpve.store.pending import Recipe, Shard, finished_shards
 from fpve.store.snapshot import Snapshot
 from fpve.store.tables import THUMBNAILS
@@ -25,8 +25,9 @@ from fpve.store.tables import THUMBNAILS
 class Vectors:
     """The vector rows that a run can use instead of making them.
 
-    Most nights change little, so rows that images of the last snapshot have are looked at first; the names of all
-    rows, dead ones and those of finished shards among them, are read only if these do not suffice.
+    Most nights change little, so rows that images of the last snapshot have are looked at first, and pages name these;
+    the names of dead rows and of those in finished shards are read only if these do not suffice. Of a segment of which
+    images name every row nothing is read but the features that are asked for: there may be thousands.
     """
 
     def __init__(self, root: Path, recipe: Recipe, fusion: Fusion, previous: Snapshot | None) -> None:
@@ -91,44 +92,67 @@ class Vectors:
         wanted = content_hashes.unique()
         # Every row of a picture holds the same feature: the first will do.
         rows = pictures.take(pc.drop_null(pc.index_in(wanted, _one(pictures["content_hash"]))))
-        for name in rows["segment"].unique().to_pylist():
-            mine = rows.filter(pc.equal(rows["segment"], name))
+        for name, numbers in by_segment(rows):
+            mine = rows.take(pa.array(numbers))
             self._lent.add(name)
             fusion, chosen = self._read(name, mine["row"].to_numpy())
             yield from zip(mine["content_hash"].to_pylist(), fusion.unfuse(chosen).image, strict=True)
 
     def sources(self, names: set[str]) -> list[Segment | Shard]:
         """The published segments and the shards of these names, and the shards that pictures were taken from."""
-        published = {one.name: one for one in self._segments()}
-        shards = self._shards()
+        published, shards = self._segments, self._shards()
         return [published.get(name) or shards[name] for name in sorted(names | (self._lent & set(shards)))]
 
     @cached_property
     def _alive(self) -> pa.Table:
         """Names and places of the vectors that images of the last snapshot have."""
-        columns = ["content_hash", "prefix_id", "segment", "row"]
         collections = self._features_from.manifest.collections if self._features_from is not None else ()
-        return read_columns(self._root, [page for one in collections for page in one.pages], columns)
+        return read_columns(self._root, [page for one in collections for page in one.pages], _NAMED)
 
     def _every_row(self) -> pa.Table:
         """Names and places of all rows, whether they have an image block, and whether they can be used as they are."""
         if self._all is None:
-            parts = []
-            if self._features_from is not None:
-                seen = self._seen(self._features_from)
-                for segment in self._segments():
-                    keys = self._features_from.segment_keys(segment)
-                    rows = _places(segment.name, keys, self._vectors_from is not None)
-                    usable = pc.is_in(rows["content_hash"], value_set=seen)
-                    parts.append(rows.filter(pc.or_(usable, are_vectors(rows["content_hash"]))))
-            published = {segment.name for segment in self._segments()}
-            parts += [
+            parts = [
                 _places(shard.name, shard.read_keys(), True)
                 for shard in self._shards().values()
-                if shard.name not in published
+                if shard.name not in self._segments
             ]
-            self._all = pa.concat_tables([_ROWS.empty_table(), *parts]).combine_chunks()
+            self._all = pa.concat_tables([self._published, *parts]).combine_chunks()
         return self._all
+
+    @cached_property
+    def _published(self) -> pa.Table:
+        """The rows of the last snapshot's segments that are of use, as `_every_row` has them."""
+        previous, as_they_are = self._features_from, self._vectors_from is not None
+        if previous is None:
+            return _ROWS.empty_table()
+        whole = self._named_wholly()
+        alive = self._alive.filter(pc.is_in(self._alive["segment"], value_set=pa.array(list(whole), pa.string())))
+        parts = [
+            _places(name, previous.segment_keys(segment), as_they_are)
+            for name, segment in self._segments.items()
+            if name not in whole
+        ]
+        if parts:
+            rows = pa.concat_tables(parts)
+            usable = pc.is_in(rows["content_hash"], value_set=self._seen(previous))
+            parts = [rows.filter(pc.or_(usable, are_vectors(rows["content_hash"])))]
+        # Whatever an image names was made of its picture.
+        count = len(alive)
+        known = [alive["content_hash"].is_valid(), pa.repeat(as_they_are, count)]
+        return pa.concat_tables([pa.table([*alive.select(_NAMED).columns, *known], schema=_ROWS), *parts])
+
+    def _named_wholly(self) -> dict[str, Segment]:
+        """The last snapshot's segments of which images name every row."""
+        starts = np.cumsum([0, *(segment.rows for segment in self._segments.values())])
+        number = pc.index_in(self._alive["segment"], value_set=pa.array(list(self._segments), pa.string()))
+        named = np.zeros(starts[-1], bool)
+        named[starts[number.to_numpy()] + self._alive["row"].to_numpy()] = True
+        upto = np.concatenate([[0], np.cumsum(named)])
+        is_whole = upto[starts[1:]] - upto[starts[:-1]] == np.diff(starts)
+        return {
+            name: one for (name, one), whole in zip(self._segments.items(), is_whole.tolist(), strict=True) if whole
+        }
 
     def _seen(self, previous: Snapshot) -> pa.Array:
         """Content whose size and thumbnail are known: a picture that comes back without them is encoded again.
@@ -142,8 +166,11 @@ class Vectors:
         rows = self._every_row()
         return rows.filter(rows["has_image"])
 
-    def _segments(self) -> tuple[Segment, ...]:
-        return self._features_from.manifest.segments if self._features_from is not None else ()
+    @cached_property
+    def _segments(self) -> dict[str, Segment]:
+        """The last snapshot's segments by their names."""
+        previous = self._features_from
+        return {} if previous is None else {one.name: one for one in previous.manifest.segments}
 
     def _shards(self) -> dict[str, Shard]:
         if not self._looked:
@@ -153,7 +180,7 @@ class Vectors:
         return self._finished
 
     def _read(self, name: str, rows: NDArray[np.int64]) -> tuple[Fusion, FusedRows]:
-        segment = next((one for one in self._segments() if one.name == name), None)
+        segment = self._segments.get(name)
         if segment is not None and self._features_from is not None:
             return self._features_from.fusion, self._features_from.segment_rows(segment, rows)
         return self._fusion, segments.read_chosen(self._shards()[name].rows_file, rows)
@@ -170,6 +197,8 @@ _ROWS = pa.schema(
     ]
 )
 _PLACES = pa.schema([_ROWS.field("segment"), _ROWS.field("row")])
+# What pages say of them, too.
+_NAMED = ["content_hash", "prefix_id", "segment", "row"]
 
 
 def _places(name: str, keys: pa.Table, as_they_are: bool) -> pa.Table:

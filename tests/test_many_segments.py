@@ -1,0 +1,87 @@
+"""Stores of many segments: what a run, a search and an open look at, and what they need not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from samples import draw
+
+import fpve
+from fpve.store import segments
+from fpve.store.snapshot import Snapshot
+
+_JOB = """
+store = "store"
+encoders = { image = "fake:8", text = "fake:8" }
+limits = { max_removed = 1.0 }
+[[collections]]
+name = "c"
+source = "pictures"
+prefix = "{stem}"
+"""
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Path:
+    """The job of a store that three runs have written, a segment of two pictures each."""
+    job = tmp_path / "job.toml"
+    job.write_text(_JOB, encoding="utf-8")
+    for night in range(3):
+        for number in (2 * night, 2 * night + 1):
+            draw(tmp_path / "pictures" / f"{number}.png", seed=number)
+        fpve.run(job)
+    assert [one.rows for one in Snapshot.open(tmp_path / "store").manifest.segments] == [2, 2, 2]
+    return job
+
+
+@pytest.fixture
+def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The segments whose keys are read from now on."""
+    found: list[str] = []
+    read = segments.read_keys
+    monkeypatch.setattr(
+        segments, "read_keys", lambda root, name: (found.append(Path(name).parent.name), read(root, name))[1]
+    )
+    return found
+
+
+def test_a_new_picture_has_no_keys_read_where_images_name_every_vector(nights: Path, keys_read: list[str]) -> None:
+    """Pages say what is encoded: a run with a new picture reads nothing of segments of which images name all rows."""
+    draw(nights.parent / "pictures" / "new.png", seed=7)
+    report = fpve.run(nights)
+    assert (report.encoded, report.unchanged, report.fused) == (1, 6, 0)
+    # That of the new shard alone, which pages do not name yet.
+    published = {one.name for one in Snapshot.open(nights.parent / "store", 3).manifest.segments}
+    assert not published & set(keys_read)
+
+
+def test_a_picture_that_comes_back_takes_its_dead_vector(nights: Path, keys_read: list[str]) -> None:
+    """Keys are read of the one segment in which a row is dead, and the picture that it is of is not encoded again."""
+    path = nights.parent / "pictures" / "2.png"
+    content = path.read_bytes()
+    path.unlink()
+    assert fpve.run(nights).removed == 1
+    found = Snapshot.open(nights.parent / "store")
+    rows = found.images
+    (dead,) = {one.name for one in found.manifest.segments} - {
+        name for name in rows["segment"].unique().to_pylist() if rows["segment"].to_pylist().count(name) == 2
+    }
+    keys_read.clear()
+    path.write_bytes(content)
+    report = fpve.run(nights)
+    assert (report.encoded, report.added, report.fused) == (0, 1, 0)
+    assert set(keys_read) == {dead}
+    back = Snapshot.open(nights.parent / "store").images
+    assert back.select(["image_id", "segment", "row"]) == Snapshot.open(nights.parent / "store", 3).images.select(
+        ["image_id", "segment", "row"]
+    )
+
+
+def test_another_prefix_takes_the_feature_of_a_vector_that_an_image_names(nights: Path, keys_read: list[str]) -> None:
+    """A new prefix is fused with stored features; where they are is said by pages, and no key is read for it."""
+    nights.write_text(nights.read_text(encoding="utf-8").replace("{stem}", "no. {stem}"), encoding="utf-8")
+    report = fpve.run(nights)
+    assert (report.encoded, report.fused) == (0, 6)
+    published = {one.name for one in Snapshot.open(nights.parent / "store", 3).manifest.segments}
+    assert not published & set(keys_read)
