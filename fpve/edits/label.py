@@ -313,7 +313,7 @@ def _publish(
     labels = tuple(_write(root, old, changed, undo=undo))
     manifest = manifests.successor(
         last,
-        manifests.numbers(root)[-1],
+        last.snapshot,
         operation="label",
         columns=every,
         collections=tuple(

@@ -192,7 +192,7 @@ def _publish(snapshot: Snapshot, images: pa.Table, changes: _Changes) -> tuple[M
     rest = tuple(one for one in last.tables if one.name != tables.CORRECTED)
     manifest = manifests.successor(
         last,
-        manifests.numbers(root)[-1],
+        last.snapshot,
         operation="prefix",
         collections=tuple(_moved(root, last, one, named) for one in last.collections),
         segments=tuple(segments[name] for name in sorted(segments)),

@@ -67,8 +67,8 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
     if not manifests.numbers(root):
         raise manifests.no_store(root)
     with writer_lock(root, "fpve rollback"):
-        found, _ = manifests.load_all(root)
-        newest = manifests.numbers(root)[-1]
+        found, damaged = manifests.load_all(root)
+        newest = max({*found, *damaged})
         target = _target(root, found, newest, to)
         last = found[max(found)]
         manifest = manifests.successor(found[target], newest, operation="rollback", summary={"to": target})

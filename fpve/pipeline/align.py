@@ -95,7 +95,7 @@ def align(
     manifests.load(root)
     with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):
         last = manifests.load(root)
-        manifest = manifests.successor(last, manifests.numbers(root)[-1], operation="align")
+        manifest = manifests.successor(last, last.snapshot, operation="align")
         with (progress or SilentProgress()).stage("align", 1) as stage:
             manifest = _without(manifest) if off else _as_before(_fitted(Snapshot(root, manifest)), last)
             stage.advance()

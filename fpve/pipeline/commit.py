@@ -75,7 +75,7 @@ def commit(
     new_tables += _prefix_tables(root, previous, collections, now)
     new_tables += _generated_tables(root, previous)
     new_tables += _quarantine_tables(root, previous, mine, collections)
-    number = manifests.next_number(root)
+    number = manifests.next_number(root, last.snapshot if last else 0)
     manifest = Manifest(
         snapshot=number,
         parent=last.snapshot if last else None,

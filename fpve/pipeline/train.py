@@ -131,7 +131,7 @@ def train(
             found = _learnt(Snapshot(root, last), label, image_weight, where, settings, stage.advance)
         manifest = manifests.successor(
             last,
-            manifests.numbers(root)[-1],
+            last.snapshot,
             operation="train",
             heads=sorted_heads((*last.heads, _saved(root, last, found, seed))),
         )

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -245,10 +246,14 @@ def sorted_tables(tables: Iterable[Table]) -> tuple[Table, ...]:
     return tuple(sorted(set(tables), key=lambda one: (one.name, one.file.path)))
 
 
-def next_number(root: Path) -> int:
-    """The number of the next snapshot: higher than any that there was, damaged ones that were set aside included."""
+def next_number(root: Path, last: int) -> int:
+    """The number of the snapshot after `last`, 0 for none: higher than those of damaged ones that were set aside.
+
+    Of `last` it is what the new one is made from. Where another machine has published since, its number is taken, and
+    what was published is not passed over.
+    """
     aside = [_SET_ASIDE.match(path.name) for path in set_aside_files(root)]
-    return max([0, *numbers(root), *(int(match[1]) for match in aside if match)]) + 1
+    return max([last, *(int(match[1]) for match in aside if match)]) + 1
 
 
 def numbers(root: Path) -> list[int]:
@@ -256,6 +261,10 @@ def numbers(root: Path) -> list[int]:
     replica = replica_of(root)
     if replica is not None:
         return _numbers_in_bucket(replica)
+    return _numbers_here(root)
+
+
+def _numbers_here(root: Path) -> list[int]:
     try:
         names = [path.name for path in (root / _FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -276,7 +285,9 @@ def _numbers_in_bucket(replica: Replica) -> list[int]:
     names = [one.name.rpartition("/")[2] for one in replica.bucket.objects(_FOLDER)]
     listed = sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
     last = listed[-1] if listed else 0
-    return [*listed, *range(last + 1, replica.last_number(last, name_of) + 1)]
+    # Of a listing that has none at all, or is far behind, what was opened here before says more.
+    known = max(_numbers_here(replica.root), default=0)
+    return [*listed, *range(last + 1, replica.last_number(last, name_of, known=known) + 1)]
 
 
 def load(root: Path, at: int | None = None) -> Manifest:
@@ -344,8 +355,11 @@ def publish(root: Path, manifest: Manifest) -> None:
 def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
     """Put what is new into the bucket, then the manifest, if there is none of its number."""
     root = replica.root
-    parent = load(root, manifest.parent) if manifest.parent is not None else None
-    known = set(parent.names) if parent is not None else set()
+    known: set[str] = set()
+    if manifest.parent is not None:
+        # Without the parent, which may be damaged, all are looked for.
+        with suppress(StoreCorrupt, StoreNotFound):
+            known = set(load(root, manifest.parent).names)
     try:
         replica.complete([name for name in manifest.names if name not in known])
     except FileNotFoundError as error:
