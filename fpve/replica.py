@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -33,6 +34,9 @@ _FOLDER = "stores"
 _EVICTED = ("vectors", "images", "tables", "heads", "pending")
 # As long as that a file is not evicted that was asked for: whoever did so may not have opened it yet.
 _IN_USE_NS = 60 * 10**9
+# A file that is replaced while it is fetched is fetched again, so often.
+_TRIES = 3
+_SECOND = 10**9
 # Room is made once for so much of the bound.
 _SLACK = 1 / 16
 _DEFAULT_SIZE = "20GB"
@@ -92,8 +96,8 @@ class Replica:
             here = None
         if here is not None and changes and _is_clean(here):
             there = self.bucket.look(name)
-            if there is None or (there.size, there.mtime_ns) != (here.st_size, here.st_mtime_ns):
-                path.unlink(missing_ok=True)
+            if there is None or (there.size, _stamp(there)) != (here.st_size, here.st_mtime_ns):
+                self.forget(name)
                 here = None
         if here is None:
             self._fetch(name, path)
@@ -123,6 +127,12 @@ class Replica:
         """Let a file be fetched again when it is asked for, unless it was written here."""
         if not self._is_dirty(name):
             (self.root / name).unlink(missing_ok=True)
+
+    def forget_all(self) -> None:
+        """Let all large files be fetched again that were not written here: they may have been damaged here."""
+        for folder in _EVICTED:
+            for name, _ in self._clean(folder):
+                self.forget(name)
 
     def status(self, name: str) -> FileStatus | None:
         """What is known of a file of the store; None if it is nowhere."""
@@ -194,14 +204,15 @@ class Replica:
             (self.root / name).unlink(missing_ok=True)
         self.bucket.remove(names)
 
-    def last_number(self, listed: int, name: Callable[[int], str]) -> int:
+    def last_number(self, listed: int, name: Callable[[int], str], *, known: int = 0) -> int:
         """The highest number of which there is a file, given the highest that is listed: a listing may be behind.
 
         Args:
             listed: 0 if there is none.
             name: what the file of a number is called.
+            known: the highest of which there was one.
         """
-        last = max(listed, self._last)
+        last = max(listed, known, self._last)
         if last > listed and self.bucket.look(name(last)) is None:
             # It is gone since.
             last = listed
@@ -212,29 +223,46 @@ class Replica:
 
     def _fetch(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Before it is fetched: what is put meanwhile is another one the next time.
-        there = self.bucket.look(name)
-        if there is None:
-            return
-        self._make_room(there.size)
-        try:
-            self.bucket.fetch(name, path)
-        except FileNotFoundError:
-            return
-        self._keep(path, there)
+        arriving = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        for last in (False,) * (_TRIES - 1) + (True,):
+            # Before it is fetched: what is put meanwhile is another one the next time.
+            there = self.bucket.look(name)
+            if there is None:
+                return
+            self._make_room(there.size)
+            try:
+                self.bucket.fetch(name, arriving)
+                found = arriving.stat().st_size
+                if found == there.size:
+                    # Before it has its name: one that can be written to would be taken for one to be put.
+                    self._keep(arriving, there)
+                    if not self._is_dirty(name):
+                        arriving.replace(path)
+                    return
+                if last:
+                    raise BucketError(f"{self.bucket.url}/{name}: expected {there.size:,} bytes, found {found:,}")
+            except FileNotFoundError:
+                return
+            finally:
+                arriving.unlink(missing_ok=True)
 
     def _push(self, name: str) -> None:
         path = self.root / name
+        size = path.stat().st_size
         self.bucket.put(name, path)
         there = self.bucket.look(name)
-        if there is None or there.size != path.stat().st_size:
+        if there is not None and there.size == size:
+            self._keep(path, there)
+        elif _never_changes(name):
             raise BucketError(f"{self.bucket.url}/{name}: expected what was put there, found it missing or cut off")
-        self._keep(path, there)
+        else:
+            # Another machine has put one since.
+            path.unlink(missing_ok=True)
 
     def _keep(self, path: Path, there: Object) -> None:
         """Remember that a file is as the bucket has it, and since when."""
         path.chmod(_READ_ONLY)
-        os.utime(path, ns=(_now_ns(), there.mtime_ns))
+        os.utime(path, ns=(_now_ns(), _stamp(there)))
 
     def _is_dirty(self, name: str) -> bool:
         try:
@@ -264,8 +292,11 @@ class Replica:
             for asked, freed, name in sorted(found):
                 if total <= limit or asked > latest:
                     return
-                (self.root / name).unlink(missing_ok=True)
-                total -= freed
+                path = self.root / name
+                with suppress(OSError):
+                    if path.stat().st_atime_ns == asked:
+                        path.unlink()
+                        total -= freed
 
     def _clean(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         return ((name, here) for name, here in self._files(folder) if _is_clean(here))
@@ -355,6 +386,20 @@ def _begin(root: Path, url: str) -> None:
 def _is_clean(here: os.stat_result) -> bool:
     """Whether a file is as the bucket has it."""
     return stat.S_ISREG(here.st_mode) and not here.st_mode & _WRITABLE
+
+
+def _never_changes(name: str) -> bool:
+    """Whether a file of a store is what it is for good, as its name says."""
+    return name.startswith(tuple(f"{folder}/" for folder in _EVICTED)) and not name.startswith("pending/answers/")
+
+
+def _stamp(there: Object) -> int:
+    """What a file has for its time that is as the bucket has it: another one for another content.
+
+    Stores tell the time to the second, within which a file can be replaced by one of the same size.
+    """
+    tag = int.from_bytes(sha256(there.tag.encode()).digest()[:8], "big")
+    return there.mtime_ns // _SECOND * _SECOND + tag % _SECOND
 
 
 def _now_ns() -> int:

@@ -20,7 +20,7 @@ from fpve.replica import located
 from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
-from fpve.store.files import forget, push_written, read_parquet, ref
+from fpve.store.files import forget, forget_all, push_written, read_parquet, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
 from fpve.store.imported import is_imported
 from fpve.store.lock import writer_lock
@@ -92,6 +92,7 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
             raise StoreCorrupt(f"{root / one.file}: {one.problem}; that need not be damage, and nothing was changed")
         # Nor is what a replica has of it to be taken for it.
         forget(root, one.file)
+    forget_all(root)
     found, damaged = manifests.load_all(root)
     notes = Notes()
     again = {one.file for one in problems if one.kind == tables.MEANS and fitted_again(root, found, one.file)}

@@ -249,7 +249,8 @@ def push_written(root: Path, *folders: str) -> None:
     replica = replica_of(root)
     if replica is not None:
         for folder in folders:
-            replica.push(name for name in replica.written(folder) if is_ours(root, root / name))
+            names = (name for name in replica.written(folder) if not name.endswith(".tmp"))
+            replica.push(name for name in names if is_ours(root, root / name))
 
 
 def forget(root: Path, name: str) -> None:
@@ -257,6 +258,13 @@ def forget(root: Path, name: str) -> None:
     replica = replica_of(root)
     if replica is not None:
         replica.forget(name)
+
+
+def forget_all(root: Path) -> None:
+    """Let all large files be fetched again, if the store is in a bucket: some may have been damaged here."""
+    replica = replica_of(root)
+    if replica is not None:
+        replica.forget_all()
 
 
 def begin_writing(root: Path, name: str) -> None:
@@ -344,7 +352,12 @@ def checked(root: Path, file: FileRef) -> Path:
     """
     path = at_hand(root, file.path)
     try:
-        if sha256_of(path) != file.sha256:
+        found = sha256_of(path)
+        if found != file.sha256 and replica_of(root) is not None:
+            # It may have been damaged on this machine only.
+            forget(root, file.path)
+            found = sha256_of(at_hand(root, file.path))
+        if found != file.sha256:
             raise StoreCorrupt(f"{path}: its content has changed since it was written; see `fpve repair {root}`")
     except OSError as error:
         raise StoreCorrupt(f"{path}: a file of the store can't be read: {error.strerror}") from error

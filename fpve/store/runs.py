@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from fpve.store import manifest as manifests
-from fpve.store.files import at_hand, make_directory, our_files, push, write_durably
+from fpve.store.files import at_hand, make_directory, our_files, push_written, write_durably
 
 
 class Changes(NamedTuple):
@@ -75,7 +75,8 @@ def append_run(root: Path, report: dict[str, Any]) -> None:
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
     text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
     write_durably(folder / name, lambda out: out.write_text(text, encoding="utf-8"))
-    push(root, folder / name)
+    # With those of runs before it that could not be put.
+    push_written(root, "runs")
 
 
 def read_runs(root: Path) -> pa.Table:
