@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +15,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.index import indexed
+from fpve.mapper import Mapper
 from fpve.memory import give_back
 from fpve.progress import Progress, SilentProgress
 from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store import pages, segments, tables
+from fpve.store.elsewhere import SnapshotRef
+from fpve.store.files import push
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
 from fpve.store.predict import recut
@@ -38,6 +42,8 @@ _THUMBNAIL_ROWS = 16_384
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 Part = TypeVar("Part", Segment, Table)
+# What some segments became, if they hold anything, and for each of them where its rows are now, -1 for the dead.
+_Merged = tuple[Segment | None, dict[str, tuple[str, Numbers]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +85,17 @@ def compact(path: str | os.PathLike[str], *, progress: Progress | None = None) -
         return _compact(Snapshot.open(root), everything=True, progress=progress or SilentProgress())
 
 
-def compact_if_due(root: Path, *, progress: Progress) -> Compacted:
+def compact_if_due(root: Path, *, progress: Progress, over: Mapper | None = None) -> Compacted:
     """Merge what has become too many, for who holds the writer's lock.
 
     The policy: where eight segments (or files of thumbnails) are of about the same size, by powers of eight, they are
     merged; segments with more dead rows than living ones are written again without them; pages are cut anew where
     there are more than twice as many as needed. So a store grows by the logarithm of its nights, not by their number.
     """
-    return _compact(Snapshot.open(root), everything=False, progress=progress)
+    return _compact(Snapshot.open(root), everything=False, progress=progress, over=over)
 
 
-def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Compacted:
+def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress, over: Mapper | None = None) -> Compacted:
     root, before = snapshot.root, snapshot.manifest
     alive = _alive(snapshot)
     limit = max(1, _SEGMENT_BYTES // (4 * snapshot.fusion.dim))
@@ -97,11 +103,9 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress) -> Com
     moved: dict[str, tuple[str, Numbers]] = {}
     merged: list[Segment] = []
     with progress.stage("compact", sum(len(group) for group in groups)) as stage:
-        for group in groups:
-            segment, places = _merge(snapshot, group, alive)
+        for group, (segment, places) in zip(groups, _merged(snapshot, groups, alive, over), strict=True):
             moved |= places
             merged += [segment] if segment is not None else []
-            give_back()
             stage.advance(len(group))
     gone = {segment.name for group in groups for segment in group}
     kept = [segment for segment in before.segments if segment.name not in gone]
@@ -187,9 +191,39 @@ def _name(part: Segment | Table) -> str:
     return part.name if isinstance(part, Segment) else part.file.path
 
 
-def _merge(
-    snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask]
-) -> tuple[Segment | None, dict[str, tuple[str, Numbers]]]:
+def _merged(
+    snapshot: Snapshot, groups: list[list[Segment]], alive: dict[str, Mask], over: Mapper | None
+) -> Iterator[_Merged]:
+    """Each group of segments as one, here or elsewhere."""
+    if over is not None:
+        merging = _Merging(SnapshotRef.of(snapshot, [one for group in groups for one in group]))
+        yield from over.map(merging, [(group, {one.name: alive[one.name] for one in group}) for group in groups])
+        return
+    for group in groups:
+        yield _merge(snapshot, group, alive)
+        give_back()
+
+
+class _Merging:
+    """Merges groups of segments of a snapshot, in another process."""
+
+    def __init__(self, ref: SnapshotRef) -> None:
+        self._ref = ref
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return self._ref.open()
+
+    def __call__(self, asked: tuple[list[Segment], dict[str, Mask]]) -> _Merged:
+        segment, places = _merge(self._snapshot, *asked)
+        give_back()
+        if segment is not None:
+            root = self._snapshot.root
+            push(root, *(root / name for name in (segment.file.path, *segment.derived_files)))
+        return segment, places
+
+
+def _merge(snapshot: Snapshot, group: list[Segment], alive: dict[str, Mask]) -> _Merged:
     """Write the living rows of some segments as one, and say for each old one where its rows are now."""
     keys = pa.concat_tables(
         snapshot.segment_keys(one).select(segments.KEY_COLUMNS).filter(pa.array(alive[one.name])) for one in group

@@ -30,6 +30,7 @@ from fpve.config import PredictRule
 from fpve.errors import QueryError
 from fpve.fusion import Blocks
 from fpve.heads.stored import load_head
+from fpve.mapper import Mapper
 from fpve.neighbours import Mask
 from fpve.pipeline.calibrations import calibration_rows, count_voters, kinds_of, read_calibrations, stand
 from fpve.pipeline.standing import Wanted, standing
@@ -52,7 +53,7 @@ _TABLES = (tables.PREDICTIONS, tables.CALIBRATIONS)
 _TOLD = ["prediction", "confidence", "novelty", "neighbours"]
 
 
-def with_predictions(root: Path, manifest: Manifest, last: Manifest | None) -> Manifest:
+def with_predictions(root: Path, manifest: Manifest, last: Manifest | None, *, over: Mapper | None = None) -> Manifest:
     """A manifest that is to be published, with the predictions that its rules ask for, and no others.
 
     A rule that can't be followed is no error: it predicts nothing, and says why.
@@ -61,6 +62,7 @@ def with_predictions(root: Path, manifest: Manifest, last: Manifest | None) -> M
         root: the store; the files that the manifest names are there, indexes included.
         manifest: what is to be published; its tables and rules are those of `last`, but for what became of rules.
         last: the manifest that it follows, if there is one.
+        over: searches segments elsewhere.
 
     Raises:
         StoreCorrupt: a page, a segment, or what was predicted before is missing or damaged.
@@ -74,7 +76,7 @@ def with_predictions(root: Path, manifest: Manifest, last: Manifest | None) -> M
         one.images == images and one.way == way_of(manifest, one.rule) for one in manifest.predict
     ):
         return manifest
-    work = _Work(root, manifest, last)
+    work = _Work(root, manifest, last, over)
     done = [work.done(one) for one in manifest.predict]
     each = ([one.rows for one in done], [one.calibrations for one in done])
     for name, parts in zip(_TABLES, each, strict=True):
@@ -118,10 +120,10 @@ class _Done:
 class _Work:
     """The predictions of one manifest that is to be published."""
 
-    def __init__(self, root: Path, manifest: Manifest, last: Manifest | None) -> None:
+    def __init__(self, root: Path, manifest: Manifest, last: Manifest | None, over: Mapper | None) -> None:
         self._snapshot = Snapshot(root, manifest, use_copies=False)
         # A prediction of a prefix says nothing that the picture does not.
-        self._searcher = Searcher(self._snapshot).variant(predicted=False)
+        self._searcher = Searcher(self._snapshot, over=over).variant(predicted=False)
         self._last = last
         self._tables = {name: self._snapshot.table(name) for name in _TABLES}
 

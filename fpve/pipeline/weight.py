@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from fpve.errors import QueryError
 from fpve.evaluate import fit_weight
+from fpve.mapper import Mapper
 from fpve.search import Searcher
 from fpve.store.encoding import WeightRef
 from fpve.store.manifest import Manifest
@@ -19,7 +20,7 @@ from fpve.store.snapshot import Snapshot
 GROWTH = 2.0
 
 
-def weighted(root: Path, manifest: Manifest) -> Manifest:
+def weighted(root: Path, manifest: Manifest, *, over: Mapper | None = None) -> Manifest:
     """A manifest that is to be published, with the weight that its label column speaks for, if one is to be chosen.
 
     It is chosen once there are enough labelled images with a prefix, and again whenever these have doubled.
@@ -27,6 +28,7 @@ def weighted(root: Path, manifest: Manifest) -> Manifest:
     Args:
         root: the store; the files that the manifest names are there, indexes included.
         manifest: what is to be published.
+        over: searches segments elsewhere.
 
     Raises:
         StoreCorrupt: a page or a segment is missing or damaged.
@@ -39,7 +41,7 @@ def weighted(root: Path, manifest: Manifest) -> Manifest:
     if rows < max(1.0, GROWTH * auto.rows):
         return manifest
     try:
-        found = fit_weight(Searcher(snapshot), label=auto.label)
+        found = fit_weight(Searcher(snapshot, over=over), label=auto.label)
     except QueryError:
         # No such column yet, or one class only.
         return manifest
