@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from samples import draw
 
 import fpve
+from fpve.fusion import FusedRows
 from fpve.store import segments
 from fpve.store.snapshot import Snapshot
 
@@ -70,7 +72,7 @@ def test_a_picture_that_comes_back_takes_its_dead_vector(nights: Path, keys_read
     keys_read.clear()
     path.write_bytes(content)
     report = fpve.run(nights)
-    assert (report.encoded, report.added, report.fused) == (0, 1, 0)
+    assert (report.encoded, report.new, report.fused) == (0, 1, 0)
     assert set(keys_read) == {dead}
     back = Snapshot.open(nights.parent / "store").images
     assert back.select(["image_id", "segment", "row"]) == Snapshot.open(nights.parent / "store", 3).images.select(
@@ -80,8 +82,20 @@ def test_a_picture_that_comes_back_takes_its_dead_vector(nights: Path, keys_read
 
 def test_another_prefix_takes_the_feature_of_a_vector_that_an_image_names(nights: Path, keys_read: list[str]) -> None:
     """A new prefix is fused with stored features; where they are is said by pages, and no key is read for it."""
-    nights.write_text(nights.read_text(encoding="utf-8").replace("{stem}", "no. {stem}"), encoding="utf-8")
-    report = fpve.run(nights)
-    assert (report.encoded, report.fused) == (0, 6)
-    published = {one.name for one in Snapshot.open(nights.parent / "store", 3).manifest.segments}
+    store = nights.parent / "store"
+    assert fpve.set_prefix(store, where="image_id = 'c/2.png'", text="a pigeon").fused == 1
+    # Those of the new shard alone, which no page names yet.
+    published = {one.name for one in Snapshot.open(store, 3).manifest.segments}
     assert not published & set(keys_read)
+    before, after = (Snapshot.open(store, at) for at in (3, 4))
+    features = [one.fusion.unfuse(_fused(one, "c/2.png")).image for one in (before, after)]
+    np.testing.assert_allclose(*features, rtol=1e-6)
+
+
+def _fused(snapshot: Snapshot, image_id: str) -> FusedRows:
+    """The vector row of an image."""
+    row = snapshot.rows.row_of(image_id)
+    assert row is not None
+    place = snapshot.rows.take([row], ["segment", "row"]).to_pylist()[0]
+    segment = next(one for one in snapshot.manifest.segments if one.name == place["segment"])
+    return snapshot.segment_rows(segment, np.array([place["row"]]))

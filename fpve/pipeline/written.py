@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fpve.store import manifest as manifests
-from fpve.store import segments
 from fpve.store.manifest import Manifest
 
 KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
@@ -22,26 +21,23 @@ def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | No
     counts = dict.fromkeys(KINDS, 0)
     if manifest is None:
         return counts
-    known = {path for _, path, _ in _files(root, previous)} if previous is not None else set()
-    for kind, path, size in _files(root, manifest):
+    known = set(previous.names) if previous is not None else set()
+    for kind, path, size in _files(manifest):
         if path not in known:
-            counts[kind] += size
+            counts[kind] += _size(root / path) if size is None else size
     counts["snapshots"] = manifests.path_of(root, manifest.snapshot).stat().st_size
     return counts
 
 
-def _files(root: Path, manifest: Manifest) -> Iterator[tuple[str, str, int]]:
-    """Kind, path and size of each file; a derived one that is not there has none."""
+def _files(manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
+    """Kind, path and size of each file; that of a derived one is not in the manifest."""
     for collection in manifest.collections:
         for page in collection.pages:
             yield "images", page.file.path, page.file.bytes
-            yield from (("images", name, _size(root / name)) for name in page.copy)
+            yield from (("images", name, None) for name in page.copy)
     for segment in manifest.segments:
         yield "vectors", segment.file.path, segment.file.bytes
-        folder = segments.folder(root, segment)
-        for name in segment.derived:
-            file = folder / name
-            yield "indexes", str(file), _size(file)
+        yield from (("indexes", name, None) for name in segment.derived_files)
     yield from (("tables", table.file.path, table.file.bytes) for table in manifest.tables)
 
 

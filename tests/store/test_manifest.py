@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import partial
@@ -116,6 +117,16 @@ def test_a_manifest_under_another_number_is_damaged(tmp_path: Path) -> None:
         manifests.load(tmp_path)
 
 
+def test_a_manifest_is_json_with_a_checksum_at_its_end() -> None:
+    """It is what JSON makes of its content, and the checksum is that of the same without it."""
+    data = manifests.dumps(MANIFEST)
+    content = json.loads(data)
+    assert data == (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+    checksum = content.pop("checksum")
+    rest = (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+    assert checksum == f"sha256:{hashlib.sha256(rest).hexdigest()}"
+
+
 @pytest.mark.parametrize("change", [{"format_version": 2}, {"shape": "round"}])
 def test_another_version_is_no_damage(tmp_path: Path, change: dict[str, object]) -> None:
     """A manifest whose checksum is right, and which says what is not known here, is nobody's to repair."""
@@ -124,7 +135,7 @@ def test_another_version_is_no_damage(tmp_path: Path, change: dict[str, object])
     content |= change
     folder = tmp_path / "snapshots"
     folder.mkdir()
-    data = manifests._canonical({**content, "checksum": manifests._checksum(content)})
+    data = manifests._sealed(manifests._json(content))
     (folder / f"{1:020d}.json").write_bytes(data)
     for call in (manifests.load, fpve.verify, fpve.repair, fpve.history, partial(fpve.prune, keep=1), fpve.rollback):
         with pytest.raises(StoreVersion, match=r"written by 'fpve test', this is fpve .*: use that version"):
