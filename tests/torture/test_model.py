@@ -139,6 +139,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("small_files")
-def test_any_sequence_leaves_what_the_model_says() -> None:
+def test_any_sequence_leaves_what_the_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each step the newest snapshot is the model as of the last publication; older ones are what they were."""
+    # Hypothesis makes the machines: they can't be told of a folder otherwise.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run_state_machine_as_test(StoreMachine, settings=_SETTINGS)
