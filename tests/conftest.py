@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from s3 import S3
 
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev/shm")  # noqa: S108 (below it pytest makes a folder that nobody else may open)
 # Bytes: what all tests write is below 1 GB, and who else is here wants some.
 _ENOUGH = 4 * 2**30
 # Files that take longest, and folders of such: who begins with them does not end by waiting for one.
