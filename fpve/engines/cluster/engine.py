@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from importlib.util import find_spec
+from pathlib import Path
 
 from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.cluster import NO_RAY, Cluster, connected
@@ -64,6 +65,7 @@ class RayEngine:
                 models.config,
                 threads=self._cluster.threads,
                 tries=self._cluster.retries + 1,
+                folder=str(Path.cwd()),
             )
             shards = cut(len(work.inputs), workers, self._shard_rows)
             books = Books(work, target, shards, orders.tries, stage)

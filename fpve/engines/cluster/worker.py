@@ -41,6 +41,7 @@ class Orders:
         encoders: what models are made of.
         threads: how many threads decode and encode.
         tries: how often a shard is begun at most.
+        folder: the driver's working directory, at which the relative paths of a job begin.
         version: of fpve.
     """
 
@@ -51,6 +52,7 @@ class Orders:
     encoders: Encoders
     threads: int
     tries: int
+    folder: str
     version: str = __version__
 
 
@@ -126,6 +128,9 @@ class Worker:
             raise ClusterError(
                 f"expected fpve {self._orders.version}, found {__version__}; install the same on every machine"
             )
+        with suppress(OSError):
+            # Not every job has relative paths; who misses something there says so.
+            os.chdir(self._orders.folder)
         root = root_at(self._orders.store)
         if self._orders.mark is not None and not (root / self._orders.mark).is_dir():
             raise ClusterError(
