@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,15 +38,29 @@ def nights(tmp_path: Path) -> Path:
     return job
 
 
+def _watched(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """The segments of whose rows a function of `fpve.store.segments` reads from now on."""
+    found: list[str] = []
+    read = getattr(segments, name)
+
+    def watched(root: Path, file: str) -> Any:
+        found.append(Path(file).parent.name)
+        return read(root, file)
+
+    monkeypatch.setattr(segments, name, watched)
+    return found
+
+
 @pytest.fixture
 def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The segments whose keys are read from now on."""
-    found: list[str] = []
-    read = segments.read_keys
-    monkeypatch.setattr(
-        segments, "read_keys", lambda root, name: (found.append(Path(name).parent.name), read(root, name))[1]
-    )
-    return found
+    return _watched(monkeypatch, "read_keys")
+
+
+@pytest.fixture
+def norms_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The segments whose norms are read from now on."""
+    return _watched(monkeypatch, "read_norms")
 
 
 def test_a_new_picture_has_no_keys_read_where_images_name_every_vector(nights: Path, keys_read: list[str]) -> None:
@@ -88,8 +103,35 @@ def test_another_prefix_takes_the_feature_of_a_vector_that_an_image_names(nights
     published = {one.name for one in Snapshot.open(store, 3).manifest.segments}
     assert not published & set(keys_read)
     before, after = (Snapshot.open(store, at) for at in (3, 4))
-    features = [one.fusion.unfuse(_fused(one, "c/2.png")).image for one in (before, after)]
-    np.testing.assert_allclose(*features, rtol=1e-6)
+    image, again = (one.fusion.unfuse(_fused(one, "c/2.png")).image for one in (before, after))
+    np.testing.assert_allclose(image, again, rtol=1e-6)
+
+
+def test_a_search_reads_no_rows(nights: Path, keys_read: list[str], norms_read: list[str]) -> None:
+    """Indexes and pages suffice: by both blocks, by the prefix alone, and where no hit may be lost; an id needs one."""
+    store = fpve.open(nights.parent / "store")
+    vector = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    for more in ({}, {"image_weight": 0.0}, {"exact": True}, {"where": "image_id > 'c/2'"}):
+        hits = store.search(vector=vector, k=3, **more)
+        assert all(hit.image_score is not None and hit.prefix_score is not None for hit in hits)
+    assert (keys_read, norms_read) == ([], [])
+    store.search(id="c/2.png", k=3)
+    segment = {one["image_id"]: one["segment"] for one in store.images.to_pylist()}
+    assert norms_read == [segment["c/2.png"]]
+
+
+def test_a_batch_scores_as_single_queries_do_in_many_segments(nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many candidates are scored where they lie, segment by segment, and few are copied: the scores are the same."""
+    store = fpve.open(nights.parent / "store")
+    queries = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    copied = store.search(vectors=queries, k=6)
+    monkeypatch.setattr("fpve.search.vectors._COPIED_FLOATS", 0)
+    mapped = fpve.open(nights.parent / "store").search(vectors=queries, k=6)
+    for one, other in zip(copied, mapped, strict=True):
+        few, many = one.to_arrow(), other.to_arrow()
+        assert few["image_id"] == many["image_id"]
+        for name in ("score", "image_score", "prefix_score"):
+            np.testing.assert_allclose(few[name].to_numpy(), many[name].to_numpy(), atol=1e-6)
 
 
 def _fused(snapshot: Snapshot, image_id: str) -> FusedRows:

@@ -22,6 +22,7 @@ from fpve.records import Step
 from fpve.remembered import Remembered
 from fpve.search.elsewhere import Elsewhere
 from fpve.search.grouped import Grouped
+from fpve.search.norms import Norms
 from fpve.search.opening import open_together
 from fpve.search.prefixes import PrefixGroups
 from fpve.search.ranking import Asked, Ranking
@@ -154,16 +155,11 @@ class Searcher:
 
     def norms_of(self, rows: Rows) -> tuple[Floats, Floats]:
         """Norms (n,) of the raw image blocks and prefix blocks of image rows (n,); 0 where one is missing."""
-        image, prefix = self._norms
-        positions = self._position[rows]
-        return image[positions], prefix[positions]
+        return self._norms.at(self._position[rows])
 
     @cached_property
-    def _norms(self) -> tuple[Floats, Floats]:
-        nothing = np.zeros(0, np.float32)
-        norms = [self.snapshot.segment_norms(segment) for segment in self.snapshot.manifest.segments]
-        image, prefix = zip((nothing, nothing), *norms, strict=True)
-        return np.concatenate(image), np.concatenate(prefix)
+    def _norms(self) -> Norms:
+        return Norms(self.snapshot, self._offsets)
 
     def split(self, vectors: Floats) -> Blocks:
         """The blocks of given query vectors, raw: fused ones (m, dim), or image blocks (m, image_dim).
@@ -305,9 +301,9 @@ class Searcher:
         """(rows,) which images are compared by a predicted prefix block."""
         if not self.predicted:
             return np.zeros(self.rows, bool)
-        _, prefix_norm = self._norms
+        _, prefix_norm = self._norms.at(self._position)
         known = pc.is_in(self.snapshot.rows.column("content_hash"), value_set=self.snapshot.predicted_content)
-        found: Mask = known.to_numpy() & (prefix_norm[self._position] == 0)
+        found: Mask = known.to_numpy() & (prefix_norm == 0)
         return found
 
     def _reach(self, allowed: Mask | None) -> Reach:
@@ -339,23 +335,22 @@ class Searcher:
 
     @cached_property
     def _groups(self) -> PrefixGroups:
-        keys = [self.snapshot.segment_keys(one)["prefix_id"] for one in self.snapshot.manifest.segments]
-        chunks = [chunk for column in keys for chunk in column.chunks]
-        # Vectors without a prefix are a group of their own.
-        codes = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode("encode").indices.to_numpy()
+        # As pages name them, for the names of vectors are in as many files as there are segments. Images without a
+        # prefix are a group of their own.
+        prefixes = self.snapshot.rows.column("prefix_id").combine_chunks()
+        codes = prefixes.dictionary_encode("encode").indices.to_numpy().astype(np.int64)
         _, first = np.unique(codes, return_index=True)
-        blocks = self._vectors.at(first)[:, self.fusion.image_dim :]
-        return PrefixGroups.of(blocks, codes[self._position].astype(np.int64))
+        blocks = self._vectors.at(self._position[first])[:, self.fusion.image_dim :]
+        return PrefixGroups.of(blocks, codes)
 
     @property
     def _vectors(self) -> Vectors:
         with self._lock:
             if self._opened is None:
-                present = None if self.predicted else (self._norms[0] > 0, self._norms[1] > 0)
                 segments = (
                     open_together(self.snapshot, self.fusion, predicted=self.predicted)
                     if self._over is None
                     else Elsewhere(self._over, self.snapshot, self.fusion, predicted=self.predicted)
                 )
-                self._opened = Vectors(self.fusion, segments, present)
+                self._opened = Vectors(self.fusion, segments, None if self.predicted else self._norms)
             return self._opened

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,24 +30,30 @@ class Together:
         if len(self._indexes) == 1:
             return self._indexes[0].vectors(positions)
         out = np.empty((len(positions), self._dim), np.float32)
-        segment = self._segment_of(positions)
-        for number in np.unique(segment):
-            mine = segment == number
+        for number, mine in self._by_segment(positions):
             out[mine] = self._indexes[number].vectors(positions[mine] - self._offsets[number])
         return out
 
     def products(self, queries: Floats, positions: Rows) -> Floats:
         """Inner products (m, n) of queries (m, dim) with the vectors at positions (m, n); for -1 it is anything."""
-        if len(self._indexes) == 1:
+        # Not where some are elsewhere: to the last bit it is to be what it were if these segments were all in one place.
+        if len(self._indexes) == 1 and positions.min(initial=0) >= 0:
             return self._indexes[0].products(queries, positions)
         products = np.empty(positions.shape, np.float32)
-        segment = self._segment_of(positions)
-        for number in np.unique(segment):
+        for number, mine in self._by_segment(positions.ravel()):
             if number >= 0:
-                mine = segment == number
-                local = np.where(mine, positions - self._offsets[number], -1)
-                products = np.where(mine, self._indexes[number].products(queries, local), products)
+                query, column = np.divmod(mine, positions.shape[1])
+                # Of the queries that have any here; of thousands of segments these are few.
+                asked, row = np.unique(query, return_inverse=True)
+                local = np.full((len(asked), positions.shape[1]), -1)
+                local[row, column] = positions[query, column] - self._offsets[number]
+                products[query, column] = self._indexes[number].products(queries[asked], local)[row, column]
         return products
 
-    def _segment_of(self, positions: Rows) -> Rows:
-        return np.searchsorted(self._offsets, positions, side="right") - 1
+    def _by_segment(self, positions: Rows) -> Iterator[tuple[int, Rows]]:
+        """The segments of positions (n,), -1 for none, each with the places of its own among them."""
+        segment = np.searchsorted(self._offsets, positions, side="right") - 1
+        order = np.argsort(segment, kind="stable")
+        numbers, starts = np.unique(segment[order], return_index=True)
+        for number, (start, end) in zip(numbers.tolist(), pairwise([*starts.tolist(), len(order)]), strict=True):
+            yield number, order[start:end]

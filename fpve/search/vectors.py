@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from fpve.fusion import Blocks, Floats, Fusion, Scores
-from fpve.neighbours import Mask, Rows
+from fpve.neighbours import Rows
 from fpve.records import Step, Way
 from fpve.search.elsewhere import Elsewhere
+from fpve.search.norms import Norms
 from fpve.search.reach import Reach
 from fpve.search.sought import Done, Sought
 from fpve.search.together import Together
@@ -30,14 +31,14 @@ class Vectors:
     Args:
         fusion: how they are made.
         segments: has them, and finds the best of them.
-        present: which vectors have an image block, and which a prefix block, where a block that is there has the length
-            1/sqrt(2); None where it can have another, as a predicted one has.
+        norms: those of their blocks, 0 of one that is missing, where a block that is there has the length 1/sqrt(2);
+            None where it can have another, as a predicted one has.
     """
 
-    def __init__(self, fusion: Fusion, segments: Together | Elsewhere, present: tuple[Mask, Mask] | None) -> None:
+    def __init__(self, fusion: Fusion, segments: Together | Elsewhere, norms: Norms | None) -> None:
         self.fusion = fusion
         self._segments = segments
-        self._present = present
+        self._norms = norms
 
     def at(self, positions: Rows) -> Floats:
         """The vectors (n, dim) at positions (n,)."""
@@ -77,8 +78,8 @@ class Vectors:
         """
         queries, count = positions.shape
         # Where blocks have one length if they are there at all, their cosines are products of what is stored.
-        if fusion.mode == "balanced" and fusion.centre is None and self._present is not None:
-            return self._plain_scores(directions, weights, positions, *self._present)
+        if fusion.mode == "balanced" and fusion.centre is None and self._norms is not None:
+            return self._plain_scores(directions, weights, positions, self._norms)
         step = max(1, _AT_ONCE // max(1, self.fusion.dim * count))
         parts = []
         for start in range(0, queries, step):
@@ -87,18 +88,16 @@ class Vectors:
             parts.append(fusion.scores(blocks.image[mine], blocks.prefix[mine], weights[mine], vectors))
         return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def _plain_scores(
-        self, directions: Blocks, weights: Floats, positions: Rows, has_image: Mask, has_prefix: Mask
-    ) -> Scores:
+    def _plain_scores(self, directions: Blocks, weights: Floats, positions: Rows, norms: Norms) -> Scores:
         places = np.maximum(positions, 0)
         total = np.zeros(positions.shape, np.float32)
         cosines = []
-        sides = (
-            (directions.image, slice(0, self.fusion.image_dim), has_image, weights),
-            (directions.prefix, slice(self.fusion.image_dim, None), has_prefix, 1 - weights),
-        )
         copied = self.at(places.ravel()) if places.size * self.fusion.dim <= _COPIED_FLOATS else None
-        for block, side, present, weight in sides:
+        sides = (
+            (directions.image, slice(0, self.fusion.image_dim), weights),
+            (directions.prefix, slice(self.fusion.image_dim, None), 1 - weights),
+        )
+        for number, (block, side, weight) in enumerate(sides):
             asked = np.any(block, axis=1)
             if not asked.any():
                 cosines.append(np.full(positions.shape, np.nan, np.float32))
@@ -108,11 +107,14 @@ class Vectors:
             if copied is not None:
                 vectors = copied[:, side].reshape(*positions.shape, -1)
                 products = np.matmul(vectors, query[:, :, None])[:, :, 0]
+                # A block that is missing is zero: where vectors are at hand no norm is read.
+                present = np.any(vectors, axis=2)
             else:
                 padded = np.zeros((len(block), self.fusion.dim), np.float32)
                 padded[:, side] = query
                 products = self._segments.products(padded, places)
-            known = present[places] & asked[:, None]
+                present = norms.at(places)[number] > 0
+            known = present & asked[:, None]
             cosine = np.where(known, np.clip(products, -1, 1), np.float32(np.nan))
             total += np.where(known, cosine, 0) * weight[:, None].astype(np.float32)
             cosines.append(cosine)

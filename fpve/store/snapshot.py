@@ -107,7 +107,7 @@ class Snapshot:
         means = {name: np.array(row["mean"], np.float32) for name, row in found.items()}
         return Centre(ref.version, means.get("image"), means.get("prefix"))
 
-    @property
+    @cached_property
     def has_predictions(self) -> bool:
         """Whether any prefix block was predicted."""
         return any(one.rows for one in self.manifest.tables_named(tables.PREDICTED))
