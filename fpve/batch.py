@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fpve.asking import prepare
+from fpve.buckets import any_path
 from fpve.errors import QueryError
 from fpve.images import without_warnings
 from fpve.neighbours import Rows
@@ -110,7 +111,7 @@ class Batch:
     def __init__(
         self, opened: Opened, source: str | os.PathLike[str], answering: Answering, progress: Progress | None = None
     ) -> None:
-        self.source = Path(source)
+        self.source = any_path(source)
         self._opened = opened
         self._answering = answering
         self._source = read_queries(self.source)

@@ -6,6 +6,7 @@ machine's role), never from a job file.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from fpve.errors import BucketError
 
@@ -35,6 +36,10 @@ _PACKAGES = {
 }
 # As `Path` has it, two slashes are one.
 _URL = re.compile(rf"({'|'.join(_PACKAGES)}):/+(.*)", re.DOTALL)
+# How the URL of an object begins, for Python and for RE2.
+URL_PATTERN = f"^({'|'.join(_PACKAGES)})://"
+# Those that have an account in their URLs: abfs://container@account.dfs.core.windows.net
+_ACCOUNTS = ("az", "abfs", "abfss")
 # A conditional put whose answer got lost is looked at, and tried again, so often; each time twice as long after.
 _TRIES, _PAUSE = 4, 0.2
 # Requests at once: enough to fill a fast line with objects of some MB, and far below what a bucket allows.
@@ -56,19 +61,51 @@ class BucketPath(PosixPath):
         found = _URL.fullmatch(super().__str__())
         return f"{found[1]}://{found[2]}" if found else super().__str__()
 
+    def absolute(self) -> BucketPath:
+        """Itself: a URL begins at no folder of this machine."""
+        return self
+
+    def resolve(self, strict: bool = False) -> BucketPath:  # noqa: ARG002 (as `Path` has it)
+        """Itself: object stores have no links."""
+        return self
+
+    def expanduser(self) -> BucketPath:
+        """Itself."""
+        return self
+
 
 def bucket_path(path: str | os.PathLike[str]) -> BucketPath | None:
     """A path as one in an object store, if it is a URL of such; None if it is a path of this machine.
 
     Raises:
-        BucketError: it is a URL that names no bucket.
+        BucketError: it is a URL that names no bucket, or has credentials in it.
     """
     found = _URL.fullmatch(str(path))
     if found is None:
         return None
     if not found[2].strip("/"):
         raise BucketError(f"{path}: expected a bucket in it, such as {found[1]}://bucket/folder")
+    first = found[2].lstrip("/").partition("/")[0]
+    # A secret may have a slash in it. Azure has its account behind an @, and access points of S3 have colons.
+    if (":" in first and not first.startswith("arn:")) or ("@" in first and found[1] not in _ACCOUNTS):
+        # Not repeated: it is a secret.
+        raise BucketError(
+            f"{found[1]}://…: expected a bucket, found credentials before it; leave them to the environment "
+            "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws)"
+        )
     return BucketPath(f"{found[1]}:/{found[2]}")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The URL of an object or a folder as that of its bucket, and the name below it."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, name = rest.partition("/")
+    return f"{scheme}://{bucket}", name
+
+
+def is_url(path: str) -> bool:
+    """Whether a text is the URL of something in an object store; `s3:/bucket` is none."""
+    return re.match(URL_PATTERN, path) is not None
 
 
 def any_path(path: str | os.PathLike[str], base: Path | None = None) -> Path:
@@ -118,7 +155,7 @@ class Bucket:
         """All objects below a folder, sorted by name."""
         top = self._key(folder)
         try:
-            found = self._ask(lambda: self._fs.find(top, detail=True), top)
+            found = self._ask(lambda: self._found(top), top)
         except FileNotFoundError:
             # Some say so of a folder without objects, and all of a bucket that is not there.
             bucket = self._root.partition("/")[0]
@@ -130,11 +167,16 @@ class Bucket:
             if found[key].get("type") != "directory" and not key.endswith("/"):
                 yield _object(key.lstrip("/")[base:], found[key])
 
+    def there(self) -> bool:
+        """Whether there is an object of this very URL, or any below it."""
+        found: bool = self._ask(lambda: self._fs.exists(self._root), self._root)
+        return found
+
     def look(self, name: str) -> Object | None:
         """What is said of one object; None if there is none."""
         key = self._key(name)
         try:
-            found = self._ask(lambda: self._fs.info(key), key)
+            found = self._ask(lambda: self._info(key), key)
         except FileNotFoundError:
             return None
         return None if found.get("type") == "directory" else _object(name, found)
@@ -167,8 +209,8 @@ class Bucket:
             FileNotFoundError: there is none.
         """
         key = self._key(name)
-        file: BinaryIO = self._ask(lambda: self._fs.open(key, "rb", block_size=_BLOCK, cache_type="readahead"), key)
-        return file
+        file = self._ask(lambda: self._fs.open(key, "rb", block_size=_BLOCK, cache_type="readahead"), key)
+        return cast("BinaryIO", _File(file, lambda request: self._ask(request, key)))
 
     def fetch(self, name: str, path: Path) -> None:
         """Copy an object into a file, which is there only when it is whole.
@@ -271,6 +313,28 @@ class Bucket:
         """The key of the URL itself: the bucket, and what follows."""
         return self.url.partition("://")[2].strip("/")
 
+    @property
+    def _is_s3(self) -> bool:
+        return _PACKAGES[self.url.partition(":")[0]] == "s3fs"
+
+    def _found(self, top: str) -> dict[str, dict[str, Any]]:
+        """What there is below a key."""
+        bucket, _, name = top.partition("/")
+        # Of a folder without objects s3fs would look whether it is an object, and then whether it is a folder.
+        narrow = {"prefix": f"{name}/"} if name and self._is_s3 else {}
+        found: dict[str, dict[str, Any]] = self._fs.find(bucket if narrow else top, detail=True, **narrow)
+        return found
+
+    def _info(self, key: str) -> dict[str, Any]:
+        """What is known of an object."""
+        bucket, _, name = key.partition("/")
+        if not name or not self._is_s3:
+            found: dict[str, Any] = self._fs.info(key)
+            return found
+        # Of one that is not there s3fs would look whether it is a folder.
+        head = self._fs.call_s3("head_object", Bucket=bucket, Key=name)
+        return {**head, "size": head["ContentLength"]}
+
     def _key(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
 
@@ -301,6 +365,46 @@ class Bucket:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         scheme = self.url.partition(":")[0]
         return BucketError(f"{scheme}://{key}: the object store can't be asked, or refuses: {reason}")
+
+
+class _File(io.RawIOBase):
+    """An object that is read here and there; what goes wrong is told as by the other methods of its bucket."""
+
+    def __init__(self, file: Any, ask: Callable[[Callable[[], Any]], Any]) -> None:
+        self._file = file
+        self._ask = ask
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte; asks for nothing."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """At which byte it is."""
+        return int(self._file.tell())
+
+    def read(self, size: int | None = -1) -> bytes:
+        """So many bytes, or all that is left; fewer only at the end."""
+        data: bytes = self._ask(lambda: self._file.read(-1 if size is None else size))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._file.close()
+        super().close()
 
 
 # What file systems call the time at which an object was put.

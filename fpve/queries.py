@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from PIL.Image import Image
 
 from fpve import encoders, images
+from fpve.buckets import any_path
 from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder
 from fpve.engines.pictures import EncodedPictures, encode_pictures
 from fpve.errors import EncoderMismatch, ImageError, QueryError
@@ -23,7 +23,7 @@ from fpve.fusion import Blocks, Floats
 from fpve.neighbours import Rows
 from fpve.remembered import Remembered
 from fpve.search import Searcher
-from fpve.sources.inputs import read_file
+from fpve.sources.stored import read_picture
 from fpve.store.encoding import EncoderRef
 from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest
@@ -286,9 +286,9 @@ def _decode(picture: Picture, enough: int) -> Image:
     if isinstance(picture, bytes):
         return images.decode(picture, enough=enough).image
     if isinstance(picture, str | os.PathLike):
-        path = Path(picture)
+        path = any_path(picture)
         try:
-            return images.decode(read_file(os.fsencode(path)).data, enough=enough).image
+            return images.decode(read_picture(os.fsencode(path)), enough=enough).image
         except FileNotFoundError:
             raise ImageError(f"{path}: no such file") from None
         except OSError as error:

@@ -19,7 +19,9 @@ from unittest import mock
 from urllib.parse import parse_qs
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 
@@ -83,6 +85,10 @@ class S3:
         """Make an object, by other means than fpve's."""
         body = content if isinstance(content, bytes) else content.read_bytes()
         self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+
+    def put_odd(self, key: str, content: bytes) -> None:
+        """Make an object whose name no client would send: with `//`, `..` or a control character."""
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(self.bucket, key, content)
 
     def put_folder(self, folder: Path, prefix: str = "") -> None:
         """Make an object of each file below a folder."""

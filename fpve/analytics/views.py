@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpve.analytics.connection import quoted
+from fpve.buckets import URL_PATTERN
 from fpve.errors import FpveError, QueryError, StoreCorrupt
 from fpve.store import runs, saved, tables
 from fpve.store.snapshot import Snapshot
@@ -32,8 +33,9 @@ def images_query(snapshot: Snapshot, rows: str) -> str:
     folders = " ".join(
         f"WHEN {quoted(one.name)} THEN {quoted(one.folder or one.source)}" for one in snapshot.manifest.collections
     )
-    # A table may name files by absolute paths.
-    path = f"if(starts_with(path, '/'), path, concat(CASE collection {folders} END, '/', path))" if folders else "path"
+    # A table may name files by absolute paths, and objects by URLs.
+    full = f"starts_with(path, '/') OR (contains(path, '://') AND regexp_matches(path, {quoted(URL_PATTERN)}))"
+    path = f"if({full}, path, concat(CASE collection {folders} END, '/', path))" if folders else "path"
     return f"SELECT * REPLACE ({path} AS path) FROM {rows}"
 
 

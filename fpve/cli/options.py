@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fpve.buckets import any_path
 from fpve.cli import output
 from fpve.rowfiles import check_target
 
@@ -28,8 +29,18 @@ _NAMED = 5
 # Done, but for some inputs that can't be encoded, or some queries that can't be answered.
 EXIT_PARTLY = 3
 
+
+class _Place(click.Path):
+    """A path of this machine, or a URL of an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a path for what it is."""
+        path: Any = super().convert(value, param, ctx)
+        return any_path(path)
+
+
 # Whether a file is there is the library's to say: it knows what else could be meant, and says it in one line.
-PATH = click.Path(path_type=Path)
+PATH = _Place(path_type=Path)
 
 
 def count_or_share(value: str) -> int | float:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from fpve.buckets import any_path
 from fpve.config.encoders import EncoderConfig, Encoders
 from fpve.config.job import Job
 from fpve.config.prefixes import PrefixRule
@@ -56,7 +57,11 @@ def parse_job(data: dict[str, Any], *, where: str = "job") -> Job:
 
 
 def resolve_paths(job: Job, base: Path) -> Job:
-    """Take a job's relative paths from `base`."""
+    """Take a job's relative paths from `base`; URLs of object stores stay what they are.
+
+    Raises:
+        BucketError: one of them names no bucket, or has credentials in it.
+    """
 
     def resolve(encoder: EncoderConfig) -> EncoderConfig:
         family, _, argument = encoder.name.partition(":")
@@ -71,13 +76,13 @@ def resolve_paths(job: Job, base: Path) -> Job:
 
     return replace(
         job,
-        store=base / job.store.expanduser(),
+        store=any_path(job.store, base),
         encoders=Encoders(image=resolve(job.encoders.image), text=resolve(job.encoders.text)),
         collections=tuple(
             replace(
                 collection,
-                source=base / collection.source.expanduser(),
-                metadata=collection.metadata and base / collection.metadata.expanduser(),
+                source=any_path(collection.source, base),
+                metadata=collection.metadata and any_path(collection.metadata, base),
                 prefix=tuple(_in_folder(rule, base) for rule in collection.prefix),
             )
             for collection in job.collections

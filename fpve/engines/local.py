@@ -27,7 +27,6 @@ from fpve.engines.writing import Row, ShardWriter
 from fpve.fusion import Floats
 from fpve.progress import Progress, Stage
 
-_READERS = 4
 # Inputs that are read, decoded or wait for the model, beside those at work: enough to ride out some slow ones.
 _AHEAD = 64
 # What the files of all these are together at most; one that is larger than that is under way alone.
@@ -80,10 +79,10 @@ class _Chain:
         self._threads = threads
         self._outcomes: list[Outcome] = []
         # No contexts: leaving one would wait for threads that a slow disk holds, and Ctrl-C with it.
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fpve-read")
+        self._readers = ThreadPoolExecutor(work.inputs.at_once, thread_name_prefix="fpve-read")
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="fpve-work")
         self._pools = [self._readers, self._workers]
-        self._meter = Meter(readers=_READERS, workers=threads)
+        self._meter = Meter(readers=work.inputs.at_once, workers=threads)
 
     def close(self) -> None:
         """Begin nothing more."""

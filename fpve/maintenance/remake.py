@@ -18,6 +18,7 @@ from fpve.maintenance.notes import Notes
 from fpve.maintenance.rollback import only_new
 from fpve.prefixes import prefix_id
 from fpve.sources.names import raw_paths
+from fpve.sources.places import full_path
 from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
@@ -162,7 +163,7 @@ def _thumbnails(snapshot: Snapshot, sound: list[Table], notes: Notes) -> list[Ta
         rows = rows.filter(pc.invert(pc.is_in(rows["content_hash"], value_set=known.combine_chunks())))
         for path, content_hash in zip(rows["path"].to_pylist(), rows["content_hash"].to_pylist(), strict=True):
             folder = os.fsencode(collection.folder or collection.source)
-            files = (os.path.join(folder, one) for one in raw_paths(path))  # noqa: PTH118 (bytes)
+            files = (full_path(folder, one) for one in raw_paths(path))
             missing.setdefault(content_hash, []).extend(files)
     written: list[Table] = []
     made: list[dict[str, object]] = []

@@ -152,7 +152,8 @@ class Contents:
         """
         if self.plan.remembered and not self.read:
             return None
-        settled = pc.and_not(pc.less(self.mtime_ns, scanned_at - RACY_NS), self.kept)
+        timed = pc.or_(pc.less(self.mtime_ns, scanned_at - RACY_NS), self.plan.scan.tagged)
+        settled = pc.and_not(timed, self.kept)
         rows = pa.table(
             {
                 "image_id": self.plan.files["image_id"],

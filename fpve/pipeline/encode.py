@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from fpve.buckets import any_path
 from fpve.config import AUTO, CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
 from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.named import EngineName, open_engine
@@ -57,10 +58,10 @@ def encode(
         collections=(
             CollectionConfig(
                 name=collection,
-                source=Path(source).resolve(),
+                source=any_path(source).resolve(),
                 id=id,
                 prefix=as_rules(prefix),
-                metadata=Path(metadata) if metadata is not None else None,
+                metadata=any_path(metadata) if metadata is not None else None,
                 label_from=label_from,
             ),
         ),

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fpve.buckets import BucketPath, any_path
 from fpve.config import CollectionConfig, load_job
 from fpve.errors import JobError, MetadataError, SourceError
 from fpve.sources.metadata import TABLE_SUFFIXES, Metadata, match, read_metadata
+from fpve.sources.places import files_in, is_file, is_folder
 from fpve.sources.scan import Scan
 from fpve.sources.source import scan_source
 from fpve.store.files import write_durably
@@ -35,10 +37,10 @@ def init(source: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         MetadataError: it is a table that is broken, or that has no column of paths or pictures.
         JobError: the output exists already.
     """
-    source = Path(source)
+    source = any_path(source)
     scan, by_row = _scan(source)
-    whole = source.resolve() if source.exists() else scan.folder.resolve()
-    stem = whole.name if whole.is_dir() else whole.stem
+    whole = source.resolve() if is_file(source) or is_folder(source) else scan.folder.resolve()
+    stem = whole.name if is_folder(whole) else whole.stem
     name = re.sub(r"[^\w.\-]+", "-", stem).strip("-._")[:_NAME_LENGTH] or "pictures"
     target = Path(output) if output is not None else Path(f"{name}.toml")
     if target.exists():
@@ -67,8 +69,8 @@ def _scan(source: Path) -> tuple[Scan, bool]:
 
 def _find_metadata(folder: Path, paths: pa.Array) -> Metadata | None:
     """The first metadata file in the folder that names its pictures."""
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in TABLE_SUFFIXES and file.is_file():
+    for file in sorted(files_in(folder)):
+        if file.suffix.lower() in TABLE_SUFFIXES:
             try:
                 metadata = read_metadata(file)
                 match(metadata, paths, folder)
@@ -80,6 +82,8 @@ def _find_metadata(folder: Path, paths: pa.Array) -> Metadata | None:
 
 def _relative(path: Path, target: Path) -> str:
     """A path as the job file at `target` would name it: relative where that is short."""
+    if isinstance(path, BucketPath):
+        return str(path)
     base = target.resolve().parent
     return (
         Path(os.path.relpath(path.resolve(), base)).as_posix()
@@ -89,8 +93,8 @@ def _relative(path: Path, target: Path) -> str:
 
 
 def _job_text(name: str, source: Path, scan: Scan, target: Path, *, by_row: bool) -> str:
-    is_folder = source.is_dir()
-    metadata = scan.metadata or (_find_metadata(source, scan.files["path"].combine_chunks()) if is_folder else None)
+    beside = is_folder(source)
+    metadata = scan.metadata or (_find_metadata(source, scan.files["path"].combine_chunks()) if beside else None)
     held = (
         [one.name for one in metadata.columns.schema if type_name(one.type) and is_free(one.name)] if metadata else []
     )

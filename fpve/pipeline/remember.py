@@ -29,5 +29,5 @@ def _remember_archives(root: Path, plan: CollectionPlan, scanned_at: int) -> int
     return sum(
         write_archive_index(root, plan.name, one.archive, one.stamp, one.members)
         for one in plan.scan.indexes
-        if one.stamp.mtime_ns < scanned_at - RACY_NS
+        if one.stamp.tag or one.stamp.mtime_ns < scanned_at - RACY_NS
     )

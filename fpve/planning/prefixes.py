@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fpve.buckets import Bucket, BucketPath
 from fpve.config import OTHERWISE, CollectionConfig
 from fpve.errors import PrefixError
 from fpve.planning.fields import built_in
@@ -20,6 +21,7 @@ from fpve.planning.frozen import Frozen
 from fpve.prefixes import ParsedRule, Template, keep_chars, prefix_id, without_blanks
 from fpve.sources.inputs import read_file
 from fpve.sources.names import raw_paths
+from fpve.sources.objects import list_objects
 from fpve.sources.scan import Scan
 
 # A text about a picture; beyond that it is something else.
@@ -206,6 +208,8 @@ class Rendering:
             return found.cast(pa.string())
         folder = os.fsencode(self.scan.folder)
         paths = self.files["path"].take(pa.array(rows))
+        if isinstance(self.scan.folder, BucketPath):
+            return pa.array(_sidecar_objects(self.scan.folder, paths.to_pylist(), suffix), pa.string())
         return pa.array([_sidecar(folder, path.as_py(), suffix) for path in paths], pa.string())
 
     def _missing(self, parsed: ParsedRule, row: int, count: int) -> PrefixError:
@@ -260,6 +264,35 @@ def _sidecar(folder: bytes, path: str, suffix: str) -> str | None:
         except OSError as error:
             raise PrefixError(f"{file}: can't be read: {error.strerror}") from None
     return None
+
+
+def _sidecar_objects(folder: BucketPath, paths: list[str], suffix: str) -> list[str | None]:
+    """The texts of the objects beside pictures (m,) of a folder, of which there are those that one listing has.
+
+    Raises:
+        PrefixError: one can't be read, is no text in UTF-8, or too large for one.
+        SourceNotFound: the store can't be asked.
+    """
+    spelt = tuple(dict.fromkeys((suffix, suffix.upper(), suffix.lower())))
+    there = {one.name: one.size for one in list_objects(folder) if one.name.endswith(spelt)}
+    stems = [path.removesuffix(PurePosixPath(path).suffix) for path in paths]
+    named = [next((stem + one for one in spelt if stem + one in there), None) for stem in stems]
+    bucket = Bucket(folder)
+
+    def read(name: str) -> str:
+        where = f"{folder}/{name}"
+        if there[name] > MAX_SIDECAR:
+            raise PrefixError(f"{where}: expected a text of at most {MAX_SIDECAR:,} bytes, found {there[name]:,}")
+        try:
+            return bucket.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise PrefixError(f"{where}: expected a text in UTF-8, found other bytes; convert it") from None
+        except OSError as error:
+            raise PrefixError(f"{where}: can't be read: {error.strerror or 'it is not there any more'}") from None
+
+    wanted = list(dict.fromkeys(one for one in named if one is not None))
+    texts = dict(zip(wanted, bucket.each(read, wanted), strict=True))
+    return [None if one is None else texts[one] for one in named]
 
 
 def _kept(texts: pa.Array, count: int) -> pa.Array:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.api import Store
+from fpve.buckets import any_path
 from fpve.errors import ImageError
 from fpve.images import decode, from_picture, thumbnail, without_warnings
 from fpve.queries import Picture
 from fpve.report.page import data_uri
+from fpve.sources.places import read_place
 
 # A page of 30 MB is still opened at once by a browser, and sent by mail.
 _MOST_BYTES = 28_000_000
@@ -96,6 +97,6 @@ def asked(name: str, picture: Picture | None) -> Shown:
 
 def _jpeg(picture: Picture) -> bytes:
     if isinstance(picture, str | os.PathLike):
-        picture = Path(picture).read_bytes()
+        picture = read_place(any_path(picture))
     decoded = decode(picture) if isinstance(picture, bytes) else from_picture(picture)
     return thumbnail(decoded.image)

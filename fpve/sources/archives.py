@@ -9,17 +9,21 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fpve.buckets import Bucket, BucketPath, any_path, is_url, split_url
 from fpve.errors import SourceError, SourceNotFound
 from fpve.sources.folder import check_name, find_files
-from fpve.sources.inputs import Reading, Stamp, check_size
+from fpve.sources.inputs import FILES_AT_ONCE, Reading, Stamp, check_size
 from fpve.sources.metadata import Metadata, lossless, narrowed
 from fpve.sources.names import normalised, text_path, text_paths
+from fpve.sources.objects import OBJECTS_AT_ONCE, named_objects
+from fpve.sources.places import is_file, is_folder, real_path, stamp_of
 from fpve.sources.scan import Globs, Index, Scan, Skipped, each_once, tabulate
 from fpve.sources.tar import (
     COMPRESSED_SUFFIXES,
@@ -50,7 +54,7 @@ def remember_nothing(_: bytes) -> Index | None:
 def is_archive(path: Path) -> bool:
     """Whether a path is called like an archive, compressed ones included, or is a glob."""
     name = path.name.lower()
-    return name.endswith((_SUFFIX, *COMPRESSED_SUFFIXES)) or (glob.has_magic(str(path)) and not path.exists())
+    return name.endswith((_SUFFIX, *COMPRESSED_SUFFIXES)) or (glob.has_magic(str(path)) and not _is_folder(path))
 
 
 def archives_below(folder: Path, globs: Globs) -> list[bytes]:
@@ -67,19 +71,31 @@ def named_archives(source: Path) -> tuple[Path, list[bytes]]:
         SourceNotFound: there are none.
         SourceError: the glob finds other files.
     """
+    if isinstance(source, BucketPath) and glob.has_magic(str(source)):
+        folder, objects = named_objects(source)
+        return folder, _all_archives(source, [os.fsencode(one.name) for one in objects])
     if not glob.has_magic(str(source)) or source.exists():
-        if not source.exists():
+        if not (is_file(source) if isinstance(source, BucketPath) else source.exists()):
             raise SourceNotFound(f"{source}: no such archive; is its disk mounted?")
         return source.parent, [os.fsencode(source.name)]
     first = next(part for part in source.parts if glob.has_magic(part))
     base = Path(*source.parts[: source.parts.index(first)])
     found = sorted(glob.glob(os.fsencode(source), recursive=True))  # noqa: PTH207 (bytes)
+    return base, [os.path.relpath(one, os.fsencode(base)) for one in _all_archives(source, found)]
+
+
+def _all_archives(source: Path, found: list[bytes]) -> list[bytes]:
+    """What a glob found, if these are archives."""
     if not found:
         raise SourceNotFound(f"{source}: no file is called so; is its disk mounted?")
     for one in found:
         if not text_path(one).lower().endswith((_SUFFIX, *COMPRESSED_SUFFIXES)):
             raise SourceError(f"{source}: expected .tar archives, found {os.fsdecode(one)}; end the glob in .tar")
-    return base, [os.path.relpath(one, os.fsencode(base)) for one in found]
+    return found
+
+
+def _is_folder(path: Path) -> bool:
+    return is_folder(path) if isinstance(path, BucketPath) else path.exists()
 
 
 def scan_archives(
@@ -133,7 +149,9 @@ def scan_archives(
         size=index[SIZE].take(order).combine_chunks(),
         mtime_ns=pa.array(np.array([one.stamp.mtime_ns for one in known], np.int64)[mine]),
         origin=pc.binary_join_element_wise(
-            pa.array([str(one.stamp.size) for one in known], pa.string()).take(pa.array(mine)),
+            pa.array([":".join((*one.stamp.tag.split(), str(one.stamp.size))) for one in known], pa.string()).take(
+                pa.array(mine)
+            ),
             index[OFFSET].take(order).combine_chunks().cast(pa.string()),
             ":",
         ),
@@ -149,13 +167,14 @@ def scan_archives(
         files,
         tuple(skipped),
         inputs,
-        os.path.realpath(os.fsencode(source)),
+        real_path(source),
         base,
-        (base, *(Path(os.fsdecode(one.path)) for one in known)),
+        (base, *(any_path(os.fsdecode(one.path)) for one in known)),
         _metadata(source, path, index),
         sidecars=True,
         shared_times=True,
         indexes=tuple(Index(one.path, one.stamp, one.index) for one in known if one.fresh),
+        tagged=all(one.stamp.tag for one in known),
     )
 
 
@@ -178,15 +197,16 @@ class _Archive:
 def _look(base: Path, relative: bytes, remembered: Remembered, skipped: list[Skipped]) -> list[_Archive]:
     """The archive at a path, if it is one; why not, and what in it can't be read, is added to `skipped`."""
     shown = text_path(relative)
-    path = os.path.realpath(os.path.join(os.fsencode(base), relative))  # noqa: PTH118 (bytes)
+    path = os.path.join(os.fsencode(base), relative)  # noqa: PTH118 (bytes)
+    if not isinstance(base, BucketPath):
+        path = os.path.realpath(path)
     if shown.lower().endswith(COMPRESSED_SUFFIXES):
         raise compressed(str(base / shown))
     try:
-        status = os.stat(path)  # noqa: PTH116 (bytes)
-        if not stat.S_ISREG(status.st_mode):
+        if not isinstance(base, BucketPath) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (bytes)
             skipped.append(Skipped(shown, "not a regular file"))
             return []
-        stamp, before = Stamp.of(status), remembered(path)
+        stamp, before = stamp_of(path), remembered(path)
         fresh = before is None or before.stamp != stamp
         index = index_archive(path) if before is None or fresh else before.members
     except OSError as error:
@@ -239,6 +259,18 @@ class Members:
         self._of = of
         self._offset = offset
         self._size = size
+        self._in_stores = any(is_url(os.fsdecode(one)) for one in archives)
+        # A file system each, with its connections.
+        self._buckets: dict[bytes, Bucket] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to read them: no connections."""
+        return Members, (self._archives, self._stamps, self._of, self._offset, self._size)
+
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time."""
+        return OBJECTS_AT_ONCE if self._in_stores else FILES_AT_ONCE
 
     def __len__(self) -> int:
         return len(self._of)
@@ -249,6 +281,9 @@ class Members:
         if offset == LOST:
             raise OSError(errno.EIO, "its archive is damaged, and held it when it was whole")
         check_size(size)
+        if self._in_stores:
+            data = self._part(self._archives[at], offset, size)
+            return Reading(data, size, self._stamps[at].mtime_ns)
         # Opened each time: descriptors that many threads share would have to be counted, and this costs microseconds.
         with open(self._archives[at], "rb", buffering=0) as file:  # noqa: PTH123 (a path of bytes)
             self._stamps[at].check(file.fileno())
@@ -256,3 +291,16 @@ class Members:
         if len(data) < size:
             raise OSError(errno.EIO, "its archive is cut off")
         return Reading(data, size, self._stamps[at].mtime_ns)
+
+    def _part(self, archive: bytes, offset: int, size: int) -> bytes:
+        top, name = split_url(os.fsdecode(archive))
+        if not size:
+            # Of nothing no store gives a part.
+            return b""
+        try:
+            data = self._buckets.setdefault(archive, Bucket(top)).part(name, offset, offset + size)
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, "its archive is not there any more") from None
+        if len(data) < size:
+            raise OSError(errno.ESTALE, "its archive changed after it had been listed")
+        return data

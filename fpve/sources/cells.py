@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from threading import Lock
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.sources.inputs import Reading, Stamp, check_size
+from fpve.buckets import is_url
+from fpve.sources.inputs import FILES_AT_ONCE, Reading, Stamp, check_size
+from fpve.sources.places import open_place, stamp_of
 
 # Rows that are decoded at once: with pictures of some MB that is as much as an encoder's batch.
 _ROWS_AT_ONCE = 32
@@ -46,6 +49,11 @@ class Cells:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time."""
+        return FILES_AT_ONCE
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What another process needs to read them: not the open file."""
         return Cells, (self._file, self._stamp, self._column, self._rows)
@@ -62,8 +70,7 @@ class Cells:
             return self._passed.pop(row)
         try:
             if self._reader is None:
-                handle = open(self._file, "rb")  # noqa: PTH123, SIM115 (a path of bytes; the reader closes it)
-                self._reader = _Reader(handle, self._stamp, self._column)
+                self._reader = _Reader(open_place(self._file), self._file, self._stamp, self._column)
             reader = self._reader
             reader.seek(row)
             while reader.next_row <= row:
@@ -85,11 +92,14 @@ class Cells:
 class _Reader:
     """An open Parquet file, at some row of a column."""
 
-    def __init__(self, handle: BinaryIO, stamp: Stamp, column: str) -> None:
+    def __init__(self, handle: BinaryIO, file: bytes, stamp: Stamp, column: str) -> None:
         # Before anything fails: `__del__` closes it.
         self._handle = handle
         self._stamp = stamp
-        stamp.check(self._handle.fileno())
+        self._is_object = is_url(os.fsdecode(file))
+        if self._is_object and stamp_of(file) != stamp:
+            raise OSError(errno.ESTALE, "its object changed after it had been listed")
+        self._check()
         self._parquet = pq.ParquetFile(self._handle, buffer_size=_BUFFER, pre_buffer=False)
         self._column = column
         counts = [self._parquet.metadata.row_group(at).num_rows for at in range(self._parquet.num_row_groups)]
@@ -114,7 +124,12 @@ class _Reader:
 
     def read(self) -> pa.Array:
         """The next few cells."""
-        self._stamp.check(self._handle.fileno())
+        self._check()
         cells = next(self._batches).column(0)
         self.next_row += len(cells)
         return cells.field(0) if pa.types.is_struct(cells.type) else cells
+
+    def _check(self) -> None:
+        # An open object is read as it was when it was opened, or not at all.
+        if not self._is_object:
+            self._stamp.check(self._handle.fileno())

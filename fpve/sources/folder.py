@@ -9,9 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fpve.buckets import BucketPath
 from fpve.errors import SourceError, SourceNotFound
-from fpve.sources.inputs import Files, PathsBelow
+from fpve.sources.inputs import Files, Inputs, PathsBelow
+from fpve.sources.metadata import TABLE_SUFFIXES
 from fpve.sources.names import normalised, text_path, text_paths
+from fpve.sources.objects import Objects, find_objects
+from fpve.sources.places import real_path
 from fpve.sources.scan import Globs, Scan, Skipped, each_once, tabulate
 from fpve.sources.walk import PICTURES, Found, walk
 
@@ -22,6 +26,11 @@ def find_files(folder: Path, globs: Globs, suffixes: frozenset[bytes] = PICTURES
     Raises:
         SourceNotFound, SourceError: there is no such folder, or it or a folder in it can't be read.
     """
+    if isinstance(folder, BucketPath):
+        found = find_objects(folder, globs.take if globs else None, suffixes)
+        if found is None:
+            raise no_source(folder)
+        return found
     check_folder(folder)
     root = os.fsencode(folder)
 
@@ -59,17 +68,31 @@ def scan_found(folder: Path, found: Found, *, collection: str, globs: Globs) -> 
         number=pa.array(np.arange(len(order))),
         size=found.size.take(order),
         mtime_ns=found.mtime_ns.take(order),
-        origin=pa.nulls(len(order), pa.string()),
+        origin=pa.nulls(len(order), pa.string()) if found.tag is None else found.tag.take(order),
     )
     skipped = (*(Skipped(text_path(path), reason) for path, reason in found.odd), *clashes)
     if not len(order):
         raise SourceError(_nothing(folder, found, filtered=bool(globs), skipped=skipped))
 
-    def inputs(numbers: NDArray[np.int64]) -> Files:
-        return Files(PathsBelow(os.fsencode(folder), raw.take(pa.array(numbers))))
+    size, mtime_ns = (files[name].combine_chunks() for name in ("size", "mtime_ns"))
 
-    identity = os.fsencode(os.path.realpath(folder))
-    return Scan(files, skipped, inputs, identity, folder, (folder,), undecodable=found.undecodable)
+    def inputs(numbers: NDArray[np.int64]) -> Inputs:
+        at = pa.array(numbers)
+        if found.tag is None:
+            return Files(PathsBelow(os.fsencode(folder), raw.take(at)))
+        return Objects(os.fsencode(folder), path.take(at), size.take(at), mtime_ns.take(at))
+
+    tagged = found.tag is not None and not files["origin"].null_count
+    return Scan(
+        files, skipped, inputs, real_path(folder), folder, (folder,), undecodable=found.undecodable, tagged=tagged
+    )
+
+
+def no_source(file: Path) -> SourceError:
+    """The error for a file that is no source."""
+    return SourceError(
+        f"{file}: expected a folder of pictures, a .tar archive or a table ({', '.join(TABLE_SUFFIXES)}), found a file"
+    )
 
 
 def check_folder(folder: Path) -> None:

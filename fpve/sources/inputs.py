@@ -30,10 +30,11 @@ class Reading(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What is other as soon as a file may be another."""
+    """What is other as soon as a file may be another; of an object in a store also its tag, if it has one."""
 
     size: int
     mtime_ns: int
+    tag: str = ""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
@@ -50,8 +51,17 @@ class Stamp(NamedTuple):
             raise OSError(errno.ESTALE, "its file changed after it had been scanned")
 
 
+# So many files are read at once: a disk answers several questions sooner than one after the other.
+FILES_AT_ONCE = 4
+
+
 class Inputs(Protocol):
-    """Numbered inputs of one source. Read from many threads."""
+    """Numbered inputs of one source. Read from many threads; can be pickled, to be read by other processes."""
+
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time."""
+        ...
 
     def __len__(self) -> int:
         """How many there are."""
@@ -81,6 +91,11 @@ class Files:
     """Files of their own, by full paths as the operating system has them."""
 
     paths: Sequence[bytes]
+
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time."""
+        return FILES_AT_ONCE
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -145,6 +160,11 @@ class Joined:
     def __init__(self, parts: Sequence[Inputs]) -> None:
         self._parts = tuple(parts)
         self._ends = list(accumulate(len(part) for part in parts))
+
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time: as many as of the slowest source."""
+        return max((part.at_once for part in self._parts), default=FILES_AT_ONCE)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

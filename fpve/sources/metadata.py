@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from fpve.buckets import BucketPath, is_url
 from fpve.errors import MetadataError, nearest
 from fpve.sources.names import normalised
+from fpve.sources.objects import are_urls
+from fpve.sources.places import open_place, read_place
 
 # What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
 KEY_NAMES = ("path", "file_name", "filename", "file", "image")
@@ -102,6 +105,24 @@ def read_table(file: Path, *, wanted: Callable[[pa.DataType], bool] | None = Non
     return _read(file, wanted)
 
 
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a Parquet file, wherever it is; of one in a store only what is read is fetched.
+
+    Raises:
+        OSError, ArrowException: it is not there, can't be read, or is none.
+    """
+    return pq.ParquetFile(open_place(file) if isinstance(file, BucketPath) else file)
+
+
+def read_parquet_schema(file: Path) -> pa.Schema:
+    """The columns of a Parquet file, wherever it is.
+
+    Raises:
+        OSError, ArrowException: it is not there, can't be read, or is none.
+    """
+    return pq.read_schema(open_place(file) if isinstance(file, BucketPath) else file)
+
+
 def lossless(file: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as it is written in a file, as the type that loses nothing of it; null for NaN."""
     return narrowed(column) if file.suffix.lower() in _TEXT_SUFFIXES else _without_nan(column)
@@ -179,7 +200,7 @@ def _read(file: Path, wanted: Callable[[pa.DataType], bool] | None = None) -> pa
             return _read_csv(file, "\t" if suffix == ".tsv" else ",")
         if suffix in PARQUET_SUFFIXES:
             # Not `read_table`, which would make columns of folders that are called `year=2020`.
-            with pq.ParquetFile(file) as parquet:
+            with open_parquet(file) as parquet:
                 fields = [field.name for field in parquet.schema_arrow if wanted is None or wanted(field.type)]
                 return parquet.read(None if wanted is None else fields)
         if suffix in (".jsonl", ".ndjson", ".json"):
@@ -195,7 +216,7 @@ def _read(file: Path, wanted: Callable[[pa.DataType], bool] | None = None) -> pa
 
 
 def _read_csv(file: Path, delimiter: str) -> pa.Table:
-    data = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    data = read_place(file).removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise ValueError("the file is empty")
     header = data.partition(b"\n")[0].decode("utf-8", "replace").rstrip()
@@ -243,7 +264,7 @@ def _decimals_survive(values: pa.ChunkedArray) -> bool:
 
 
 def _read_json(file: Path, *, lines: bool) -> pa.Table:
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_place(file).decode("utf-8-sig")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError("expected objects with one name for each column")
@@ -320,18 +341,19 @@ def _readings(paths: pa.Array, base: Path, source: Path) -> Iterator[pa.Array]:
 
 def _relative_to(paths: pa.Array, base: Path, source: Path) -> pa.Array:
     """Paths relative to `base` (or absolute), as paths relative to the source; null where they lead elsewhere."""
-    below = pc.starts_with(paths, "/")
+    below = pc.or_(pc.starts_with(paths, "/"), are_urls(paths))
     full = pc.if_else(below, paths, pc.binary_join_element_wise(f"{base.as_posix().rstrip('/')}", paths, "/"))
     start = f"{source.as_posix().rstrip('/')}/"
     inside = pc.fill_null(pc.starts_with(full, start), False)
     found = pc.if_else(inside, pc.utf8_slice_codeunits(full, len(start)), pa.scalar(None, pa.string()))
     # `a//b`, `a/./b` and `a/` are other spellings of a path, which pathlib knows.
-    odd = pc.fill_null(pc.match_substring_regex(full, r"//|/\.?(/|$)"), False)
+    plain = pc.replace_substring(full, "://", "", max_replacements=1) if isinstance(source, BucketPath) else full
+    odd = pc.fill_null(pc.match_substring_regex(plain, r"//|/\.?(/|$)"), False)
     if not pc.any(odd).as_py():
         return found
 
     def relative(path: str) -> str | None:
-        full = base / path
+        full = BucketPath(path.replace("://", ":/", 1)) if is_url(path) else base / path
         return full.relative_to(source).as_posix() if full.is_relative_to(source) else None
 
     spelt = pa.array([relative(path) for path in paths.filter(odd).to_pylist()], pa.string())

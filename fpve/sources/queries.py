@@ -10,24 +10,28 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fpve.buckets import is_url
 from fpve.config import CollectionConfig
-from fpve.errors import MetadataError, QueryError, SourceError, SourceNotFound
+from fpve.errors import MetadataError, QueryError, SourceError
 from fpve.sources.cells import Cells
-from fpve.sources.inputs import Files, Inputs, PathsBelow, Stamp
+from fpve.sources.inputs import Files, Inputs, PathsBelow
 from fpve.sources.metadata import (
     KEY_NAMES,
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
     check_unique,
+    open_parquet,
     paths_in,
+    read_parquet_schema,
     read_table,
 )
+from fpve.sources.objects import Objects, are_urls
+from fpve.sources.places import is_folder, real_path
 from fpve.sources.scan import Skipped
 from fpve.sources.source import scan_source
-from fpve.sources.table import cell_column, holds_pictures
+from fpve.sources.table import cell_column, holds_pictures, table_stamp
 
 # Columns of a table of queries, besides those of paths and pictures.
 TEXT = "text"
@@ -86,7 +90,7 @@ def read_queries(source: Path) -> QuerySource:
         MetadataError: it is a table that is broken, or calls two queries the same.
         QueryError: it is a table that has nothing to search by.
     """
-    if source.suffix.lower() in TABLE_SUFFIXES and not source.is_dir():
+    if source.suffix.lower() in TABLE_SUFFIXES and not is_folder(source):
         return _read_table(source)
     scan = scan_source(CollectionConfig(name="queries", source=source))
     inputs = scan.inputs(scan.files["number"].to_numpy())
@@ -95,12 +99,10 @@ def read_queries(source: Path) -> QuerySource:
 
 
 def _read_table(file: Path) -> QuerySource:
-    if not file.is_file():
-        raise SourceNotFound(f"{file}: no such table; is its disk mounted?")
-    stamp = Stamp.of(file.stat())
+    stamp = table_stamp(file)
     cells = cell_column(file, None, remedy="leave out those that are no pictures")
     table = read_table(file, wanted=lambda kind: not holds_pictures(kind) and not _is_list(kind))
-    columns = table.schema if file.suffix.lower() not in PARQUET_SUFFIXES else pq.read_schema(file)
+    columns = table.schema if file.suffix.lower() not in PARQUET_SUFFIXES else read_parquet_schema(file)
     count = len(table)
     if not count:
         raise SourceError(f"{file}: expected one row a query, found no rows")
@@ -110,13 +112,13 @@ def _read_table(file: Path) -> QuerySource:
     texts = _texts(file, table, TEXT) if TEXT in table.column_names else None
     if cells is not None:
         column, paths = _cells(file, cells, table)
-        inputs = Cells(os.path.realpath(os.fsencode(file)), stamp, column, np.arange(count))
+        inputs = Cells(real_path(file), stamp, column, np.arange(count))
         return QuerySource(_names(file, table, paths), inputs, _cells_filled(file, column), texts)
     key = next((name for name in KEY_NAMES if name in table.column_names), None)
     if key is not None:
         paths = paths_in(file, table, key)
         named = _filled(paths)
-        files = Files(PathsBelow(os.fsencode(file.absolute().parent), named))
+        files = _files(os.fsencode(file.absolute().parent), named)
         return QuerySource(_names(file, table, paths, key), files, named.is_valid().to_numpy(False), texts)
     if texts is not None:
         return QuerySource(_names(file, table), None, np.zeros(count, bool), texts)
@@ -127,6 +129,14 @@ def _read_table(file: Path) -> QuerySource:
         f"{file}: expected a column {TEXT}, {IMAGE_ID}, {VECTOR}, or one of pictures or of their paths "
         f"({', '.join(KEY_NAMES)}), found {', '.join(columns.names)}"
     )
+
+
+def _files(folder: bytes, paths: pa.Array) -> Inputs:
+    """The files and objects at paths (n,) from a folder, of which nothing is known but these."""
+    if is_url(os.fsdecode(folder)) or pc.any(are_urls(paths)).as_py():
+        unknown = pa.array(np.zeros(len(paths), np.int64))
+        return Objects(folder, paths, unknown, unknown)
+    return Files(PathsBelow(folder, paths))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -182,7 +192,7 @@ def _vectors(file: Path, table: pa.Table, kind: pa.DataType) -> Callable[[int], 
         raise MetadataError(f"{file}: expected lists of numbers in its column {VECTOR!r}, found {kind}")
 
     def stored(count: int) -> Iterator[pa.Array]:
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             yield from (batch.column(0) for batch in parquet.iter_batches(count, columns=[VECTOR]))
 
     def held(count: int) -> Iterator[pa.Array]:
@@ -193,20 +203,20 @@ def _vectors(file: Path, table: pa.Table, kind: pa.DataType) -> Callable[[int], 
 
 def _cells(file: Path, cells: str, table: pa.Table) -> tuple[str, pa.Array | None]:
     """The column of pictures, as Parquet names it, and what the table calls them, if it does."""
-    kind = pq.read_schema(file).field(cells).type
+    kind = read_parquet_schema(file).field(cells).type
     if not pa.types.is_struct(kind):
         key = next((name for name in KEY_NAMES if name in table.column_names), None)
         return cells, None if key is None else paths_in(file, table, key)
     paths = None
     if any(field.name == "path" for field in kind):
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             paths = _filled(parquet.read([f"{cells}.path"])[cells].combine_chunks().field("path"))
     return f"{cells}.bytes", paths
 
 
 def _cells_filled(file: Path, column: str) -> NDArray[np.bool_]:
     """Which cells (n,) of a column hold something."""
-    with pq.ParquetFile(file) as parquet:
+    with open_parquet(file) as parquet:
         groups = [parquet.metadata.row_group(at) for at in range(parquet.num_row_groups)]
         chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
         known = [chunk.statistics for chunk in chunks if chunk.path_in_schema == column]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from fpve.sources.inputs import Inputs, Stamp
 from fpve.sources.metadata import Metadata
 from fpve.sources.names import normalise, normalised
+from fpve.sources.places import has_vanished
 
 FILES = pa.schema(
     [
@@ -78,6 +78,7 @@ class Scan:
         indexes: of archives, to be remembered.
         missing: how many files of a table of paths are not there.
         undecodable: how many files there are, by their extensions, of formats that can't be decoded.
+        tagged: whether `origin` is another one as soon as the content is, whatever the time says.
     """
 
     files: pa.Table
@@ -93,21 +94,11 @@ class Scan:
     indexes: tuple[Index, ...] = ()
     missing: int = 0
     undecodable: Mapping[str, int] = field(default_factory=dict)
+    tagged: bool = False
 
     def has_vanished(self) -> bool:
         """Whether the source that was scanned is gone by now."""
         return any(map(has_vanished, self.roots))
-
-
-def has_vanished(root: Path) -> bool:
-    """Whether a folder or a file that was scanned is gone by now: removed, unreadable, or an empty mount point."""
-    try:
-        with os.scandir(root) as entries:
-            return next(entries, None) is None
-    except NotADirectoryError:
-        return False
-    except OSError:
-        return True
 
 
 @dataclass(frozen=True, slots=True)

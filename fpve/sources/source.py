@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fpve.buckets import BucketPath
 from fpve.config import CollectionConfig
-from fpve.errors import JobError, SourceError
+from fpve.errors import JobError
 from fpve.sources.archives import (
     Remembered,
     archives_below,
@@ -12,8 +13,9 @@ from fpve.sources.archives import (
     remember_nothing,
     scan_archives,
 )
-from fpve.sources.folder import find_files, scan_found
+from fpve.sources.folder import find_files, no_source, scan_found
 from fpve.sources.metadata import TABLE_SUFFIXES
+from fpve.sources.places import is_folder
 from fpve.sources.scan import Globs, Scan
 from fpve.sources.table import TableOptions, scan_table
 
@@ -40,16 +42,14 @@ def scan_source(config: CollectionConfig, *, remembered: Remembered = remember_n
             f"collection {config.name!r}: source_key names a column of a table, and {source} is none "
             f"({', '.join(TABLE_SUFFIXES)}); leave it out"
         )
-    if source.is_dir():
+    if not isinstance(source, BucketPath) and source.is_dir():
         return _scan_folder(config, globs, remembered)
     if is_archive(source):
         base, archives = named_archives(source)
         return scan_archives(source, base, archives, collection=config.name, globs=globs, remembered=remembered)
-    if source.is_file():
-        raise SourceError(
-            f"{source}: expected a folder of pictures, a .tar archive or a table ({', '.join(TABLE_SUFFIXES)}), "
-            "found a file"
-        )
+    # Of a folder in a store, which most are, the listing tells.
+    if not isinstance(source, BucketPath) and source.is_file():
+        raise no_source(source)
     return _scan_folder(config, globs, remembered)
 
 
@@ -64,7 +64,7 @@ def _scan_folder(config: CollectionConfig, globs: Globs, remembered: Remembered)
 
 
 def _is_table(config: CollectionConfig) -> bool:
-    return config.source.suffix.lower() in TABLE_SUFFIXES and not config.source.is_dir()
+    return config.source.suffix.lower() in TABLE_SUFFIXES and not is_folder(config.source)
 
 
 def _check_table(config: CollectionConfig) -> None:

@@ -7,7 +7,13 @@ import stat
 import unicodedata
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fpve.buckets import is_url
+from fpve.sources.objects import are_urls, look_at
 
 # So many are Python objects at once.
 _AT_ONCE = 65_536
@@ -22,6 +28,7 @@ class Stats:
         size, mtime_ns: (n,) int64; 0 of files that are not there, or not to be looked at.
         odd: (n,) which are there and no regular files: a folder, or a fifo that nobody may ever write to.
         there, missing: how many are there, and are not.
+        tag: (n,) of objects in stores, what is another one as soon as their content is; null of files.
     """
 
     paths: pa.Array
@@ -30,15 +37,26 @@ class Stats:
     odd: pa.Array
     there: int
     missing: int
+    tag: pa.Array
 
     def filter(self, chosen: pa.Array) -> Stats:
         """Those of chosen (n,) files."""
-        paths, size, times, odd = (one.filter(chosen) for one in (self.paths, self.size, self.mtime_ns, self.odd))
-        return Stats(paths, size, times, odd, self.there, self.missing)
+        columns = (self.paths, self.size, self.mtime_ns, self.odd, self.tag)
+        paths, size, times, odd, tag = (one.filter(chosen) for one in columns)
+        return Stats(paths, size, times, odd, self.there, self.missing, tag)
 
 
 def file_stats(folder: bytes, paths: pa.Array) -> Stats:
-    """Look at the files at paths (n,), relative to a folder or absolute."""
+    """Look at the files and objects at paths (n,), relative to a folder or absolute, or URLs.
+
+    Raises:
+        SourceNotFound: a store can't be asked.
+    """
+    urls = are_urls(paths)
+    if is_url(os.fsdecode(folder)):
+        urls = pc.or_(urls, pc.invert(pc.starts_with(paths, "/")))
+    if pc.any(urls).as_py():
+        return _look_both(folder, paths, urls.to_numpy(zero_copy_only=False))
     parts = [_look(folder, paths.slice(start, _AT_ONCE)) for start in range(0, len(paths), _AT_ONCE)]
     return Stats(
         paths=pa.concat_arrays([part.paths for part in parts]),
@@ -47,7 +65,27 @@ def file_stats(folder: bytes, paths: pa.Array) -> Stats:
         odd=pa.concat_arrays([part.odd for part in parts]),
         there=sum(part.there for part in parts),
         missing=sum(part.missing for part in parts),
+        tag=pa.nulls(len(paths), pa.string()),
     )
+
+
+def _look_both(folder: bytes, paths: pa.Array, urls: NDArray[np.bool_]) -> Stats:
+    """Look at objects, and at the files among them."""
+    files = file_stats(os.path.sep.encode(), paths.filter(pa.array(~urls))) if not urls.all() else None
+    spelt, found = look_at(folder, paths.filter(pa.array(urls)).to_pylist())
+    sizes, times = ([getattr(one, name, 0) for one in found] for name in ("size", "mtime_ns"))
+    tags = [one.tag or None if one is not None else None for one in found]
+    columns = [(spelt, pa.string()), (sizes, pa.int64()), (times, pa.int64()), ([False] * len(found), pa.bool_())]
+    objects = [pa.array(values, kind) for values, kind in (*columns, (tags, pa.string()))]
+    there = sum(one is not None for one in found)
+    if files is not None:
+        # In the order of the table.
+        order = pa.array(np.argsort(np.r_[np.flatnonzero(urls), np.flatnonzero(~urls)]))
+        theirs = (files.paths, files.size, files.mtime_ns, files.odd, files.tag)
+        objects = [pa.concat_arrays(both).take(order) for both in zip(objects, theirs, strict=True)]
+        there += files.there
+    path, size, mtime_ns, odd, tag = objects
+    return Stats(path, size, mtime_ns, odd, there, len(paths) - there, tag)
 
 
 def _look(folder: bytes, paths: pa.Array) -> Stats:
@@ -75,6 +113,7 @@ def _look(folder: bytes, paths: pa.Array) -> Stats:
         pa.array(odd, pa.bool_()),
         there,
         len(names) - there,
+        pa.nulls(len(names), pa.string()),
     )
 
 

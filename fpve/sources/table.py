@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fpve.buckets import BucketPath, is_url
 from fpve.errors import MetadataError, SourceError, SourceNotFound
 from fpve.sources.cells import Cells
 from fpve.sources.folder import check_name
-from fpve.sources.inputs import Files, PathsBelow, Stamp
+from fpve.sources.inputs import Files, Inputs, PathsBelow, Stamp
 from fpve.sources.metadata import (
     KEY_NAMES,
     PARQUET_SUFFIXES,
@@ -25,17 +26,21 @@ from fpve.sources.metadata import (
     check_unique,
     choose,
     key_column,
+    open_parquet,
     paths_in,
+    read_parquet_schema,
     read_table,
     typed,
 )
 from fpve.sources.names import normalised
+from fpve.sources.objects import Objects, are_urls
+from fpve.sources.places import is_file, real_path, stamp_of
 from fpve.sources.scan import Globs, Scan, Skipped, tabulate
 from fpve.sources.stats import Stats, file_stats
 
 # What other tools call a column that holds the pictures themselves: Hugging Face, WebDataset, Spark, and plain habit.
 CELL_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes", "image_bytes", "content")
-# An address, such as https://… or s3://…
+# An address, such as https://…
 _ADDRESS = r"^[A-Za-z][A-Za-z0-9+.\-]+://"
 _UNTIDY = r"^/|//|(^|/)\.{1,2}(/|$)|/$"
 
@@ -67,12 +72,21 @@ def scan_table(file: Path, options: TableOptions) -> Scan:
         SourceError: it has no rows, or names addresses.
         MetadataError: it is broken, has no column of paths or pictures, or names one picture in two rows.
     """
-    if not file.is_file():
-        raise SourceNotFound(f"{file}: no such table; is its disk mounted?")
+    stamp = table_stamp(file)
     check_name(file)
-    stamp = Stamp.of(file.stat())
     cells = cell_column(file, options.key)
     return _scan_paths(file, options) if cells is None else _scan_cells(file, stamp, cells, options)
+
+
+def table_stamp(file: Path) -> Stamp:
+    """The stamp of a table.
+
+    Raises:
+        SourceNotFound: there is none.
+    """
+    if not is_file(file):
+        raise SourceNotFound(f"{file}: no such table; is its disk mounted?")
+    return stamp_of(os.fsencode(file))
 
 
 def _scan_paths(file: Path, options: TableOptions) -> Scan:
@@ -88,7 +102,7 @@ def _scan_paths(file: Path, options: TableOptions) -> Scan:
     metadata = typed(file, name, choose(file, _metadata_columns(table, key), options.columns))
     order = _order(file, key, name, empty, options)
     # The table may be a link: its files are beside that, or beside what it leads to.
-    for base in (_folder(file), file.resolve().parent):
+    for base in dict.fromkeys((_folder(file), file.resolve().parent)):
         stats = file_stats(os.fsencode(base), path.take(order))
         if stats.there:
             break
@@ -122,18 +136,33 @@ def _path_scan(
         size=stats.size,
         mtime_ns=stats.mtime_ns,
         # The image of a row may get another file, of the same size and time.
-        origin=stats.paths,
+        origin=pc.coalesce(pc.binary_join_element_wise(stats.paths, stats.tag, "\0"), stats.paths),
     )
     where = pc.index_in(pa.array(np.arange(len(metadata.paths))), order.cast(pa.int64()))
 
-    def inputs(numbers: NDArray[np.int64]) -> Files:
-        return Files(PathsBelow(os.fsencode(base), stats.paths.take(where.take(pa.array(numbers)))))
+    in_stores = isinstance(base, BucketPath) or pc.any(are_urls(stats.paths)).as_py()
 
-    return Scan(files, tuple(skipped), inputs, _identity(file), base, (file,), metadata, missing=stats.missing)
+    def inputs(numbers: NDArray[np.int64]) -> Inputs:
+        at = where.take(pa.array(numbers))
+        if not in_stores:
+            return Files(PathsBelow(os.fsencode(base), stats.paths.take(at)))
+        return Objects(os.fsencode(base), stats.paths.take(at), stats.size.take(at), stats.mtime_ns.take(at))
+
+    return Scan(
+        files,
+        tuple(skipped),
+        inputs,
+        real_path(file),
+        base,
+        (file,),
+        metadata,
+        missing=stats.missing,
+        tagged=not stats.tag.null_count,
+    )
 
 
 def _scan_cells(file: Path, stamp: Stamp, cells: str, options: TableOptions) -> Scan:
-    with pq.ParquetFile(file) as parquet:
+    with open_parquet(file) as parquet:
         struct = pa.types.is_struct(parquet.schema_arrow.field(cells).type)
         others = [field.name for field in parquet.schema_arrow if not holds_pictures(field.type)]
         named = struct and any(one.name == "path" for one in parquet.schema_arrow.field(cells).type)
@@ -157,24 +186,35 @@ def _scan_cells(file: Path, stamp: Stamp, cells: str, options: TableOptions) -> 
         size=pa.nulls(len(order), pa.int64()),
         mtime_ns=pa.repeat(stamp.mtime_ns, len(order)),
         # The image of another row, or of another table of the same time, may be called the same.
-        origin=pc.binary_join_element_wise(pa.scalar(str(stamp.size)), order.cast(pa.string()), ":"),
+        origin=pc.binary_join_element_wise(
+            pa.scalar(":".join((*stamp.tag.split(), str(stamp.size)))), order.cast(pa.string()), ":"
+        ),
     )
-    path = os.path.realpath(os.fsencode(file))
+    path = real_path(file)
 
     def inputs(numbers: NDArray[np.int64]) -> Cells:
         return Cells(path, stamp, column, numbers)
 
     base = _folder(file)
-    return Scan(files, (), inputs, _identity(file), base, (file,), metadata, shared_times=True, typical_size=size)
+    return Scan(
+        files,
+        (),
+        inputs,
+        path,
+        base,
+        (file,),
+        metadata,
+        shared_times=True,
+        typical_size=size,
+        tagged=bool(stamp.tag),
+    )
 
 
 def _folder(file: Path) -> Path:
     """The folder of a table; of a link that of the link."""
+    if isinstance(file, BucketPath):
+        return file.parent
     return Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve would follow links)
-
-
-def _identity(file: Path) -> bytes:
-    return os.fsencode(os.path.realpath(file))
 
 
 def _check_rows(file: Path, table: pa.Table) -> None:
@@ -203,7 +243,7 @@ def cell_column(file: Path, key: str | None, *, remedy: str = 'say which are pic
     if file.suffix.lower() not in PARQUET_SUFFIXES:
         return None
     try:
-        schema = pq.read_schema(file)
+        schema = read_parquet_schema(file)
     except (OSError, pa.ArrowException) as error:
         raise MetadataError(f"{file}: can't be read as parquet: {str(error).splitlines()[0]}") from error
     found: list[str] = [field.name for field in schema if holds_pictures(field.type)]
@@ -250,6 +290,9 @@ def _typical_size(parquet: pq.ParquetFile, column: str) -> int:
 def _check_no_addresses(file: Path, key: str, paths: pa.Array) -> None:
     found = pc.fill_null(pc.match_substring_regex(paths, _ADDRESS), False)
     if pc.any(found).as_py():
+        # An object in a store is at hand, a page in the web is not.
+        found = pc.and_not(found, are_urls(paths))
+    if pc.any(found).as_py():
         row = pc.index(found, True).as_py()
         raise SourceError(
             f"{file}, row {row + 1}: expected the path of a file in {key!r}, found {paths[row].as_py()!r}; "
@@ -266,6 +309,11 @@ def _names(file: Path, paths: pa.Array) -> pa.Array:
         return names
 
     def tidy(path: str) -> str:
+        if is_url(path) and not path.startswith(f"{base}/"):
+            # As an absolute path is called without its first slash.
+            path = path.partition("://")[2]
+        elif is_url(path):
+            return posixpath.normpath(path.removeprefix(f"{base}/"))
         path = posixpath.normpath(path) if path else ""
         path = posixpath.relpath(path, base) if path.startswith(f"{base.rstrip('/')}/") else path
         return re.sub(r"^(\.\./|/)+|^\.\.?$", "", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from fpve.errors import SourceError
 from fpve.sources.names import text_path
+from fpve.sources.places import open_place
 from fpve.sources.walk import PICTURES
 
 # Metadata columns of an index are called so, that none is taken for one of its own.
@@ -70,7 +72,7 @@ def index_archive(archive: bytes) -> pa.Table:
         OSError: it can't be read.
     """
     found = _Members()
-    with open(archive, "rb") as file:  # noqa: PTH123 (a path of bytes)
+    with open_place(archive) as file:
         start = file.read(_BLOCK)
         if _COMPRESSED.match(start) and not start.startswith(_USTAR, _USTAR_AT):
             raise compressed(os.fsdecode(archive))
@@ -156,7 +158,8 @@ def _common(kinds: set[pa.DataType]) -> pa.DataType:
 
 def _walk(file: BinaryIO, found: _Members) -> str | None:
     """Read the headers of an archive; what is wrong with it, if anything."""
-    end = os.fstat(file.fileno()).st_size
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
     tar = None
     try:
         tar = tarfile.TarFile(fileobj=file, mode="r", encoding="utf-8", errors="surrogateescape")
@@ -186,10 +189,22 @@ def _headers(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _rest(file: BinaryIO, offset: int) -> str | None:
     """What is wrong at the place where the headers end, and zeros are to be."""
-    block = os.pread(file.fileno(), _BLOCK, offset)
+    block = _peek(file, _BLOCK, offset)
     if not block:
         return f"it is cut off at byte {offset:,}, between two members: it has no end mark"
     return f"it is damaged at byte {offset:,}: no header there" if any(block) else None
+
+
+def _peek(file: BinaryIO, size: int, offset: int) -> bytes:
+    """So many bytes at a place; the next header is read from where it is."""
+    if isinstance(file, io.BufferedReader):
+        # Beside the buffer in which the next header is.
+        return os.pread(file.fileno(), size, offset)
+    here = file.tell()
+    file.seek(offset)
+    data = file.read(size)
+    file.seek(here)
+    return data
 
 
 def _take(member: tarfile.TarInfo, file: BinaryIO, end: int, found: _Members) -> None:
@@ -233,8 +248,7 @@ def _read_sidecar(name: bytes, member: tarfile.TarInfo, file: BinaryIO, found: _
     if member.size > _MAX_SIDECAR:
         found.skipped.append((name, f"a {kind} of {member.size:,} bytes is too large to be about one picture"))
         return
-    # Beside the buffer in which the next header is.
-    text = os.pread(file.fileno(), member.size, member.offset_data).decode("utf-8", "replace").removeprefix("\ufeff")
+    text = _peek(file, member.size, member.offset_data).decode("utf-8", "replace").removeprefix("\ufeff")
     said = found.sidecars.setdefault(stem, {})
     if kind != ".json":
         said[kind[1:]] = text.strip() or None

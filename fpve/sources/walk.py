@@ -35,6 +35,7 @@ class Found:
         odd: relative paths that have such a file's name and can't be one, with the reason.
         any_file: whether there was any file at all, hidden ones apart.
         undecodable: how many files there were of each of UNDECODABLE.
+        tag: (n,) of objects in stores, what is another one as soon as their content is; None of files.
     """
 
     raw_path: pa.Array
@@ -43,6 +44,7 @@ class Found:
     odd: list[tuple[bytes, str]]
     any_file: bool
     undecodable: dict[str, int]
+    tag: pa.Array | None = None
 
 
 def walk(

@@ -17,8 +17,8 @@ _FOLDER = ("state", "archives")
 _STAMP = b"fpve.stamp"
 
 
-def read_archive_index(root: Path, collection: str, archive: bytes) -> tuple[tuple[int, int], pa.Table] | None:
-    """What an archive held, and the size and time that it had; None where that is not known.
+def read_archive_index(root: Path, collection: str, archive: bytes) -> tuple[tuple[int, int, str], pa.Table] | None:
+    """What an archive held, and the size, time and tag that it had; None where that is not known.
 
     Args:
         root: the store.
@@ -30,17 +30,19 @@ def read_archive_index(root: Path, collection: str, archive: bytes) -> tuple[tup
         with pq.ParquetFile(at_hand(root, name, changes=True)) as file:
             table = file.read()
             metadata = dict(table.schema.metadata or {})
-            path, size, mtime_ns = json.loads(metadata.pop(_STAMP))
+            path, size, mtime_ns, *tag = json.loads(metadata.pop(_STAMP))
     except (OSError, ValueError, KeyError, pa.ArrowException):
         # A cache: without it the archive is listed again.
         return None
     if path != archive.hex():
         return None
-    return (size, mtime_ns), table.replace_schema_metadata(metadata)
+    return (size, mtime_ns, tag[0] if tag else ""), table.replace_schema_metadata(metadata)
 
 
-def write_archive_index(root: Path, collection: str, archive: bytes, stamp: tuple[int, int], members: pa.Table) -> int:
-    """Remember what an archive of this size and time holds; the bytes that this takes."""
+def write_archive_index(
+    root: Path, collection: str, archive: bytes, stamp: tuple[int, int, str], members: pa.Table
+) -> int:
+    """Remember what an archive of this size, time and tag holds; the bytes that this takes."""
     make_directory(root, *_FOLDER, collection)
     path = _path(root, collection, archive)
     metadata = {**(members.schema.metadata or {}), _STAMP: json.dumps([archive.hex(), *stamp]).encode()}

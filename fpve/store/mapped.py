@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fpve.buckets import URL_PATTERN, is_url
 from fpve.errors import StoreCorrupt
 from fpve.store.copies import open_copy
 from fpve.store.manifest import Manifest, Page
@@ -101,7 +102,10 @@ class MappedRows:
         # Of few it takes Arrow longer to begin than Python to finish.
         folders = [self._folders[page].as_py() for page in pages.tolist()]
         pairs = zip(folders, paths.to_pylist(), strict=True)
-        return pa.array([path if path.startswith("/") else f"{folder}/{path}" for folder, path in pairs], pa.string())
+        return pa.array(
+            [path if path.startswith("/") or is_url(path) else f"{folder}/{path}" for folder, path in pairs],
+            pa.string(),
+        )
 
     def row_of(self, image_id: str) -> int | None:
         """Number of the row of an image; None if there is none."""
@@ -308,6 +312,8 @@ def _conformed(copy: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch | None
 def _full_paths(folders: pa.Array | pa.Scalar, paths: pa.Array) -> pa.Array:
     """Paths (n,) as they are in pages, made absolute."""
     full = pc.binary_join_element_wise(folders, paths, "/")
-    # A table may name files by absolute paths.
+    # A table may name files by absolute paths, and objects by URLs.
     absolute = pc.starts_with(paths, "/")
+    if pc.any(pc.match_substring(paths, "://")).as_py():
+        absolute = pc.or_(absolute, pc.match_substring_regex(paths, URL_PATTERN))
     return pc.if_else(absolute, paths, full) if absolute.true_count else full

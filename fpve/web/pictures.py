@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fpve.api import Store
 from fpve.errors import SourceError
 from fpve.sources.names import raw_paths
+from fpve.sources.places import full_path
 from fpve.sources.stored import read_stored, seems_there
 from fpve.store.imported import is_imported
 from fpve.store.manifest import Collection
@@ -73,4 +74,4 @@ def _files(collection: Collection, path: str) -> tuple[bytes, ...]:
     folder = collection.folder or collection.source
     relative = path.removeprefix(f"{folder}/")
     # Percent signs of the folder are its own.
-    return tuple(os.path.join(os.fsencode(folder), one) for one in raw_paths(relative))  # noqa: PTH118 (bytes)
+    return tuple(full_path(os.fsencode(folder), one) for one in raw_paths(relative))

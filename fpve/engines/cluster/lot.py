@@ -78,6 +78,11 @@ class _Range:
     inputs: Inputs
     shard: Shard
 
+    @property
+    def at_once(self) -> int:
+        """How many are best read at the same time."""
+        return self.inputs.at_once
+
     def __len__(self) -> int:
         return len(self.shard)
 
