@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from fpve.config import load_job, rule_settings
-from fpve.fusion import FusedRows
+from fpve.fusion import Fusion
 from fpve.index import build_exact
 from fpve.planning.models import open_models, recipe_for
 from fpve.prefixes import prefix_ids
@@ -87,16 +87,16 @@ def _write_store(
     entries, place, pictures = [], [], []
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
-        vectors = np.random.default_rng(start).normal(size=(part.stop - start, sum(dims))).astype(np.float32)
-        ones = np.ones(len(vectors), np.float32)
-        rows = segments.rows_table(hashes[part].to_pylist(), prefixes[part].to_pylist(), FusedRows(vectors, ones, ones))
+        blocks = np.random.default_rng(start).normal(size=(part.stop - start, sum(dims))).astype(np.float32)
+        fused = Fusion(*dims, job.fusion.mode).fuse(blocks[:, : dims[0]], blocks[:, dims[0] :])
+        rows = segments.rows_table(hashes[part].to_pylist(), prefixes[part].to_pylist(), fused)
         shard = write_shard(root, recipe, rows, _thumbnails(hashes[part] if thumbnails else hashes[:0]))
         segment = adopt_rows(root, shard)
         pictures += [adopt_thumbnails(root, shard)] if thumbnails else []
-        derived = build_exact(vectors, segments.folder(root, segment))
+        derived = build_exact(fused.vectors, segments.folder(root, segment))
         discard(shard)
         entries.append(type(segment)(segment.name, segment.file, segment.rows, derived))
-        place += [segment.name] * len(vectors)
+        place += [segment.name] * len(blocks)
     source = job.collections[0]
     columns = (Column("caption", "string"), Column("kind", "string"))
     arrays = {
