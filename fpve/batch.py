@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from fpve.asking import prepare
-from fpve.buckets import any_path
 from fpve.errors import QueryError
 from fpve.images import without_warnings
 from fpve.neighbours import Rows
@@ -22,6 +21,7 @@ from fpve.queries import Queries
 from fpve.records import Explanation, Response
 from fpve.rowfiles import write_rows
 from fpve.sources.queries import QuerySource, read_queries
+from fpve.urls import any_path
 
 # Queries that are answered at once: enough for products of matrices to pay, whatever the size of the batch.
 _AT_ONCE = 1_000

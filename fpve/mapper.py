@@ -51,3 +51,6 @@ class Mapper(Protocol):
             items: what of; as many as there are processes, at most, are made at once.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of the processes; used again, it begins anew."""

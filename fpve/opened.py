@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from fpve.browsing import Browser
+from fpve.mapper import Mapper
 from fpve.queries import QueryEncoders
 from fpve.remembered import Remembered
 from fpve.search import Searcher
@@ -32,6 +33,10 @@ class Opened:
         self.selector = Selector(searcher)
         self.browser = Browser(searcher)
         self._made: Remembered[Hashable, Any] = Remembered(_REMEMBERED)
+
+    def over(self, mapper: Mapper) -> Opened:
+        """The same, whose segments are searched by other processes."""
+        return Opened(self.searcher.over(mapper), self.encoders)
 
     def remembered(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What was made for a key lately, such as a classifier that has been calibrated; or what is made for it now."""

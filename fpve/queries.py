@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from PIL.Image import Image
 
 from fpve import encoders, images
-from fpve.buckets import any_path
 from fpve.encoders import Encoder, ImageEncoder, TextEncoder, open_image_encoder
 from fpve.engines.pictures import EncodedPictures, encode_pictures
 from fpve.errors import EncoderMismatch, ImageError, QueryError
@@ -28,6 +27,7 @@ from fpve.store.encoding import EncoderRef
 from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
+from fpve.urls import any_path
 
 Picture = str | os.PathLike[str] | bytes | Image
 # Texts whose embeddings are remembered: whoever tries weights or conditions asks with the same one. 3 kB each at most.

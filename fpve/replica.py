@@ -23,9 +23,10 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from fpve.buckets import Bucket, Object, bucket_path
+from fpve.buckets import Bucket, Object
 from fpve.caches import cache_folder
 from fpve.errors import BucketError
+from fpve.urls import bucket_path
 
 # In a replica: what it is one of.
 ORIGIN = "origin.json"

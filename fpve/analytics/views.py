@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpve.analytics.connection import quoted
-from fpve.buckets import URL_PATTERN
 from fpve.errors import FpveError, QueryError, StoreCorrupt
 from fpve.store import runs, saved, tables
 from fpve.store.snapshot import Snapshot
+from fpve.urls import URL_PATTERN
 
 if TYPE_CHECKING:
     import duckdb

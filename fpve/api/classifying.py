@@ -6,10 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpve.api.batches import batch_of
 from fpve.batch import Batch
 from fpve.classify import DEFAULT_K as DEFAULT_VOTERS
 from fpve.classify import DEFAULT_TEMPERATURE, DEFAULT_WEIGHTS, Abstention, Weights
 from fpve.config import HeadName
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.named import EngineName
 from fpve.errors import QueryError
 from fpve.evaluate import SAMPLE, Query, evaluate_head, voting_of
 from fpve.evaluate import ablation as ablation_of
@@ -17,6 +20,7 @@ from fpve.evaluate import evaluate as evaluate_rows
 from fpve.evaluate import fit_weight as fit_image_weight
 from fpve.fusion import Floats, Mode
 from fpve.heads.settings import ClassWeight, HeadSettings
+from fpve.mapper import Mapper
 from fpve.opened import Opened
 from fpve.planning.captions import Captions, captions
 from fpve.prediction import Classification, Wanted
@@ -111,22 +115,32 @@ class Classifying:
         abstain_below: float | None = None,
         abstain_novel: float | None = None,
         progress: Progress | None = None,
+        engine: EngineName | Mapper = "local",
+        cluster: Cluster | None = None,
     ) -> Batch:
         """Predict a label for each query of a source: pictures, or a table with columns such as `image_id` or `text`.
 
         `write("predictions.parquet")` answers all of them, `collect()` returns the predictions, and going through the
         batch gives them part by part, of as many queries as memory has room for. The options are those of `classify`;
-        `fpve.sources.queries` says how a table is read.
+        `fpve.sources.queries` says how a table is read. With the engine `ray` neighbours are looked for by workers of a
+        Ray cluster, with the same results; or give a `RayMapper` that stays open for several batches.
 
         Raises:
             QueryError: an option is wrong, or the source has nothing to classify.
             SourceError, MetadataError: the source is not there, empty or broken.
+            ClusterError: there is no such engine or cluster.
         """
-        opened = self._open
         wanted = _wanted(
             label, head, k, weights, temperature, image_weight, where, Abstention(abstain_below, abstain_novel)
         )
-        return Batch(opened, source, Classification(opened, wanted), progress)
+        return batch_of(
+            self._open,
+            source,
+            lambda opened: Classification(opened, wanted),
+            progress=progress,
+            engine=engine,
+            cluster=cluster,
+        )
 
     def evaluate(
         self,

@@ -6,9 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import overload
 
+from fpve.api.batches import batch_of
 from fpve.batch import Batch
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.named import EngineName
 from fpve.errors import QueryError
 from fpve.fusion import Floats
+from fpve.mapper import Mapper
 from fpve.opened import Opened
 from fpve.progress import Progress
 from fpve.queries import Picture, Queries
@@ -133,18 +137,24 @@ class Searching:
         dedup: float | None = None,
         group_by: str | None = None,
         progress: Progress | None = None,
+        engine: EngineName | Mapper = "local",
+        cluster: Cluster | None = None,
     ) -> Batch:
         """Find the k images most like each query of a source: pictures, or a table with columns such as `text`.
 
         `write("hits.parquet")` answers all of them, `collect()` returns the hits, and going through the batch gives
         them part by part. A query that can't be answered, such as a broken picture, is named with the reason, and the
         others are answered. The options are those of `search`; `fpve.sources.queries` says how a table is read.
+        With the engine `ray` the segments are searched by workers of a Ray cluster, with the same results; or give a
+        `RayMapper` that stays open for several batches.
 
         Raises:
             QueryError: an option is wrong, or the source has nothing to search by.
             SourceError, MetadataError: the source is not there, empty or broken.
+            ClusterError: there is no such engine or cluster.
         """
-        opened = self._open
         wanted = Wanted(Selection(k, offset, min_score, dedup, group_by), image_weight, where, exact)
         # What is wanted first: a folder of a million files takes longer to be looked through.
-        return Batch(opened, source, Search(opened, wanted), progress)
+        return batch_of(
+            self._open, source, lambda opened: Search(opened, wanted), progress=progress, engine=engine, cluster=cluster
+        )

@@ -12,6 +12,7 @@ from fpve.cli.options import (
     EXIT_PARTLY,
     PATH,
     at_option,
+    engine_options,
     given,
     head_option,
     html_option,
@@ -61,6 +62,7 @@ _HIDDEN = ("probabilities", "neighbours")
 )
 @html_option("the pictures and the neighbours that voted")
 @at_option
+@engine_options
 @row_output
 def classify(
     store: Path,
@@ -71,6 +73,7 @@ def classify(
     collection: str | None,
     html: Path | None,
     at: int | None,
+    on: dict[str, Any],
     kind: str | None,
     output_file: Path | None,
     **wanted: Any,
@@ -88,9 +91,11 @@ def classify(
     single = given(text=text, metadata=metadata, collection=collection)
     if bool(files) == (queries is not None) or (queries is not None and (single or html is not None)):
         raise click.UsageError("give it picture FILES, or --queries SOURCE alone")
+    if on and queries is None:
+        raise click.UsageError("--engine is for --queries: one query is answered here")
     opened = fpve.open(store, at=at)
     if queries is not None:
-        batch = opened.classify_many(queries, progress=terminal_progress(), **given(**wanted))
+        batch = opened.classify_many(queries, progress=terminal_progress(), **given(**wanted), **on)
         if output_file is not None and output.is_data(kind, output_file):
             with output.one_line_errors(kind or output_file.suffix.removeprefix(".")):
                 report = batch.write(output_file, kind=kind)

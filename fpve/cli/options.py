@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fpve.buckets import any_path
 from fpve.cli import output
 from fpve.rowfiles import check_target
+from fpve.urls import any_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

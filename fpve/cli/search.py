@@ -13,6 +13,7 @@ from fpve.cli.options import (
     EXIT_PARTLY,
     PATH,
     at_option,
+    engine_options,
     given,
     html_option,
     image_weight,
@@ -73,6 +74,7 @@ def _selection(command: Command) -> Command:
 @_selection
 @html_option("what was searched by, and the hits")
 @at_option
+@engine_options
 @row_output
 @save_option
 def search(
@@ -84,6 +86,7 @@ def search(
     explain: bool,
     html: Path | None,
     at: int | None,
+    on: dict[str, Any],
     kind: str | None,
     output_file: Path | None,
     save: str | None,
@@ -107,9 +110,11 @@ def search(
             if single
             else "give it --image FILE, --text TEXT, both, or --id IMAGE_ID"
         )
+    if on and queries is None:
+        raise click.UsageError("--engine is for --queries: one query is answered here")
     opened = fpve.open(store, at=at)
     if queries is not None:
-        batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted))
+        batch = opened.search_many(queries, progress=terminal_progress(), **given(**wanted), **on)
         if output_file is not None and save is None and html is None and output.is_data(kind, output_file):
             with output.one_line_errors(kind or output_file.suffix.removeprefix(".")):
                 report = batch.write(output_file, kind=kind)

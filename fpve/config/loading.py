@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from fpve.buckets import any_path
 from fpve.config.encoders import EncoderConfig, Encoders
 from fpve.config.job import Job
 from fpve.config.prefixes import PrefixRule
 from fpve.errors import JobError, nearest
+from fpve.urls import any_path
 
 # Families that take a model's directory for its name.
 _DIRECTORIES = ("st", "open_clip", "lm")

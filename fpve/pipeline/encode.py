@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from fpve.buckets import any_path
 from fpve.config import AUTO, CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits, as_rules
 from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.named import EngineName, open_engine
@@ -18,6 +17,7 @@ from fpve.pipeline.run import run
 from fpve.progress import Progress
 from fpve.store import manifest as manifests
 from fpve.store.encoding import FusionRef
+from fpve.urls import any_path
 
 # Owner of the collections that `fpve encode` makes without a job file.
 ENCODE_JOB = "fpve encode"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.buckets import BucketPath, any_path
 from fpve.config import CollectionConfig, load_job
 from fpve.errors import JobError, MetadataError, SourceError
 from fpve.sources.metadata import TABLE_SUFFIXES, Metadata, match, read_metadata
@@ -19,6 +18,7 @@ from fpve.sources.scan import Scan
 from fpve.sources.source import scan_source
 from fpve.store.files import write_durably
 from fpve.store.schema import is_free, type_name
+from fpve.urls import BucketPath, any_path
 
 # Of a folder's name so much becomes the collection's.
 _NAME_LENGTH = 60

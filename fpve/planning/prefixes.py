@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.buckets import Bucket, BucketPath
+from fpve.buckets import Bucket
 from fpve.config import OTHERWISE, CollectionConfig
 from fpve.errors import PrefixError
 from fpve.planning.fields import built_in
@@ -23,6 +23,7 @@ from fpve.sources.inputs import read_file
 from fpve.sources.names import raw_paths
 from fpve.sources.objects import list_objects
 from fpve.sources.scan import Scan
+from fpve.urls import BucketPath
 
 # A text about a picture; beyond that it is something else.
 MAX_SIDECAR = 1 << 20

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.api import Store
-from fpve.buckets import any_path
 from fpve.errors import ImageError
 from fpve.images import decode, from_picture, thumbnail, without_warnings
 from fpve.queries import Picture
 from fpve.report.page import data_uri
 from fpve.sources.places import read_place
+from fpve.urls import any_path
 
 # A page of 30 MB is still opened at once by a browser, and sent by mail.
 _MOST_BYTES = 28_000_000

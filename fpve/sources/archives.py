@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.buckets import Bucket, BucketPath, any_path, is_url, split_url
+from fpve.buckets import Bucket
 from fpve.errors import SourceError, SourceNotFound
 from fpve.sources.folder import check_name, find_files
 from fpve.sources.inputs import FILES_AT_ONCE, Reading, Stamp, check_size
@@ -39,6 +39,7 @@ from fpve.sources.tar import (
     skipped_in,
     with_lost,
 )
+from fpve.urls import BucketPath, any_path, is_url, split_url
 
 # What is remembered of an archive, by its path without links.
 Remembered = Callable[[bytes], Index | None]

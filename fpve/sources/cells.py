@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.buckets import is_url
 from fpve.sources.inputs import FILES_AT_ONCE, Reading, Stamp, check_size
 from fpve.sources.places import open_place, stamp_of
+from fpve.urls import is_url
 
 # Rows that are decoded at once: with pictures of some MB that is as much as an encoder's batch.
 _ROWS_AT_ONCE = 32

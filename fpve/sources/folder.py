@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fpve.buckets import BucketPath
 from fpve.errors import SourceError, SourceNotFound
 from fpve.sources.inputs import Files, Inputs, PathsBelow
 from fpve.sources.metadata import TABLE_SUFFIXES
@@ -18,6 +17,7 @@ from fpve.sources.objects import Objects, find_objects
 from fpve.sources.places import real_path
 from fpve.sources.scan import Globs, Scan, Skipped, each_once, tabulate
 from fpve.sources.walk import PICTURES, Found, walk
+from fpve.urls import BucketPath
 
 
 def find_files(folder: Path, globs: Globs, suffixes: frozenset[bytes] = PICTURES) -> Found:

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fpve.buckets import BucketPath, is_url
 from fpve.errors import MetadataError, nearest
 from fpve.sources.names import normalised
 from fpve.sources.objects import are_urls
 from fpve.sources.places import open_place, read_place
+from fpve.urls import BucketPath, is_url
 
 # What other tools call the column: fpve, Hugging Face's imagefolder, COCO and fastai, and plain habit.
 KEY_NAMES = ("path", "file_name", "filename", "file", "image")

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.buckets import URL_PATTERN, Bucket, BucketPath, Object, bucket_path, is_url, split_url
+from fpve.buckets import Bucket, Object
 from fpve.errors import BucketError, SourceError, SourceNotFound
 from fpve.sources.inputs import Reading, check_size, read_file
 from fpve.sources.places import full_path, has_vanished, is_file
 from fpve.sources.walk import PICTURES, UNDECODABLE, Found
+from fpve.urls import URL_PATTERN, BucketPath, bucket_path, is_url, split_url
 
-# A store answers after some hundredths of a second, whatever else it is asked meanwhile.
-OBJECTS_AT_ONCE = 16
+# A store answers after some hundredths of a second, whatever else it is asked meanwhile: so many readers get several
+# hundred pictures a second. More would wait for one of the connections that a bucket has.
+OBJECTS_AT_ONCE = 32
 # Of so many objects a table names all that lie below their common folder are listed, a thousand by a request, rather
 # than each of them asked for.
 _LISTED_FROM = 1_000

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from fpve.buckets import Bucket, BucketPath, is_url, split_url
+from fpve.buckets import Bucket
 from fpve.errors import BucketError
 from fpve.sources.inputs import Stamp
+from fpve.urls import BucketPath, is_url, split_url
 
 
 def is_file(path: Path) -> bool:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.buckets import is_url
 from fpve.config import CollectionConfig
 from fpve.errors import MetadataError, QueryError, SourceError
 from fpve.sources.cells import Cells
@@ -32,6 +31,7 @@ from fpve.sources.places import is_folder, real_path
 from fpve.sources.scan import Skipped
 from fpve.sources.source import scan_source
 from fpve.sources.table import cell_column, holds_pictures, table_stamp
+from fpve.urls import is_url
 
 # Columns of a table of queries, besides those of paths and pictures.
 TEXT = "text"

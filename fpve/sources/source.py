@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fpve.buckets import BucketPath
 from fpve.config import CollectionConfig
 from fpve.errors import JobError
 from fpve.sources.archives import (
@@ -18,6 +17,7 @@ from fpve.sources.metadata import TABLE_SUFFIXES
 from fpve.sources.places import is_folder
 from fpve.sources.scan import Globs, Scan
 from fpve.sources.table import TableOptions, scan_table
+from fpve.urls import BucketPath
 
 
 def scan_source(config: CollectionConfig, *, remembered: Remembered = remember_nothing) -> Scan:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.buckets import is_url
 from fpve.sources.objects import are_urls, look_at
+from fpve.urls import is_url
 
 # So many are Python objects at once.
 _AT_ONCE = 65_536

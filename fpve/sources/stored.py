@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from fpve.buckets import any_path, is_url
 from fpve.sources.inputs import Stamp, check_size, read_file
 from fpve.sources.objects import read_object
 from fpve.sources.places import is_file, open_place, stamp_of
 from fpve.sources.tar import NAME, OFFSET, SIZE, index_archive
+from fpve.urls import any_path, is_url
 
 # Pictures are asked for in the order of their paths, so those of one archive one after the other.
 _ARCHIVES_KNOWN = 4

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.buckets import BucketPath, is_url
 from fpve.errors import MetadataError, SourceError, SourceNotFound
 from fpve.sources.cells import Cells
 from fpve.sources.folder import check_name
@@ -37,6 +36,7 @@ from fpve.sources.objects import Objects, are_urls
 from fpve.sources.places import is_file, real_path, stamp_of
 from fpve.sources.scan import Globs, Scan, Skipped, tabulate
 from fpve.sources.stats import Stats, file_stats
+from fpve.urls import BucketPath, is_url
 
 # What other tools call a column that holds the pictures themselves: Hugging Face, WebDataset, Spark, and plain habit.
 CELL_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "bytes", "image_bytes", "content")

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fpve.buckets import URL_PATTERN, is_url
 from fpve.errors import StoreCorrupt
 from fpve.store.copies import open_copy
 from fpve.store.manifest import Manifest, Page
 from fpve.store.pages import read_pages
 from fpve.store.schema import page_schema
+from fpve.urls import URL_PATTERN, is_url
 
 # So many rows are taken one by one, at 5 µs each. Of more those of one page are taken at once, for which the whole page
 # is validated first: some 0.8 ms for each, once.

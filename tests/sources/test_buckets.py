@@ -18,7 +18,6 @@ from s3 import S3, Asked
 from samples import draw, make_job
 
 import fpve
-from fpve.buckets import BucketPath, any_path
 from fpve.cli import cli
 from fpve.config import CollectionConfig, Job, Limits, as_rules, load_job
 from fpve.errors import BucketError, MetadataError, PrefixError, SourceError, SourceNotFound
@@ -29,6 +28,7 @@ from fpve.sources.scan import Scan
 from fpve.sources.source import scan_source
 from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
+from fpve.urls import BucketPath, any_path
 
 # The texts beside pictures.
 BESIDE = as_rules({"sidecar": ".txt"})

@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from fpve.engines.cluster.cluster import Cluster, connected
 from fpve.errors import ClusterError
+from fpve.mapper import Mapper
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,11 +25,26 @@ _CALLS = 2
 _AHEAD = 32
 
 
+def open_mapper(engine: str | Mapper, cluster: Cluster | None) -> Mapper | None:
+    """Where work that falls into parts is done by an engine of this name; None if by this process.
+
+    Raises:
+        ClusterError: there is no such engine, or a cluster is given to one without.
+    """
+    if engine == "ray":
+        return RayMapper(cluster)
+    if cluster is not None:
+        raise ClusterError("a cluster is for the engine 'ray': say engine = 'ray', or leave the cluster out")
+    if isinstance(engine, str) and engine != "local":
+        raise ClusterError(f"expected the engine 'local' or 'ray', found {engine!r}")
+    return None if isinstance(engine, str) else engine
+
+
 class RayMapper:
     """Workers on a Ray cluster, for any number of tasks; there is none before the first. Safe to use from many threads.
 
     A worker that dies is replaced if the cluster has room, and what it had to do is done by others, at most as often as
-    the cluster's `retries` say. It is to be closed, or used as a context.
+    the cluster's `retries` say. It is to be closed, or used as a context; used again after that, it begins anew.
     """
 
     def __init__(self, cluster: Cluster | None = None) -> None:
@@ -60,7 +76,7 @@ class RayMapper:
         Raises:
             ClusterError: there is no cluster, or it has no room for one.
         """
-        return self._opened.size
+        return self.pool().size
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results of a function for some items, in their order.
@@ -70,14 +86,14 @@ class RayMapper:
             Exception: what the function raises.
         """
         todo = list(items)
-        return self._opened.map(function, todo) if todo else iter(())
+        return self.pool().map(function, todo) if todo else iter(())
 
     def hold(self, make: Callable[[Item], Thing], items: Sequence[Item]) -> _Held[Thing]:
         """Have a thing made of each item by a worker, when it is asked first, or again by another if that one died."""
-        return _Held(self._opened, make, items)
+        return _Held(self.pool, make, items)
 
-    @property
-    def _opened(self) -> _Pool:
+    def pool(self) -> _Pool:
+        """The workers, which are begun if there are none."""
         with self._lock:
             if self._pool is None:
                 workers = self._stack.enter_context(connected(self._cluster))
@@ -203,14 +219,11 @@ class _Pool:
 class _Held(Generic[Kept]):
     """Things that workers hold, each at the place of its number."""
 
-    def __init__(self, pool: _Pool, make: Callable[[Any], Kept], items: Sequence[Any]) -> None:
-        self._pool = pool
-        self._key = secrets.token_hex(8)
-        self._make = pool.ray.put(make)
-        self._items = [pool.ray.put(one) for one in items]
-        # What each was sent last, and where that lies.
-        self._sent: list[tuple[Any, Any]] = [(None, None) for _ in items]
-        weakref.finalize(self, pool.forget, self._key).atexit = False
+    def __init__(self, pools: Callable[[], _Pool], make: Callable[[Any], Kept], items: Sequence[Any]) -> None:
+        self._pools = pools
+        self._made_of = make, items
+        self._on: _Sent | None = None
+        self._lock = Lock()
 
     def each(self, function: Callable[[Kept, Item], Result], items: Sequence[Item | None]) -> Iterator[Result]:
         """What a function says of each thing and its item, in their order; a thing whose item is None is not asked.
@@ -219,17 +232,46 @@ class _Held(Generic[Kept]):
             ClusterError: workers died of one as often as it is tried.
             Exception: what the function raises, or what makes a thing.
         """
-        pool, shared = self._pool, self._pool.ray.put(function)
-        calls = []
-        for number, item in enumerate(items):
-            if item is not None:
-                known, sent = self._sent[number]
-                if known is not item:
-                    sent = pool.ray.put(item)
-                    self._sent[number] = item, sent
-                thing = f"{self._key}-{number}"
-                calls.append(pool.call(number % pool.size, "ask", thing, self._make, self._items[number], shared, sent))
+        with self._lock:
+            pool = self._pools()
+            if self._on is None or self._on.pool is not pool:
+                self._on = _Sent(pool, *self._made_of)
+                weakref.finalize(self, pool.forget, self._on.key).atexit = False
+            sent = self._on
+            shared, each = pool.ray.put(function), [sent.item(number, one) for number, one in enumerate(items)]
+        calls = [
+            pool.call(number % pool.size, "ask", f"{sent.key}-{number}", sent.make, sent.of[number], shared, one)
+            for number, one in enumerate(each)
+            if one is not None
+        ]
         return (pool.result(answer, call) for answer, call in calls)
+
+
+class _Sent:
+    """What was put where workers of a pool get it.
+
+    Attributes:
+        pool: the workers.
+        key: names the things.
+        make: what makes them.
+        of: what each is made of.
+    """
+
+    def __init__(self, pool: _Pool, make: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self.pool = pool
+        self.key = secrets.token_hex(8)
+        self.make = pool.ray.put(make)
+        self.of = [pool.ray.put(one) for one in items]
+        # What each thing was asked with last.
+        self._items: list[tuple[Any, Any]] = [(None, None) for _ in items]
+
+    def item(self, number: int, item: Any) -> Any:
+        """Where an item is that a thing is to be asked with; None for None."""
+        if item is None:
+            return None
+        if self._items[number][0] is not item:
+            self._items[number] = item, self.pool.ray.put(item)
+        return self._items[number][1]
 
 
 class _Worker:
