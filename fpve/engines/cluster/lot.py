@@ -59,12 +59,12 @@ class KnownHashes(Set[str]):
         self._digests = np.sort(np.array(digests, "S32"))
 
     def __contains__(self, content_hash: object) -> bool:
-        digest = np.bytes_(bytes.fromhex(str(content_hash)))
+        # Its elements are told without the zeros at their end.
+        digest = bytes.fromhex(str(content_hash)).rstrip(b"\0")
         at = int(np.searchsorted(self._digests, digest))
-        return at < len(self._digests) and bool(self._digests[at] == digest)
+        return at < len(self._digests) and self._digests[at] == digest
 
     def __iter__(self) -> Iterator[str]:
-        # NumPy leaves out zeros at the end.
         return (bytes(one).ljust(_HEX_DIGITS // 2, b"\0").hex() for one in self._digests)
 
     def __len__(self) -> int:

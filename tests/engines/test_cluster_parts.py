@@ -1,0 +1,203 @@
+"""What the Ray engine is made of, without a cluster: how inputs are cut, what workers refuse, how books are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from samples import FAKE
+
+import fpve
+from fpve.engines.cluster import Cluster
+from fpve.engines.cluster.books import Books
+from fpve.engines.cluster.lot import KnownHashes, Lot, Shard, cut
+from fpve.engines.cluster.receipt import Failure, Receipt
+from fpve.engines.cluster.worker import Orders, Shared, Worker, location_of, marked
+from fpve.engines.shards import SHARD_ROWS
+from fpve.engines.work import Encoded, Models, Outcome, Target, Work
+from fpve.errors import ClusterError
+from fpve.fusion import Fusion
+from fpve.progress import SilentProgress
+from fpve.sources.inputs import Files
+from fpve.store.pending import Recipe
+
+NOTHING = Encoded([], 0)
+FUSION = Fusion(24, 16)
+
+
+@pytest.fixture(autouse=True)
+def _process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What workers change of their process is as it was after each test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FPVE_CORES", "2")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "workers", "rows", "count", "largest"),
+    [
+        (0, 3, None, 0, 0),
+        (12, 3, None, 1, 12),
+        (2_000, 2, None, 8, 250),
+        (5_000, 4, None, 16, 313),
+        (1_000_000, 8, None, 245, 4_082),
+        (10, 3, 4, 3, 4),
+        (10_000, 1, 10**6, 3, 3_334),
+    ],
+)
+def test_inputs_are_cut_in_their_order(inputs: int, workers: int, rows: int | None, count: int, largest: int) -> None:
+    """Shards of one size follow one another, enough for all workers, none larger than what is written as one."""
+    shards = cut(inputs, workers, rows)
+    assert [one.number for one in shards] == list(range(count))
+    assert [at for one in shards for at in range(one.first, one.end)] == list(range(inputs))
+    sizes = [one.end - one.first for one in shards]
+    assert max(sizes, default=0) == largest <= SHARD_ROWS
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+
+
+def test_known_hashes_are_a_set() -> None:
+    """An array of digests is a set of the hashes in it, zeros at either end included; other names are none of them."""
+    hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(100)]
+    hashes += ["00" * 32, "ab" * 31 + "00", "00" + "ab" * 31]
+    known = KnownHashes([*hashes, "vector:imported"])
+    assert set(known) == set(hashes)
+    assert len(known) == 103
+    assert all(one in known for one in hashes)
+    assert "ab" * 31 + "01" not in known
+    assert "ff" * 32 not in known
+    assert "ff" * 32 not in KnownHashes()
+
+
+def test_receipts_are_rows() -> None:
+    """What is said of a shard is the same after it was a row of a table."""
+    outcomes = [Outcome("ab" * 32, 3, 4), Outcome(None, -1, -1, "can't be read")]
+    encoded = Encoded(outcomes, 1, {"read": 0.5, "write": 0.25}, "read", 2, ("0123",))
+    receipts = [Receipt(7, "here", encoded), Receipt(8, "there", NOTHING, Failure.STORE, "no space")]
+    assert [Receipt.from_table(one.to_table()) for one in receipts] == receipts
+
+
+def test_a_lot_gives_the_work_of_a_shard(tmp_path: Path) -> None:
+    """A shard's inputs, sizes and prefixes are its own."""
+    work = numbered(tmp_path, 5)
+    part = Lot.of(work).work(Shard(1, 2, 4), frozenset("x"))
+    assert [part.inputs.read(number).data for number in range(len(part.inputs))] == [b"2", b"3"]
+    assert (part.sizes.tolist(), part.prefixes, part.known) == ([2, 3], ["text 2", None], {"x"})
+
+
+def test_a_worker_that_does_not_see_the_store_says_so(tmp_path: Path) -> None:
+    """One that finds another directory at the store's path, or none, refuses every shard with the remedy."""
+    store = tmp_path / "store"
+    store.mkdir()
+    with marked(store) as mark:
+        assert mark is not None
+        orders = orders_for(store, mark)
+        (store / mark).rmdir()
+        receipt = refusal(orders)
+        assert (receipt.shard, receipt.failure) == (3, Failure.WORKER)
+        assert receipt.reason == (
+            f"can't see the store: expected {store} to be the same directory on every machine, found another one; put "
+            "the store on a file system that all share"
+        )
+        assert "found none; put" in refusal(replace(orders, store=str(tmp_path / "none"))).reason
+
+
+def test_a_worker_with_other_encoders_says_so(tmp_path: Path) -> None:
+    """One whose encoders have other fingerprints than the store's, or another fpve, refuses every shard."""
+    (tmp_path / "store").mkdir()
+    with marked(tmp_path / "store") as mark:
+        orders = orders_for(tmp_path / "store", mark)
+        other = refusal(replace(orders, recipe=replace(orders.recipe, text="0123")))
+        assert other.reason.startswith("EncoderMismatch: the text encoder is another one: expected 0123, found ")
+        assert refusal(replace(orders, version="0.0.1")).reason == (
+            f"expected fpve 0.0.1, found {fpve.__version__}; install the same on every machine"
+        )
+    assert not list((tmp_path / "store" / "pending").iterdir())
+
+
+def test_what_no_shard_is_to_blame_for_ends_the_run(tmp_path: Path) -> None:
+    """A worker that refuses, one that sees no input, and one that can't write: errors that say on which machine."""
+    books = books_of(numbered(tmp_path, 4), tmp_path)
+    with pytest.raises(ClusterError, match=r"^a worker on there: can't see the store$"):
+        books.enter(Receipt(0, "there", NOTHING, Failure.WORKER, "can't see the store"))
+    unread = [Outcome(None, -1, -1, "can't be read: No such file or directory")] * 2
+    with pytest.raises(ClusterError, match=r"^a worker on there can read none of 2 inputs \(can't be read: No such"):
+        books.enter(Receipt(0, "there", Encoded(unread, 0)))
+    books.enter(Receipt(1, "there", NOTHING, Failure.STORE, "OSError: no space"))
+    with pytest.raises(ClusterError, match=r"^a worker on there can't write to .* \(OSError: no space\); what was enc"):
+        books.give_up(books.left[1])
+
+
+def test_what_nobody_can_read_is_not_there(tmp_path: Path) -> None:
+    """Inputs that are gone for this machine too fail one by one, as with the local engine."""
+    books = books_of(numbered(tmp_path, 4), tmp_path)
+    for number in range(2):
+        (tmp_path / str(number)).unlink()
+    unread = [Outcome(None, -1, -1, "can't be read: No such file or directory")] * 2
+    books.enter(Receipt(0, "there", Encoded(unread, 0)))
+    read = [Outcome("ab" * 32, 1, 1), Outcome("cd" * 32, 1, 1, "no picture")]
+    done = Receipt(1, "there", Encoded(read, 1, {"read": 1.0}, "read", 1, ("0123",)))
+    books.enter(done)
+    # Ray may have made it again.
+    books.enter(done)
+    assert books.left == []
+    assert books.known() == {"known", "ab" * 32}
+    assert books.encoded() == Encoded([*unread, *read], 1, {"read": 1.0}, "read", 1, ("0123",))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "ray://head:10001"}, "expected the address HOST:PORT of a Ray cluster, found 'ray://head:10001'"),
+        ({"workers": 0}, "workers: expected at least 1, found 0"),
+        ({"cpus": 0}, "cpus: expected more than 0, found 0"),
+        ({"gpus": -1}, "gpus: expected at least 0, found -1"),
+        ({"retries": -1}, "retries: expected at least 0, found -1"),
+    ],
+)
+def test_numbers_that_make_no_cluster(options: dict[str, object], message: str) -> None:
+    """What can't be meant is refused by name."""
+    with pytest.raises(ClusterError) as raised:
+        Cluster(**options)  # type: ignore[arg-type]
+    assert str(raised.value).startswith(message)
+
+
+def test_engines_that_there_are_not(tmp_path: Path) -> None:
+    """Another name than local or ray, and a cluster for the local engine, are refused."""
+    (tmp_path / "job.toml").write_text('store = "s"\n[[collections]]\nname = "a"\nsource = "a"\n')
+    with pytest.raises(ClusterError, match=r"^expected the engine 'local' or 'ray', found 'spark'$"):
+        fpve.run(tmp_path / "job.toml", engine="spark")  # type: ignore[arg-type]
+    with pytest.raises(ClusterError, match=r"^a cluster is for the engine 'ray'"):
+        fpve.run(tmp_path / "job.toml", cluster=Cluster())
+
+
+def numbered(folder: Path, count: int) -> Work:
+    """Inputs whose bytes, sizes and prefixes are their numbers."""
+    for number in range(count):
+        (folder / str(number)).write_bytes(str(number).encode())
+    paths = [bytes(folder / str(number)) for number in range(count)]
+    prefixes = [None if number % 2 else f"text {number}" for number in range(count)]
+    return Work(Files(paths), np.arange(count), prefixes, {"known"})
+
+
+def books_of(work: Work, root: Path) -> Books:
+    """The books of four inputs in two shards, each to be tried three times."""
+    target = Target(root, Recipe("image", None, "balanced"), FUSION)
+    with SilentProgress().stage("encode", None) as stage:
+        return Books(work, target, [Shard(0, 0, 2), Shard(1, 2, 4)], 3, stage)
+
+
+def orders_for(store: Path, mark: str | None) -> Orders:
+    """What a worker with the fake encoders is told."""
+    models = Models.of(FAKE)
+    assert models.text is not None
+    recipe = Recipe(models.image.fingerprint, models.text.fingerprint, "balanced")
+    return Orders(location_of(store), mark, recipe, FUSION, FAKE, threads=1, tries=3, folder=str(store))
+
+
+def refusal(orders: Orders) -> Receipt:
+    """What a worker says of a shard that it was told to encode, where it can't."""
+    row = pa.table({"number": [3], "first": [0], "end": [4]})
+    return Receipt.from_table(Worker(orders, Shared(None, None, None))(row))

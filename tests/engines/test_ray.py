@@ -1,0 +1,285 @@
+"""The engine on a Ray cluster of three nodes: the store is the local engine's, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from samples import FAKE, draw
+
+import fpve
+from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job, Limits
+from fpve.engines.cluster import Cluster, RayEngine, connected
+from fpve.errors import ClusterError
+from fpve.progress import SilentProgress
+from fpve.store.snapshot import Snapshot
+
+pytestmark = [
+    # Ray Data's settings warn of some of themselves, and its own processes leave files open at the end.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+TESTS = Path(__file__).parent.parent
+MEMORY = 80 * 2**20
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Three nodes of one CPU each, to which this process is connected."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
+    try:
+        for _ in range(2):
+            nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+        with connected(Cluster(nodes.address)) as workers:
+            assert workers == 3
+            yield nodes
+    finally:
+        nodes.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the encoder `Told` is told by."""
+    folder = tmp_path / "told"
+    folder.mkdir()
+    return folder
+
+
+def told_job(store: Path, source: Path, folder: Path) -> Job:
+    """A job of one collection with the encoder that can be told what to do."""
+    image = EncoderConfig("python:cluster_encoders:Told", device=str(folder), path=TESTS)
+    return Job(
+        name="pets",
+        store=store,
+        encoders=Encoders(image=image, text=EncoderConfig("none")),
+        collections=(CollectionConfig(name="pets", source=source),),
+    )
+
+
+def draw_many(source: Path, count: int) -> None:
+    """Write pictures of which no two are alike."""
+    for number in range(count):
+        file = source / f"{number:03d}.png"
+        draw(file, number)
+        # Of old files size and time tell that they have not changed.
+        os.utime(file, (1e9, 1e9))
+
+
+def images_of(store: Path) -> dict[str, Any]:
+    """All images with their metadata, and their vectors, by their ids."""
+    opened = fpve.open(store)
+    images = opened.sql("SELECT * EXCLUDE (segment, row) FROM images").to_pylist()
+    vectors = opened.sql("SELECT image_id, vector FROM vectors").to_pylist()
+    assert len(vectors) == len(images)
+    found = {row["image_id"]: row["vector"] for row in vectors}
+    return {row["image_id"]: {**row, "vector": found[row["image_id"]]} for row in images}
+
+
+def vector_names(store: Path) -> list[tuple[str, str | None]]:
+    """The names of all vector rows, those without an image among them, sorted."""
+    snapshot = Snapshot.open(store)
+    keys = pa.concat_tables([snapshot.segment_keys(one) for one in snapshot.manifest.segments])
+    return sorted(zip(keys["content_hash"].to_pylist(), keys["prefix_id"].to_pylist(), strict=True), key=str)
+
+
+class Counted(SilentProgress):
+    """Counts what is done, by stage."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Any]:
+        """Count from 0, and see that all was done at the end."""
+        self.done[name] = 0
+        counted = self
+
+        class Stage:
+            def advance(self, count: int = 1) -> None:
+                counted.done[name] += count
+
+            def limited_by(self, part: str) -> None:
+                pass
+
+        yield Stage()
+        assert total in (None, self.done[name])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def until(path: Path) -> str:
+    """What a file says, as soon as it is there."""
+    wait_for(path.exists)
+    return path.read_text()
+
+
+def test_the_store_is_the_local_one(nodes: Any, tmp_path: Path) -> None:
+    """Images, prefixes, vectors and quarantine are exactly those of the local engine, copies in other shards too."""
+    source = tmp_path / "pets"
+    draw_many(source, 24)
+    # Copies in other shards, with the prefix of the first one, and with another one; and a copy in the same shard.
+    for copy, of in (("030", "001"), ("031", "002"), ("032", "031")):
+        (source / f"{copy}.png").write_bytes((source / f"{of}.png").read_bytes())
+    (source / "033.png").write_bytes(b"no picture")
+    lines = ["path,caption", "001.png,red", "030.png,red", "002.png,red", "031.png,blue", "032.png,blue"]
+    lines += [f"{number:03d}.png,number {number}" for number in range(3, 24, 2)]
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    collection = CollectionConfig("pets", source, metadata=tmp_path / "captions.csv", prefix="{caption}")
+    job = Job(store=tmp_path / "ray", collections=(collection,), name="pets", encoders=FAKE)
+    local = replace(job, store=tmp_path / "local")
+
+    report = fpve.run(job, engine=RayEngine(shard_rows=4), progress=(progress := Counted()))
+    expected = fpve.run(local)
+
+    images, others = images_of(job.store), images_of(local.store)
+    for copy in ("pets/031.png", "pets/032.png"):
+        # Here a shard encoded it with this prefix; there the vector was made from the stored feature of its original.
+        assert images[copy].pop("vector") == pytest.approx(others[copy].pop("vector"), abs=1e-6)
+    assert images == others
+    assert set(vector_names(job.store)) == set(vector_names(local.store))
+    question = 'SELECT * EXCLUDE ("at") FROM quarantine'
+    quarantines = [fpve.open(one.store).sql(question) for one in (job, local)]
+    assert quarantines[0] == quarantines[1]
+    assert fpve.verify(job.store).ok
+    # Shards don't know of each other: the first copies went through the model once more. One of them has the name of a
+    # vector that there is, so that this row has no image.
+    assert (report.encoded, expected.encoded) == (26, 24)
+    assert (len(vector_names(job.store)), len(vector_names(local.store))) == (26, 25)
+    assert (report.scanned, report.quarantined, report.fused, expected.fused) == (28, 1, 0, 1)
+    assert report.limited_by in report.busy
+    assert all(seconds > 0 for seconds in report.busy.values())
+    assert progress.done["encode"] == 28
+    again = fpve.run(job, engine="ray")
+    assert (again.encoded, again.published) == (0, False)
+
+
+def test_a_process_and_then_a_node_are_lost(nodes: Any, tmp_path: Path, folder: Path) -> None:
+    """What they were at is done by others: nothing is lost, nothing is there twice, nothing is in quarantine."""
+    import ray
+
+    source = tmp_path / "pets"
+    draw_many(source, 40)
+    job = told_job(tmp_path / "ray", source, folder)
+    (folder / "kill").touch()
+    (folder / "lose").write_text(ray.get_runtime_context().get_node_id())
+
+    def lose() -> None:
+        os.kill(int(until(folder / "killed")), signal.SIGKILL)
+        lost = until(folder / "lost")
+        nodes.remove_node(next(one for one in nodes.worker_nodes if one.node_id == lost))
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    try:
+        report = fpve.run(job, engine=RayEngine(shard_rows=4))
+    finally:
+        thread.join()
+        nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+    for name in ("kill", "lose"):
+        (folder / name).unlink()
+    local = told_job(tmp_path / "local", source, folder)
+    fpve.run(local)
+    assert (report.encoded, report.quarantined) == (40, 0)
+    assert images_of(job.store) == images_of(local.store)
+    assert vector_names(job.store) == vector_names(local.store)
+    assert not list((job.store / "pending").iterdir())
+
+
+def test_shards_that_fail_each_time(nodes: Any, tmp_path: Path, folder: Path) -> None:
+    """They are in quarantine as shards, and the others are published; the next run tries them again."""
+    source = tmp_path / "pets"
+    draw_many(source, 16)
+    Image.new("RGB", (40, 30), "black").save(source / "001.png")
+    Image.new("RGB", (40, 30), "blue").save(source / "013.png")
+    job = replace(told_job(tmp_path / "store", source, folder), limits=Limits(max_quarantine=8))
+    for name in ("die", "fail"):
+        (folder / name).touch()
+    report = fpve.run(job, engine=RayEngine(Cluster(workers=2, retries=1), shard_rows=4))
+    assert (report.encoded, report.quarantined) == (8, 8)
+    assert sorted(images_of(job.store)) == [f"pets/{number:03d}.png" for number in range(4, 12)]
+    rows = fpve.open(job.store).sql("SELECT path, reason FROM quarantine ORDER BY path").to_pylist()
+    begin = "its shard of 4 inputs failed 2 times: "
+    told = "EncoderError: encoder 'python:cluster_encoders:Told': encode raised RuntimeError: no blue pictures"
+    for number, row in zip((0, 1, 2, 3, 12, 13, 14, 15), rows, strict=True):
+        assert row["path"] == f"{number:03d}.png"
+        assert row["reason"].startswith(begin + ("the process of its worker died" if number < 4 else told) + " (on ")
+    for name in ("die", "fail"):
+        (folder / name).unlink()
+    report = fpve.run(job, engine=RayEngine(Cluster(workers=1), shard_rows=4))
+    assert (report.scanned, report.encoded, report.quarantined, len(images_of(job.store))) == (16, 8, 0, 16)
+
+
+def test_a_killed_driver_and_the_command(nodes: Any, tmp_path: Path, folder: Path) -> None:
+    """What was finished when the driver was killed is not encoded again by `fpve run --engine ray`."""
+    source = tmp_path / "pets"
+    draw_many(source, 16)
+    Image.new("RGB", (40, 30), "white").save(source / "014.png")
+    (tmp_path / "job.toml").write_text(
+        'store = "store"\n[encoders]\ntext = "none"\n'
+        f'image = {{ name = "python:cluster_encoders:Told", path = "{TESTS}", device = "{folder}" }}\n'
+        '[[collections]]\nname = "pets"\nsource = "pets"\n'
+    )
+    (folder / "hold").touch()
+    script = (
+        "import fpve; from fpve.engines.cluster import RayEngine; fpve.run('job.toml', engine=RayEngine(shard_rows=4))"
+    )
+    environment = {**os.environ, "RAY_ADDRESS": nodes.address}
+    driver = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+    try:
+        pending = tmp_path / "store" / "pending"
+        wait_for(lambda: (folder / "held").exists() and len(list(pending.glob("[!.]*"))) == 3)
+        assert driver.poll() is None
+    finally:
+        driver.kill()
+        driver.wait()
+    (folder / "hold").unlink()
+    assert not (tmp_path / "store" / "snapshots").exists()
+
+    words = [sys.executable, "-m", "fpve", "run", "job.toml", "--engine", "ray", "--address", nodes.address]
+    words += ["--workers", "2", "--cpus-per-worker", "0.5", "--format", "json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["scanned"], report["encoded"], report["quarantined"]) == (16, 4, 0)
+    local = told_job(tmp_path / "local", source, folder)
+    fpve.run(local)
+    assert images_of(tmp_path / "store") == images_of(local.store)
+    assert vector_names(tmp_path / "store") == vector_names(local.store)
+
+
+def test_what_has_no_room_is_one_line(nodes: Any, job: Job) -> None:
+    """Workers that no node has room for are an error that says what there is."""
+    with pytest.raises(ClusterError, match=r"room for a worker of 64 CPUs and 0 GPUs: the largest have 1 CPUs and 0"):
+        fpve.run(job, engine="ray", cluster=Cluster(cpus=64))
+
+
+def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    """The engine says what to install, before anything is planned; the local one needs none."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"^expected Ray for the engine 'ray', .*: pip install 'fpve\[ray\]'$"):
+        fpve.run(job, engine="ray")
+    assert not job.store.exists()
+    assert fpve.run(job).encoded == 12
