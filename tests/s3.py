@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -48,7 +49,7 @@ class Asked:
         return "LIST" if self.method == "GET" and not self.key else self.method
 
 
-# What a test does about a request: the status that is answered, or None to let it be.
+# What a test does about a request: the status that is answered, or None to let it be. A ConnectionError ends it.
 Interference = Callable[[Asked], int | None]
 
 
@@ -135,7 +136,7 @@ def serving_s3() -> Iterator[S3]:
         server.asked.append(asked)
         if server.seconds:
             time.sleep(server.seconds)
-        status = server.before(asked) if server.before else None
+        status = asked_of(server.before, asked, environ)
         if status is not None:
             # Unread, what was sent would be taken for the next request.
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -144,11 +145,19 @@ def serving_s3() -> Iterator[S3]:
             return moto(environ, start)
         told: list[Any] = []
         body = moto(environ, lambda *given: told.append(given))
-        status = server.after(asked)
+        status = asked_of(server.after, asked, environ)
         if status is not None:
             return _refuse(start, status)
         start(*told[0])
         return body
+
+    def asked_of(interference: Interference | None, asked: Asked, environ: dict[str, Any]) -> int | None:
+        try:
+            return interference(asked) if interference else None
+        except ConnectionError:
+            # Else whoever asked would wait for an answer.
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise
 
     # Each request would be a line.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -11,6 +11,7 @@ from unittest import mock
 from samples import draw, make_job
 
 from fpve.config import Job
+from fpve.engines import shards
 
 
 @contextmanager
@@ -34,3 +35,12 @@ def few_pictures(folder: Path, *, first: int = 0, count: int = 3) -> Path:
         lines.append(f"{number:02d}.png,number {number},{('cat', 'dog')[number % 2]}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def run_in_child(job: Job, environment: dict[str, str]) -> None:
+    """Run a job with shards of two pictures, in a process that may be killed; what it asks goes where this one says."""
+    import fpve
+
+    os.environ.update(environment)
+    shards.SHARD_ROWS = 2
+    fpve.run(job)
