@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from samples import draw
 
 import fpve
 from fpve.fusion import FusedRows
-from fpve.store import segments
+from fpve.store import segments, tables
+from fpve.store.manifest import Table
 from fpve.store.snapshot import Snapshot
 
 _JOB = """
@@ -71,6 +73,24 @@ def test_a_new_picture_has_no_keys_read_where_images_name_every_vector(nights: P
     # That of the new shard alone, which pages do not name yet.
     published = {one.name for one in Snapshot.open(nights.parent / "store", 3).manifest.segments}
     assert not published & set(keys_read)
+
+
+def test_a_night_reads_no_thumbnails_of_others(nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures that are as they were, and of one that is new, no earlier file of thumbnails tells the size."""
+    found: list[str] = []
+    read = tables._read
+
+    def watched(root: Path, table: Table, columns: list[str] | None) -> pa.Table:
+        found.append(table.file.path)
+        return read(root, table, columns)
+
+    monkeypatch.setattr(tables, "_read", watched)
+    assert not fpve.run(nights).published
+    draw(nights.parent / "pictures" / "new.png", seed=7)
+    assert fpve.run(nights).encoded == 1
+    before = Snapshot.open(nights.parent / "store", 3).manifest.tables_named(tables.THUMBNAILS)
+    assert len(before) == 3
+    assert not {one.file.path for one in before} & set(found)
 
 
 def test_a_picture_that_comes_back_takes_its_dead_vector(nights: Path, keys_read: list[str]) -> None:
