@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -106,16 +107,30 @@ class Batch:
     Attributes:
         source: the folder, table or archives.
         kinds: by what they search: `vectors`, `ids`, or `pictures`, `texts`, or both.
+
+    Args:
+        opened: the store.
+        source: the queries.
+        answering: what answers them.
+        progress: is told how many are answered.
+        close: lets go of what answering needs beyond the store, whenever the queries have been gone through.
     """
 
     def __init__(
-        self, opened: Opened, source: str | os.PathLike[str], answering: Answering, progress: Progress | None = None
+        self,
+        opened: Opened,
+        source: str | os.PathLike[str],
+        answering: Answering,
+        progress: Progress | None = None,
+        *,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self.source = any_path(source)
         self._opened = opened
         self._answering = answering
         self._source = read_queries(self.source)
         self._progress = progress or SilentProgress()
+        self._close = close
         self.kinds = self._source.kinds
 
     def __len__(self) -> int:
@@ -142,7 +157,10 @@ class Batch:
         skipped = tuple(FailedQuery(one.path, one.reason) for one in self._source.skipped)
         if skipped:
             yield BatchPart(self.schema.empty_table(), 0, skipped, None)
-        with self._progress.stage(self._answering.name, len(self)) as stage:
+        with ExitStack() as stack:
+            if self._close is not None:
+                stack.callback(self._close)
+            stage = stack.enter_context(self._progress.stage(self._answering.name, len(self)))
             for numbers, vectors in _parts(self._source, at_once):
                 yield self._answer(numbers, vectors, stage)
 

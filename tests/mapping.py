@@ -15,11 +15,12 @@ class PicklingMapper:
         sent: bytes of all that was sent to them.
         opened: how many things were made.
         results: the most bytes of one result.
+        closed: how often it was closed.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.sent = self.opened = self.results = 0
+        self.sent = self.opened = self.results = self.closed = 0
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """The results of a function for some items; each worker has a function of its own."""
@@ -29,6 +30,10 @@ class PicklingMapper:
     def hold(self, make: Callable[[Any], Any], items: Sequence[Any]) -> _Held:
         """Have a thing made of each item, when it is asked first."""
         return _Held(self, make, items)
+
+    def close(self) -> None:
+        """Count how often it is closed."""
+        self.closed += 1
 
     def there(self, one: Any) -> Any:
         """What a worker gets."""

@@ -18,6 +18,7 @@ from fpve.alignment import Alignment, Fitted, Settings, fit_alignment
 from fpve.errors import AlignmentError
 from fpve.fusion import Blocks
 from fpve.index import reindexed
+from fpve.mapper import Mapper
 from fpve.progress import Progress, SilentProgress
 from fpve.replica import located
 from fpve.selection import codes_of
@@ -106,7 +107,7 @@ def align(
     return _result(manifest if published else last, published=published)
 
 
-def with_derived(root: Path, manifest: Manifest, last: Manifest | None) -> Manifest:
+def with_derived(root: Path, manifest: Manifest, last: Manifest | None, *, over: Mapper | None = None) -> Manifest:
     """A manifest that is to be published, with what its vectors are searched by: means, predictions and indexes.
 
     Heads that learnt from vectors of other encoders, of another mode, or with other means, are not in it any more.
@@ -115,13 +116,14 @@ def with_derived(root: Path, manifest: Manifest, last: Manifest | None) -> Manif
         root: the store; the files that the manifest names are there.
         manifest: what is to be published; new segments have no index yet.
         last: the manifest that it follows, if there is one.
+        over: builds indexes elsewhere.
 
     Raises:
         StoreCorrupt: a page, a segment, the means or the map is missing or damaged.
         OSError: an index can't be written.
     """
     manifest = aligned(root, with_fitting_heads(means.settled(root, manifest)))
-    return replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
+    return replace(manifest, segments=reindexed(Snapshot(root, manifest), last, over=over))
 
 
 def aligned(root: Path, manifest: Manifest) -> Manifest:

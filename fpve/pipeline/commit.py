@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fpve._version import __version__
 from fpve.config import rule_settings
+from fpve.mapper import Mapper
 from fpve.pipeline.align import with_derived
 from fpve.pipeline.header import Header
 from fpve.pipeline.predict import with_predictions
@@ -40,6 +41,7 @@ def commit(
     summary: dict[str, int],
     *,
     operation: Operation = "run",
+    over: Mapper | None = None,
 ) -> Manifest | None:
     """Write all files of a new snapshot, then the manifest that names them.
 
@@ -51,6 +53,7 @@ def commit(
         sources: where the collections' vectors are.
         summary: numbers of images by what became of them, for the history.
         operation: what commits it.
+        over: builds indexes, and searches segments, elsewhere.
 
     Returns:
         The new manifest; None if it would say what the last one says.
@@ -99,10 +102,13 @@ def commit(
         # A run that was killed as soon as it had published left them.
         AnswerLog(root).discard()
         # Labels that people gave since may be enough to choose a weight by; a repair may have dropped predictions.
-        manifest = with_predictions(root, manifest if last.operation == "run" else weighted(root, manifest), last)
+        manifest = with_predictions(
+            root, manifest if last.operation == "run" else weighted(root, manifest, over=over), last, over=over
+        )
         if manifest.says_the_same(last):
             return None
-    manifest = with_predictions(root, weighted(root, with_derived(root, manifest, last)), last)
+    manifest = weighted(root, with_derived(root, manifest, last, over=over), over=over)
+    manifest = with_predictions(root, manifest, last, over=over)
     manifests.publish(root, manifest)
     AnswerLog(root).discard()
     return manifest
