@@ -117,8 +117,20 @@ class Replica:
         self.bucket.each(self.bring, names)
 
     def names(self, folder: str) -> list[str]:
-        """All files of the store below one of its directories, sorted: those of the bucket, and those yet to be put."""
-        return sorted({one.name for one in self.bucket.objects(folder)} | set(self.written(folder)))
+        """All files of the store below one of its directories, sorted: those of the bucket, and those yet to be put.
+
+        A listing may be behind, so what is here and not listed is looked for; if it is gone, it goes here as well.
+        """
+        listed = {one.name for one in self.bucket.objects(folder)}
+        here = [(name, _is_clean(found)) for name, found in self._files(folder)]
+        unsure = [name for name, is_clean in here if is_clean and name not in listed and not name.endswith(".tmp")]
+        there = set()
+        for name, found in zip(unsure, self.bucket.each(self.bucket.look, unsure), strict=True):
+            if found is None:
+                self.forget(name)
+            else:
+                there.add(name)
+        return sorted(listed | there | {name for name, is_clean in here if not is_clean})
 
     def written(self, folder: str) -> list[str]:
         """The files below one of the store's directories that were written here, and have yet to be put."""
