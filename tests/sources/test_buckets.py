@@ -29,6 +29,8 @@ from fpve.sources.source import scan_source
 from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
 from fpve.urls import BucketPath, any_path
+from fpve.web.pictures import original_of
+from fpve.web.refusals import Refused
 
 # The texts beside pictures.
 BESIDE = as_rules({"sidecar": ".txt"})
@@ -441,3 +443,21 @@ class TestJobs:
         assert '"cats/00.png"' in found.stdout
         missing = CliRunner().invoke(cli, ["search", store, "--image", shop.url("shop/none.png")])
         assert str(missing.exception) == f"{shop.url('shop/none.png')}: no such file"
+
+
+class TestOriginals:
+    """Pictures that are opened again where the store says they are."""
+
+    def test_the_server_shows_them(self, shop: S3, shop_job: Job) -> None:
+        """An original that the gallery shows comes from the bucket; one that was replaced, or is gone, is refused."""
+        fpve.run(shop_job)
+        original = original_of(fpve.open(shop_job.store), 0)
+        assert original is not None
+        assert (original.image_id, original.is_at_hand) == ("pets/bird/02.png", True)
+        assert original.read() == shop.get("shop/bird/02.png")
+        shop.put("shop/bird/02.png", b"another")
+        with pytest.raises(Refused, match="another one by now"):
+            original.read()
+        shop.remove("shop/bird/02.png")
+        with pytest.raises(Refused, match="its file is not there"):
+            original.read()
