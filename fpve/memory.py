@@ -31,3 +31,12 @@ def usable() -> int:
         with suppress(OSError, ValueError):
             bounds.append(int(Path(path).read_text(encoding="ascii")))
     return min(bounds)
+
+
+def mappable() -> int | None:
+    """How many more files this process may map; None where nobody says."""
+    try:
+        bound = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+        return bound - Path("/proc/self/maps").read_bytes().count(b"\n")
+    except (OSError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from samples import draw
 
 import fpve
+from fpve.errors import StoreError
 from fpve.fusion import FusedRows
+from fpve.memory import mappable
+from fpve.search import opening
 from fpve.store import segments, tables
 from fpve.store.manifest import Table
 from fpve.store.snapshot import Snapshot
@@ -138,6 +142,31 @@ def test_a_search_reads_no_rows(nights: Path, keys_read: list[str], norms_read: 
     store.search(id="c/2.png", k=3)
     segment = {one["image_id"]: one["segment"] for one in store.images.to_pylist()}
     assert norms_read == [segment["c/2.png"]]
+
+
+def test_more_indexes_than_can_be_mapped_are_refused(nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who can't map all indexes is told so, and what to do: compacted, the store can be searched again."""
+    root = nights.parent / "store"
+    monkeypatch.setattr(opening, "_MANY", 2)
+    monkeypatch.setattr(opening, "mappable", lambda: opening._SPARE + 2)
+    vector = np.ones(16, np.float32)
+    with pytest.raises(StoreError, match=r"room to map its 3 index files, found it for 2 .*`fpve compact"):
+        fpve.open(root).search(vector=vector)
+    fpve.compact(root)
+    assert len(fpve.open(root).search(vector=vector)) == 6
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what a process has mapped")
+def test_a_process_knows_how_much_it_can_map() -> None:
+    """What is mapped is no longer to be had, and given back it is."""
+    room = mappable()
+    assert room is not None
+    # Apart from each other, or the system takes them for one.
+    mapped = [mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | number % 2 * mmap.PROT_WRITE) for number in range(100)]
+    less = mappable()
+    assert less is not None
+    assert 50 <= room - less <= 200
+    del mapped
 
 
 def test_a_batch_scores_as_single_queries_do_in_many_segments(nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
