@@ -318,7 +318,13 @@ def read_part(root: Path, name: str, columns: list[str]) -> pa.Table:
     """
     path, replica = inside(root, name), replica_of(root)
     if replica is None or path.exists():
-        return read_parquet(path, columns=columns)
+        try:
+            return read_parquet(path, columns=columns)
+        except StoreCorrupt:
+            if replica is None:
+                raise
+            # It may have been damaged on this machine only, or evicted in this moment.
+            replica.forget(name)
     try:
         with opened(root, name) as handle, pq.ParquetFile(handle, page_checksum_verification=True) as file:
             known = [column for column in columns if column in file.schema_arrow.names]
