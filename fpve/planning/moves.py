@@ -16,15 +16,18 @@ def count_pairs(new: pa.Table, gone: pa.Table) -> int:
     return int(pc.sum(pc.min_element_wise(both["count_all"], both["count_all gone"])).as_py() or 0)
 
 
-def guess_moves(new: pa.Table, gone: pa.Table, seen: pa.Table, *, shared_times: bool = False) -> int:
+def guess_moves(
+    new: pa.Table, gone: pa.Table, seen: pa.Table, *, shared_times: bool = False, tagged: bool = False
+) -> int:
     """How many files are likely to be gone images under another name, before any of them is opened.
 
     Args:
-        new: `size` and `mtime_ns` of the files whose names are new.
+        new: `size`, `mtime_ns` and `origin` of the files whose names are new.
         gone: `image_id` and `bytes` of the images that are gone.
-        seen: `image_id`, `size` and `mtime_ns` of files that earlier runs saw.
+        seen: `image_id`, `size`, `mtime_ns` and `origin` of files that earlier runs saw.
         shared_times: whether the times are those of what holds the files, so that all of them have changed; a size
             that only reading tells may then be that of any image. What is guessed wrong is found out by reading.
+        tagged: whether `origin` ends in a tag: moving an object is to copy it, which changes its time, and not that.
     """
     if not len(new) or not len(gone):
         return 0
@@ -32,11 +35,19 @@ def guess_moves(new: pa.Table, gone: pa.Table, seen: pa.Table, *, shared_times: 
         pairs = count_pairs(new.select(["size"]), pa.table({"size": gone["bytes"]}))
         return min(len(new), len(gone), pairs + int(new["size"].null_count))
     at = pc.index_in(gone["image_id"], seen["image_id"].combine_chunks())
-    times = seen.select(["size", "mtime_ns"]).take(at.drop_null())
-    pairs = count_pairs(new, times)
+    then = seen.take(at.drop_null())
+    if tagged:
+        pairs = count_pairs(_tags(new), _tags(then))
+    else:
+        pairs = count_pairs(new.select(["size", "mtime_ns"]), then.select(["size", "mtime_ns"]))
     # Of a file that had just been written when it was seen no time is remembered: there its size must do.
     untimed = pa.table({"size": gone["bytes"].filter(at.is_null())})
     return min(len(new), len(gone), pairs + count_pairs(new.select(["size"]), untimed))
+
+
+def _tags(rows: pa.Table) -> pa.Table:
+    # Of a table's object the path comes first.
+    return pa.table({"size": rows["size"], "tag": pc.replace_substring_regex(rows["origin"], r"(?s)^.*\x00", "")})
 
 
 def _counts(rows: pa.Table) -> pa.Table:

@@ -225,8 +225,8 @@ def plan_collection(
     generates = any(one.rule.generate is not None for one in rules)
     before = Before.read(job.store, entry, found, own, source=str(config.source), keep_prefix=generates)
     state = read_scan_state(job.store, config.name, scan.identity)
-    new = found.select(["size", "mtime_ns"]).filter(pc.invert(before.known))
-    moves = guess_moves(new, before.gone, state, shared_times=scan.shared_times)
+    new = found.select(["size", "mtime_ns", "origin"]).filter(pc.invert(before.known))
+    moves = guess_moves(new, before.gone, state, shared_times=scan.shared_times, tagged=scan.tagged)
     files = _with_known_hashes(found.drop_columns(["inside"]), state)
     remembered = len(files) == len(state) and not files["content_hash"].null_count
     known_bad = _known_bad(files, previous)

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.buckets import Bucket
-from fpve.errors import SourceError, SourceNotFound
+from fpve.errors import BucketError, SourceError, SourceNotFound
 from fpve.sources.folder import check_name, find_files
 from fpve.sources.inputs import FILES_AT_ONCE, Reading, Stamp, check_size
 from fpve.sources.metadata import Metadata, lossless, narrowed
 from fpve.sources.names import normalised, text_path, text_paths
-from fpve.sources.objects import OBJECTS_AT_ONCE, named_objects
+from fpve.sources.objects import OBJECTS_AT_ONCE, check_reach, named_objects
 from fpve.sources.places import is_file, is_folder, real_path, stamp_of
 from fpve.sources.scan import Globs, Index, Scan, Skipped, each_once, tabulate
 from fpve.sources.tar import (
@@ -302,6 +302,9 @@ class Members:
             data = self._buckets.setdefault(archive, Bucket(top)).part(name, offset, offset + size)
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "its archive is not there any more") from None
+        except BucketError as error:
+            check_reach(error, any_path(os.fsdecode(archive)))
+            raise
         if len(data) < size:
             raise OSError(errno.ESTALE, "its archive changed after it had been listed")
         return data

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fpve.errors import MetadataError, nearest
+from fpve.errors import BucketError, MetadataError, nearest
 from fpve.sources.names import normalised
 from fpve.sources.objects import are_urls
 from fpve.sources.places import open_place, read_place
@@ -209,6 +209,9 @@ def _read(file: Path, wanted: Callable[[pa.DataType], bool] | None = None) -> pa
         raise MetadataError(f"{file}: no such metadata file") from None
     except IsADirectoryError:
         raise MetadataError(f"{file}: expected a metadata file, found a folder") from None
+    except BucketError:
+        # Which says it all.
+        raise
     except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MetadataError(f"{file}: can't be read as {suffix[1:]}: {reason}") from error

@@ -7,7 +7,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -77,13 +77,19 @@ class Objects:
         try:
             return _whole(bucket, name)
         except BucketError as error:
-            root = bucket_path(os.fsdecode(self._folder)) or BucketPath(bucket.url.replace("://", ":/"))
-            # Of an object that may not be read others may be; what has no answer may have none for any.
-            if not isinstance(error.__cause__, PermissionError) and has_vanished(root):
-                raise SourceError(
-                    f"{error}; nothing was published, and what was encoded is kept for the next run"
-                ) from error
+            check_reach(error, bucket_path(os.fsdecode(self._folder)) or BucketPath(bucket.url.replace("://", ":/")))
             raise
+
+
+def check_reach(error: BucketError, root: Path) -> None:
+    """Refuse to go on where it is not one object that can't be read, but all that there is below a folder.
+
+    Raises:
+        SourceError: it is so.
+    """
+    # Of an object that may not be read others may be; what has no answer may have none for any.
+    if not isinstance(error.__cause__, PermissionError) and has_vanished(root):
+        raise SourceError(f"{error}; nothing was published, and what was encoded is kept for the next run") from error
 
 
 def read_object(url: str) -> bytes:

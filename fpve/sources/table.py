@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.errors import MetadataError, SourceError, SourceNotFound
+from fpve.errors import BucketError, MetadataError, SourceError, SourceNotFound
 from fpve.sources.cells import Cells
 from fpve.sources.folder import check_name
 from fpve.sources.inputs import Files, Inputs, PathsBelow, Stamp
@@ -244,6 +244,8 @@ def cell_column(file: Path, key: str | None, *, remedy: str = 'say which are pic
         return None
     try:
         schema = read_parquet_schema(file)
+    except BucketError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise MetadataError(f"{file}: can't be read as parquet: {str(error).splitlines()[0]}") from error
     found: list[str] = [field.name for field in schema if holds_pictures(field.type)]

@@ -131,6 +131,16 @@ class TestRuns:
             fpve.run(shop_job)
         assert len(fpve.open(shop_job.store).images) == 12
 
+    def test_a_store_that_can_not_be_asked(self, shop: S3, shop_job: Job) -> None:
+        """Where nothing is answered, that is said of what was asked for first, once."""
+        shop.before = lambda asked: 403
+        with pytest.raises(
+            BucketError, match=r"^s3://[^ ]+/shop/metadata\.csv: the object store can't be asked, or refu"
+        ):
+            fpve.run(shop_job)
+        with pytest.raises(SourceNotFound, match=r"/shop: the object store can't be asked, or refuses"):
+            fpve.run(make_job(shop_job.store, BucketPath(shop.url("shop")), metadata=None, prefix=()))
+
     def test_a_store_that_falls_silent_breaks_no_picture(self, shop: S3, shop_job: Job, tmp_path: Path) -> None:
         """Where nothing can be asked any more while pictures are read, the run ends and publishes nothing."""
         fpve.run(shop_job)
@@ -148,6 +158,29 @@ class TestRuns:
         shop.before = None
         assert len(fpve.open(shop_job.store).images) == 12
         assert fpve.run(shop_job).encoded == 3
+
+    def test_moved_objects_are_no_removals(self, shop: S3, shop_job: Job) -> None:
+        """Objects that are copied to other names, and deleted, have other times and the same tags: they moved."""
+        fpve.run(shop_job)
+        for key in [one for one in sorted(set(shop.keys())) if one.startswith("shop/cat/")]:
+            shop.put(key.replace("cat", "lion"), shop.get(key))
+            shop.remove(key)
+        # A third of the collection, which would be too many to be gone.
+        for report in (fpve.run(shop_job, dry_run=True), fpve.run(shop_job)):
+            assert (report.moved, report.encoded, report.removed) == (4, 0, 0)
+
+    def test_archives_that_fall_silent_break_no_picture(self, s3: S3, tmp_path: Path) -> None:
+        """Where no part of an archive can be had any more, the run ends."""
+        s3.put("a.tar", TestArchives.tar({f"{number}.png": png(number, tmp_path) for number in range(3)}))
+        asked = []
+
+        def silent(one: Asked) -> int | None:
+            asked.append(one)
+            return 503 if len(asked) > 4 else None
+
+        s3.before = silent
+        with pytest.raises(SourceError, match="nothing was published"):
+            fpve.run(make_job(tmp_path / "store", any_path(s3.url("a.tar")), metadata=None, prefix=()))
 
     def test_an_object_that_can_not_be_read_is_quarantined(self, shop: S3, shop_job: Job) -> None:
         """One that its store refuses, or has no more, is told with the reason; the others are images."""
