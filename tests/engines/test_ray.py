@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -274,6 +275,22 @@ def test_what_has_no_room_is_one_line(nodes: Any, job: Job) -> None:
     """Workers that no node has room for are an error that says what there is."""
     with pytest.raises(ClusterError, match=r"room for a worker of 64 CPUs and 0 GPUs: the largest have 1 CPUs and 0"):
         fpve.run(job, engine="ray", cluster=Cluster(cpus=64))
+
+
+def test_where_nobody_listens_there_is_one_line() -> None:
+    """An address at which there is no cluster is an error at once, not after Ray's minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        script = (
+            "import fpve; from fpve.engines.cluster import Cluster, connected\n"
+            f"try:\n    connected(Cluster({address!r})).__enter__()\n"
+            "except fpve.FpveError as error: print(error)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"no Ray cluster answers at {address} ([Errno 111] Connection refused): start one with `ray start`\n"
+    )
 
 
 def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:

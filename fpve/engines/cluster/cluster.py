@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from fpve.errors import ClusterError
 
 # An attempt costs a shard's time: two more help against a lost node, and don't hold up for long what can't succeed.
 DEFAULT_RETRIES = 2
+# Seconds in which a machine answers whoever connects with it, however far it is.
+_PATIENCE = 10.0
 NO_RAY = "expected Ray for the engine 'ray', which is not installed: pip install 'fpve[ray]'"
 
 
@@ -91,7 +94,9 @@ def connected(cluster: Cluster) -> Iterator[int]:
 
 
 def _connect(ray: Any, cluster: Cluster) -> None:
+    where = cluster.address or os.environ.get("RAY_ADDRESS") or "this machine"
     try:
+        _check_listens(where)
         ray.init(
             address=cluster.address,
             include_dashboard=False,
@@ -101,8 +106,18 @@ def _connect(ray: Any, cluster: Cluster) -> None:
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = cluster.address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ClusterError(f"no Ray cluster answers at {where} ({said}): start one with `ray start`") from None
+
+
+def _check_listens(address: str) -> None:
+    """See that somebody listens at HOST:PORT: Ray itself would go on asking for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 @contextmanager
