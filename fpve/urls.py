@@ -20,8 +20,8 @@ PACKAGES = {
     # Objects of this process only: for trying things out.
     "memory": "fsspec",
 }
-# As `Path` has it, two slashes are one.
-_URL = re.compile(rf"({'|'.join(PACKAGES)}):/+(.*)", re.DOTALL)
+# As `Path` has it, two slashes are one, and none are left where nothing follows.
+_URL = re.compile(rf"({'|'.join(PACKAGES)}):(?:/+|\Z)(.*)", re.DOTALL)
 # How the URL of an object begins, for Python and for RE2.
 URL_PATTERN = f"^({'|'.join(PACKAGES)})://"
 # Those that have an account in their URLs: abfs://container@account.dfs.core.windows.net
@@ -61,7 +61,7 @@ def bucket_path(path: str | os.PathLike[str]) -> BucketPath | None:
     if found is None:
         return None
     if not found[2].strip("/"):
-        raise BucketError(f"{path}: expected a bucket in it, such as {found[1]}://bucket/folder")
+        raise BucketError(f"{found[1]}://: expected a bucket in it, such as {found[1]}://bucket/folder")
     first = found[2].lstrip("/").partition("/")[0]
     # A secret may have a slash in it. Azure has its account behind an @, and access points of S3 have colons.
     if (":" in first and not first.startswith("arn:")) or ("@" in first and found[1] not in _ACCOUNTS):
