@@ -267,7 +267,7 @@ class Bucket:
         """Make a request; what may be repeated the file system repeats by itself."""
         try:
             return request()
-        except (FileNotFoundError, FileExistsError):
+        except (FileNotFoundError, FileExistsError, BucketError):
             raise
         except OSError as error:
             # Of files of this machine, which are full or can't be read.
@@ -276,8 +276,6 @@ class Bucket:
             raise self._failed(key, error) from error
         except Exception as error:
             # Of the libraries underneath: no credentials, no such host, no answer in time.
-            if isinstance(error, BucketError):
-                raise
             raise self._failed(key, error) from error
 
     def _failed(self, key: str, error: Exception) -> BucketError:
