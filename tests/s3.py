@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -111,9 +112,10 @@ class S3:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         return sorted(one["Key"] for page in pages for one in page.get("Contents", ()))
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """boto3's client of the server; what it asks is not counted."""
+        # Which takes longer to make than to ask a hundred times.
         client = boto3.client("s3", endpoint_url=self.endpoint)
         client.meta.events.register("before-send.s3", lambda request, **_: request.headers.update({_OURS: "1"}))
         return client

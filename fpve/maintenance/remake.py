@@ -23,7 +23,7 @@ from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
 from fpve.store.answers import AnswerLog
-from fpve.store.files import NAME_DIGITS, read_parquet, ref, sha256_of
+from fpve.store.files import NAME_DIGITS, at_hand, our_files, read_parquet, ref, sha256_of
 from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest, Table
 from fpve.store.snapshot import Snapshot
@@ -64,9 +64,10 @@ def remade(snapshot: Snapshot, name: str, sound: list[Table], notes: Notes) -> l
 
 def whole_files(root: Path, name: str) -> Iterable[Path]:
     """Files of a table, named by a manifest or not, whose content is what their name says."""
-    for path in sorted((root / "tables" / name).glob("*.parquet")):
-        if sha256_of(path)[:NAME_DIGITS] == path.stem:
-            yield path
+    for path in our_files(root, f"tables/{name}"):
+        here = at_hand(root, path.relative_to(root).as_posix())
+        if path.suffix == ".parquet" and here.exists() and sha256_of(here)[:NAME_DIGITS] == path.stem:
+            yield here
 
 
 def rescued_answers(root: Path, sound: list[Table], notes: Notes) -> list[Table]:
@@ -95,6 +96,7 @@ def kept_answers(root: Path, notes: Notes) -> None:
             if row["generation_id"] not in known:
                 log.append(row)
                 known.add(row["generation_id"])
+    log.keep()
     if known:
         notes.rebuilt.append(f"generated: {len(known):,} answers, which are kept for the next run")
 

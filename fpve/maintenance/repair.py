@@ -20,7 +20,7 @@ from fpve.replica import located
 from fpve.store import copies, means, pages, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
-from fpve.store.files import forget, forget_all, push_written, read_parquet, ref
+from fpve.store.files import forget, forget_all, our_files, push_written, read_parquet, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
 from fpve.store.imported import is_imported
 from fpve.store.lock import writer_lock
@@ -199,7 +199,7 @@ def _lose_manifests(root: Path, found: dict[int, Manifest], damaged: dict[int, s
     if not found:
         kept_answers(root, notes)
         for name in _SAID:
-            if any((root / "tables" / name).glob("*.parquet")):
+            if any(our_files(root, f"tables/{name}")):
                 notes.lost.append(f"{name}: no snapshot is left that names them")
 
 

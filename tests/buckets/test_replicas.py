@@ -228,20 +228,26 @@ def test_damage_in_the_bucket_is_found_and_repaired(job: Job, s3: S3) -> None:
 
 
 def test_a_damaged_newest_manifest_gives_way(job: Job, s3: S3, tmp_path: Path) -> None:
-    """It is an error that names the way back, on every machine, until it is repaired."""
+    """It is an error that names the way back, until another machine repairs it; what people said is not lost."""
     fpve.run(job)
     _change(job, 10)
     fpve.run(job)
-    s3.put(f"store/{manifests.name_of(2)}", b"{}")
+    (tmp_path / "labels.csv").write_text("image_id,quality\npets/00.png,good\n", encoding="utf-8")
+    fpve.label(job.store, tmp_path / "labels.csv")
+    s3.put(f"store/{manifests.name_of(3)}", b"{}")
+    s3.remove(f"store/{manifests.name_of(2)}")
     other = job_on(tmp_path / "other", s3.url("store"), job.collections[0].source)
     for each in (job, other):
         with pytest.raises(StoreCorrupt, match="fpve rollback"):
             fpve.open(each.store)
-    assert fpve.repair(other.store).snapshot == 3
+    assert fpve.repair(other.store).snapshot == 4
     for each in (job, other):
         assert len(fpve.open(each.store).images) == 6
-    assert fpve.run(job).snapshot == 4
+    assert fpve.run(job).snapshot == 5
     assert len(fpve.open(other.store).images) == 7
+    assert fpve.open(other.store).sql("select quality from images where quality is not null").to_pylist() == [
+        {"quality": "good"}
+    ]
 
 
 def test_a_reader_of_a_snapshot_that_another_machine_has_pruned_moves_on(job: Job, s3: S3, tmp_path: Path) -> None:
