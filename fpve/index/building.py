@@ -72,7 +72,8 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None, *, over: Mapper 
     settled = {one for one in known if _has_target(snapshot, one)}
     waiting = [one for one in manifest.segments if one not in settled]
     done: Iterator[Segment]
-    if over is None:
+    # One is not sent away: to begin a process takes longer than most.
+    if over is None or len(waiting) < 2:
         done = (indexed(snapshot, one) for one in waiting)
     else:
         done = over.map(_Indexing(SnapshotRef.of(snapshot, waiting)), waiting)

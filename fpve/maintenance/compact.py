@@ -195,7 +195,8 @@ def _merged(
     snapshot: Snapshot, groups: list[list[Segment]], alive: dict[str, Mask], over: Mapper | None
 ) -> Iterator[_Merged]:
     """Each group of segments as one, here or elsewhere."""
-    if over is not None:
+    # As with indexes: one is merged here.
+    if over is not None and len(groups) > 1:
         merging = _Merging(SnapshotRef.of(snapshot, [one for group in groups for one in group]))
         yield from over.map(merging, [(group, {one.name: alive[one.name] for one in group}) for group in groups])
         return

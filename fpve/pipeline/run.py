@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import Job, Limits
+from fpve.engines.cluster.mapping import mapper_of
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
@@ -240,7 +241,8 @@ class _Runner:
             ]
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
-            manifest = commit(self.job.store, plan.base, header, ready, sources, changes)
+            with mapper_of(self.engine) as over:
+                manifest = commit(self.job.store, plan.base, header, ready, sources, changes, over=over)
             if manifest is not None:
                 self._say_weight(manifest)
                 self._say_predictions(manifest)
@@ -299,7 +301,8 @@ class _Runner:
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""
-        done = compact_if_due(self.job.store, progress=self.progress)
+        with mapper_of(self.engine) as over:
+            done = compact_if_due(self.job.store, progress=self.progress, over=over)
         if done.published:
             merged = bytes_written(self.job.store, manifests.load(self.job.store, done.snapshot), published)
             total = {kind: size + merged[kind] for kind, size in self.report.bytes_written.items()}

@@ -42,6 +42,11 @@ class RayEngine:
         self._cluster = cluster or Cluster()
         self._shard_rows = shard_rows
 
+    @property
+    def cluster(self) -> Cluster:
+        """Where it works."""
+        return self._cluster
+
     def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
         """Encode inputs, leaving shards in `pending/`.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from threading import Lock
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from fpve.engines.cluster.cluster import Cluster, connected
+from fpve.engines.work import Engine
 from fpve.errors import ClusterError
 from fpve.mapper import Mapper
 
@@ -38,6 +39,13 @@ def open_mapper(engine: str | Mapper, cluster: Cluster | None) -> Mapper | None:
     if isinstance(engine, str) and engine != "local":
         raise ClusterError(f"expected the engine 'local' or 'ray', found {engine!r}")
     return None if isinstance(engine, str) else engine
+
+
+def mapper_of(engine: Engine) -> AbstractContextManager[Mapper | None]:
+    """Where work that falls into parts is done beside an engine: on its cluster, if it has one."""
+    from fpve.engines.cluster.engine import RayEngine
+
+    return RayMapper(engine.cluster) if isinstance(engine, RayEngine) else nullcontext()
 
 
 class RayMapper:
