@@ -20,6 +20,7 @@ from fpve.sources.metadata import Metadata, read_metadata, rows_of
 from fpve.sources.names import normalised, text_path
 from fpve.sources.scan import Scan
 from fpve.store.manifest import Collection, Manifest
+from fpve.urls import BucketPath
 
 
 class Captions(NamedTuple):
@@ -83,7 +84,12 @@ def captions(manifest: Manifest, files: Sequence[Path], metadata: Path, *, colle
 
 
 def _below_root(file: Path) -> str:
-    """The path of a picture as metadata is matched with it: not behind its links, which have names of their own."""
+    """The path of a picture as metadata is matched with it: not behind its links, which have names of their own.
+
+    Of an object its URL, which a table may name.
+    """
+    if isinstance(file, BucketPath):
+        return str(file)
     return text_path(os.fsencode(os.path.normpath(file.absolute())).lstrip(b"/"))
 
 

@@ -124,8 +124,16 @@ def scan_archives(
     check_name(base)
     known: list[_Archive] = []
     skipped: list[Skipped] = []
-    for relative in archives:
-        known += _look(base, relative, remembered, skipped)
+
+    def look(relative: bytes) -> tuple[list[_Archive], list[Skipped]]:
+        why: list[Skipped] = []
+        return _look(base, relative, remembered, why), why
+
+    # A store takes its time for each, whatever else it is asked.
+    looked = Bucket(base).each(look, archives) if isinstance(base, BucketPath) else map(look, archives)
+    for found, why in looked:
+        known += found
+        skipped += why
     index = join_indexes([one.index for one in known] or [index_of_nothing()])
     counts = [len(one.index) for one in known]
     of = np.repeat(np.arange(len(known), dtype=np.int32), counts)

@@ -21,6 +21,7 @@ import fpve
 from fpve.cli import cli
 from fpve.config import CollectionConfig, Job, Limits, as_rules, load_job
 from fpve.errors import BucketError, MetadataError, PrefixError, SourceError, SourceNotFound
+from fpve.planning.captions import captions
 from fpve.sources import objects
 from fpve.sources.inputs import Inputs
 from fpve.sources.queries import read_queries
@@ -430,6 +431,14 @@ class TestQueries:
             "pets/cat/06.png",
             "pets/cat/09.png",
         ]
+
+    def test_captions_by_url(self, shop: S3, shop_job: Job, tmp_path: Path) -> None:
+        """New pictures of a bucket get the prefixes that a table gives to their URLs."""
+        fpve.run(shop_job)
+        urls = [any_path(shop.url("shop/cat/00.png")), any_path(shop.url("shop/dog/01.png"))]
+        (tmp_path / "new.csv").write_text(f"path,caption\n{urls[1]},a new dog\n")
+        found = captions(manifests.load(shop_job.store), urls, tmp_path / "new.csv", collection=None)
+        assert found.texts == [None, "a new dog"]
 
 
 class TestJobs:
