@@ -319,44 +319,47 @@ def _tables(snapshot: Snapshot, *, everything: bool) -> list[Table]:
 
 def _thumbnails(snapshot: Snapshot, files: list[Table], *, everything: bool) -> list[Table]:
     root = snapshot.root
-    needed = dict.fromkeys((one.file.path for one in files), _living_content(snapshot))
+    needed: dict[str, Mask] = {}
     size = {one.file.path: one.rows for one in files}
     if everything:
-        rest = _living_content(snapshot)
-        for one in files:
-            mine = tables.read_tables(root, tables.THUMBNAILS, [one], ["content_hash"])["content_hash"]
-            needed[one.file.path] = mine.filter(pc.is_in(mine, value_set=rest)).combine_chunks()
-            size[one.file.path] = len(needed[one.file.path])
-            # What one file holds, those after it need not.
-            rest = rest.filter(pc.invert(pc.is_in(rest, value_set=needed[one.file.path])))
+        needed = _needed(snapshot, files)
+        size = {path: int(mask.sum()) for path, mask in needed.items()}
         chosen = [one for one in files if size[one.file.path] < one.rows or one.rows <= _THUMBNAIL_ROWS // 2]
     else:
         chosen = _crowded([one for one in files if 0 < one.rows <= _THUMBNAIL_ROWS // 2], size)
     groups = _grouped(chosen, size, _THUMBNAIL_ROWS)
     groups = [group for group in groups if len(group) > 1 or size[group[0].file.path] < group[0].rows]
-    merged = {one.file.path for group in groups for one in group}
-    living = [group for group in groups if any(_has_any(root, one, needed[one.file.path]) for one in group)]
+    merged = [one for group in groups for one in group]
+    if not everything:
+        needed = _needed(snapshot, merged)
+    gone = set(merged)
+    living = [group for group in groups if any(needed[one.file.path].any() for one in group)]
     return [
-        *(one for one in files if one.file.path not in merged),
-        *(tables.write_table(root, tables.THUMBNAILS, _first_thumbnails(root, group, needed)) for group in living),
+        *(one for one in files if one not in gone),
+        *(tables.write_table(root, tables.THUMBNAILS, _rows_of(root, group, needed)) for group in living),
     ]
 
 
-def _has_any(root: Path, file: Table, needed: pa.Array) -> bool:
-    names = tables.read_tables(root, tables.THUMBNAILS, [file], ["content_hash"])["content_hash"]
-    return bool(pc.any(pc.is_in(names, value_set=needed)).as_py())
+def _needed(snapshot: Snapshot, files: list[Table]) -> dict[str, Mask]:
+    """Which thumbnails (n,) of each file are needed: of living content, and in no file before it."""
+    if not files:
+        return {}
+    parts = [tables.read_tables(snapshot.root, tables.THUMBNAILS, [one], ["content_hash"]) for one in files]
+    names = pa.concat_tables(parts)["content_hash"].combine_chunks()
+    # Once for all files: for each by itself, all living content would be hashed as often.
+    needed = np.zeros(len(names), bool)
+    needed[np.unique(names.dictionary_encode().indices.to_numpy(), return_index=True)[1]] = True
+    needed &= pc.is_in(names, value_set=_living_content(snapshot)).to_numpy(zero_copy_only=False)
+    ends = np.cumsum([len(part) for part in parts])
+    return {one.file.path: mask for one, mask in zip(files, np.split(needed, ends[:-1]), strict=True)}
 
 
-def _first_thumbnails(root: Path, group: list[Table], needed: dict[str, pa.Array]) -> Iterator[pa.Table]:
-    """The needed rows of each file of a group; what an earlier one had is left out."""
-    seen = pa.array([], pa.string())
+def _rows_of(root: Path, group: list[Table], needed: dict[str, Mask]) -> Iterator[pa.Table]:
+    """The needed rows of each file of a group."""
     for one in group:
-        rows = tables.read_tables(root, tables.THUMBNAILS, [one])
-        names = rows["content_hash"]
-        chosen = pc.and_(pc.is_in(names, value_set=needed[one.file.path]), pc.invert(pc.is_in(names, value_set=seen)))
-        seen = pa.concat_arrays([seen, names.filter(chosen).combine_chunks()])
-        if pc.any(chosen).as_py():
-            yield rows.filter(chosen).combine_chunks()
+        mask = needed[one.file.path]
+        if mask.any():
+            yield tables.read_tables(root, tables.THUMBNAILS, [one]).filter(pa.array(mask)).combine_chunks()
 
 
 def _living_content(snapshot: Snapshot) -> pa.Array:

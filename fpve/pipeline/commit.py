@@ -155,7 +155,7 @@ def _segments(
 
 def _among(shard: Shard, known: pa.Array) -> bool:
     """Whether all pictures of a shard, if it has any, have a thumbnail already."""
-    return bool(pc.all(pc.is_in(shard.read_pictures(), value_set=known)).as_py())
+    return bool(pc.all(pc.is_in(shard.read_pictures(), value_set=known), min_count=0).as_py())
 
 
 def _collection(

@@ -107,7 +107,7 @@ def test_a_damaged_manifest_is_a_problem(store: Path, flip: Callable[[Path], Non
 def test_vectors_of_a_wrong_length_are_found(store: Path) -> None:
     """A segment that is just as its manifest says, but whose vectors are no unit vectors, is not whole."""
     manifest = newest(store)
-    table = segments.read_parquet(store / manifest.segments[0].file.path)
+    table = read_parquet(store / manifest.segments[0].file.path)
     fused = segments.fused_rows(table)
     longer = FusedRows(fused.vectors * np.float32(1.01), fused.image_norm, fused.prefix_norm)
     names = [table[name].to_pylist() for name in segments.KEY_COLUMNS]
