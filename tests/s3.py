@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -129,7 +129,12 @@ _OURS = "X-Fpve-Test"
 def serving_s3() -> Iterator[S3]:
     """Serve S3 at a free port, until the block is left."""
     server: S3
-    moto = DomainDispatcherApplication(create_backend_app)
+    backend, one_at_a_time = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def moto(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        # An object that is put while it is put or read is closed under whoever came first.
+        with one_at_a_time, closing(backend(environ, start)) as body:
+            return list(body)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         if "HTTP_X_FPVE_TEST" in environ:
