@@ -16,6 +16,7 @@ from fpve.errors import StoreNotFound
 from fpve.fusion import FusedRows
 from fpve.store import manifest as manifests
 from fpve.store import pages, segments
+from fpve.store.files import read_parquet
 from fpve.store.manifest import Manifest
 
 
