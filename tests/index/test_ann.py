@@ -6,7 +6,6 @@ import gc
 from pathlib import Path
 
 import faiss
-import faiss
 import numpy as np
 import pytest
 
