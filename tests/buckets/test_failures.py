@@ -80,7 +80,7 @@ def test_a_put_that_fails_tears_nothing(job: Job, s3: S3, kind: str, tmp_path: P
     again = fpve.run(job_on(tmp_path / "there", s3.url("store"), job.collections[0].source))
     assert (again.encoded, again.snapshot) == (0 if finished else 3, 1)
     assert again.published == (kind != "scan state")
-    assert fpve.verify(job.store).ok
+    _check(s3, job)
     # Where the snapshot had been published, it is left to `prune`.
     assert any("/pending/" in one for one in set(s3.keys())) == (kind == "scan state")
     assert len(fpve.open(job.store).search(text="number 1", k=3)) == 3
@@ -126,7 +126,7 @@ def test_killed_writers_lose_nothing_that_was_finished(tmp_path: Path, s3: S3, m
     fpve.run(never_killed)
     expected = _answers(never_killed)
     killed = []
-    for number in (3, 8, 13, 18, 25):
+    for number in (4, 11, 17, 25):
         prefix = f"killed{number}"
         with machine(tmp_path / "here"):
             killed.append(_kill_at(s3, make_job(Path(s3.url(prefix)), source), number))
@@ -137,8 +137,7 @@ def test_killed_writers_lose_nothing_that_was_finished(tmp_path: Path, s3: S3, m
         report = fpve.run(job)
         assert (report.encoded, report.snapshot) == (0 if is_published else 6 - 2 * finished, 1), number
         assert _answers(job) == expected
-        assert fpve.verify(job.store).ok
-    assert sum(killed) >= 4
+    assert sum(killed) >= 3
 
 
 @pytest.fixture
