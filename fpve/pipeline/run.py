@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import Job, Limits
-from fpve.engines.cluster.mapping import mapper_of
+from fpve.engines.cluster.mapping import kept, mapper_of
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
@@ -93,7 +93,7 @@ def run(
 def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait: bool) -> RunReport:
     store = runner.job.store
     plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
-    with writer_lock(store, runner.job.name, waiting=runner.waiting if wait else None):
+    with writer_lock(store, runner.job.name, waiting=runner.waiting if wait else None), kept(runner.engine):
         newest = manifests.numbers(store)
         if plan.base is not None and not newest:
             raise StoreCorrupt(

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from fpve.errors import ClusterError
 DEFAULT_RETRIES = 2
 # Seconds in which a machine answers whoever connects with it, however far it is.
 _PATIENCE = 10.0
+_FIRST_LINE = b"Set ray log level from environment variable"
 NO_RAY = "expected Ray for the engine 'ray', which is not installed: pip install 'fpve[ray]'"
 
 
@@ -86,7 +88,7 @@ def connected(cluster: Cluster) -> Iterator[int]:
         raise ClusterError(f"{NO_RAY} ({error})") from None
     with ExitStack() as stack:
         if not ray.is_initialized():
-            stack.enter_context(_as_it_was())
+            stack.enter_context(_quiet_environment())
             _connect(ray, cluster)
             stack.callback(ray.shutdown)
         stack.enter_context(_quiet(ray))
@@ -97,16 +99,32 @@ def _connect(ray: Any, cluster: Cluster) -> None:
     where = cluster.address or os.environ.get("RAY_ADDRESS") or "this machine"
     try:
         _check_listens(where)
-        ray.init(
-            address=cluster.address,
-            include_dashboard=False,
-            # What workers print would stand between the lines of whoever prints here.
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _without_its_first_line(), _same_signals():
+            ray.init(
+                address=cluster.address,
+                include_dashboard=False,
+                # What workers print would stand between the lines of whoever prints here.
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ClusterError(f"no Ray cluster answers at {where} ({said}): start one with `ray start`") from None
+
+
+@contextmanager
+def _without_its_first_line() -> Iterator[None]:
+    """Have Ray's native part not say on stderr that it was told to be quiet; all else that is said meanwhile stays."""
+    with tempfile.TemporaryFile() as said:
+        stderr = os.dup(2)
+        try:
+            os.dup2(said.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            said.seek(0)
+            os.write(stderr, b"".join(line for line in said if _FIRST_LINE not in line))
+            os.close(stderr)
 
 
 def _check_listens(address: str) -> None:
@@ -121,10 +139,21 @@ def _check_listens(address: str) -> None:
 
 
 @contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Have Ray leave the process as it found it: it takes SIGTERM, and reports its use to its makers."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM) if main else None
+def _same_signals() -> Iterator[None]:
+    """Leave SIGTERM to who had it: Ray takes it, where it can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Have Ray do what it does in quiet, and not report its use to its makers."""
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
         # Without it Ray warns that workers without a GPU will see those of their machine in some later version.
@@ -139,8 +168,6 @@ def _as_it_was() -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-        if main:
-            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

@@ -10,9 +10,11 @@ of them is what all its images have; the other is dead until `compact`, or is ne
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 
 from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.cluster import NO_RAY, Cluster, connected
@@ -41,6 +43,31 @@ class RayEngine:
             raise ClusterError(NO_RAY)
         self._cluster = cluster or Cluster()
         self._shard_rows = shard_rows
+        self._kept: ExitStack | None = None
+        self._workers: int | None = None
+
+    def __enter__(self) -> RayEngine:
+        """Stay connected from the first work on, until the context is left: to begin a cluster takes seconds."""
+        self._kept = ExitStack()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        kept, self._kept, self._workers = self._kept, None, None
+        if kept is not None:
+            kept.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[int]:
+        """Be connected; how many workers there will be."""
+        if self._kept is None:
+            with connected(self._cluster) as workers:
+                yield workers
+            return
+        if self._workers is None:
+            self._workers = self._kept.enter_context(connected(self._cluster))
+        yield self._workers
 
     @property
     def cluster(self) -> Cluster:
@@ -58,7 +85,7 @@ class RayEngine:
         if models.config is None:
             raise ClusterError("expected encoders that other processes can open too, found some made by hand")
         with (
-            connected(self._cluster) as workers,
+            self._connected() as workers,
             marked(target.root) as mark,
             progress.stage("encode", len(work.inputs)) as stage,
         ):

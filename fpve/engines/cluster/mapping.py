@@ -48,6 +48,13 @@ def mapper_of(engine: Engine) -> AbstractContextManager[Mapper | None]:
     return RayMapper(engine.cluster) if isinstance(engine, RayEngine) else nullcontext()
 
 
+def kept(engine: Engine) -> AbstractContextManager[object]:
+    """Have an engine stay connected with its cluster, if it has one, until the context is left."""
+    from fpve.engines.cluster.engine import RayEngine
+
+    return engine if isinstance(engine, RayEngine) else nullcontext()
+
+
 class RayMapper:
     """Workers on a Ray cluster, for any number of tasks; there is none before the first. Safe to use from many threads.
 
