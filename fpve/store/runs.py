@@ -65,7 +65,8 @@ SCHEMA = pa.schema(
 
 def is_store(root: Path) -> bool:
     """Whether a directory is a store, be it one of which nothing has been published yet."""
-    return bool(manifests.numbers(root)) or (root / "state" / "lock").exists()
+    # First what takes no request where the store is in a bucket.
+    return (root / "state" / "lock").exists() or bool(manifests.numbers(root))
 
 
 def append_run(root: Path, report: dict[str, Any]) -> None:
