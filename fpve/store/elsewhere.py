@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from fpve.replica import located, shown
+from fpve.replica import located, replica_of, shown
 from fpve.store.manifest import Manifest, Segment
 from fpve.store.snapshot import Snapshot
 from fpve.store.tables import MEANS, PREDICTED
@@ -27,12 +27,20 @@ class SnapshotRef:
 
     @classmethod
     def of(cls, snapshot: Snapshot, segments: Iterable[Segment]) -> SnapshotRef:
-        """The part of a snapshot that has these segments."""
+        """The part of a snapshot that has these segments; what of it was written here is put where others find it.
+
+        Raises:
+            BucketError: the store is in a bucket, and a file can't be put there.
+        """
         manifest = snapshot.manifest
         derived = tuple(one for name in (MEANS, PREDICTED) for one in manifest.tables_named(name))
         small = replace(
             manifest, collections=(), columns=(), segments=tuple(segments), tables=derived, heads=(), predict=()
         )
+        replica = replica_of(snapshot.root)
+        if replica is not None:
+            # Of one that is not published yet, means and predictions are on this machine only.
+            replica.push(small.names)
         return cls(shown(snapshot.root.absolute()), small)
 
     def open(self) -> Snapshot:
