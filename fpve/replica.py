@@ -166,12 +166,6 @@ class Replica:
         """
         self.bucket.each(self._push, [name for name in names if self._is_dirty(name)])
 
-    def begin_writing(self, name: str) -> None:
-        """Have the newest of a file here, if there is one, and let it be written to; `push` puts it."""
-        path = self.bring(name, changes=True)
-        if path.exists():
-            path.chmod(_READ_ONLY | 0o200)
-
     def complete(self, names: Collection[str]) -> None:
         """See to it that the bucket has all of these files, before a manifest names them.
 
@@ -403,7 +397,7 @@ def _is_clean(here: os.stat_result) -> bool:
 
 def _never_changes(name: str) -> bool:
     """Whether a file of a store is what it is for good, as its name says."""
-    return name.startswith(tuple(f"{folder}/" for folder in _EVICTED)) and not name.startswith("pending/answers/")
+    return name.startswith(tuple(f"{folder}/" for folder in _EVICTED))
 
 
 def _stamp(there: Object) -> int:

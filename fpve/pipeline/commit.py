@@ -76,7 +76,8 @@ def commit(
     sizes = _sizes(root, new_tables, known_pictures, collections)
     entries = [_collection(root, last, header, one, columns, sizes) for one in collections]
     new_tables += _prefix_tables(root, previous, collections, now)
-    new_tables += _generated_tables(root, previous)
+    answers = AnswerLog(root)
+    new_tables += _generated_tables(root, previous, answers)
     new_tables += _quarantine_tables(root, previous, mine, collections)
     number = manifests.next_number(root, last.snapshot if last else 0)
     manifest = Manifest(
@@ -100,7 +101,7 @@ def commit(
     )
     if last is not None and manifest.says_the_same(last):
         # A run that was killed as soon as it had published left them.
-        AnswerLog(root).discard()
+        answers.discard()
         # Labels that people gave since may be enough to choose a weight by; a repair may have dropped predictions.
         manifest = with_predictions(
             root, manifest if last.operation == "run" else weighted(root, manifest, over=over), last, over=over
@@ -110,7 +111,7 @@ def commit(
     manifest = weighted(root, with_derived(root, manifest, last, over=over), over=over)
     manifest = with_predictions(root, manifest, last, over=over)
     manifests.publish(root, manifest)
-    AnswerLog(root).discard()
+    answers.discard()
     return manifest
 
 
@@ -220,9 +221,9 @@ def _prefix_tables(root: Path, previous: Snapshot | None, collections: list[Read
     return [tables.write_table(root, tables.PREFIXES, table)]
 
 
-def _generated_tables(root: Path, previous: Snapshot | None) -> list[Table]:
+def _generated_tables(root: Path, previous: Snapshot | None, log: AnswerLog) -> list[Table]:
     """A file of the answers that are waiting to be published, if there are any."""
-    answers = AnswerLog(root).read()
+    answers = log.read()
     if len(answers) and previous is not None:
         known = previous.table(tables.GENERATED, ["generation_id"])["generation_id"].combine_chunks()
         answers = answers.filter(pc.invert(pc.is_in(answers["generation_id"], value_set=known)))

@@ -75,7 +75,10 @@ def freeze(job: Job | str | os.PathLike[str], *, wait: bool = False, progress: P
         done = Generated()
         before = sum(one.waiting for one in plans)
         log = AnswerLog(job.store)
-        generate(plans, frozen, log, done, progress)
+        try:
+            generate(plans, frozen, log, done, progress)
+        finally:
+            log.keep()
         after = [one.with_answers(done.content_of(at, one), frozen) for at, one in enumerate(plans)]
     return FrozenReport(
         waiting=before,

@@ -49,7 +49,7 @@ _OURS = re.compile(
             # As `set_aside` calls them: where they were, in one word, and something random.
             rf"state/damaged/(?:{_NAMED.replace('/', '_')})\.[0-9a-f]{{8}}",
             rf"pending/(?:{_DIGITS}|\.{_DIGITS}\.tmp)/(?:(?:rows|thumbnails)\.parquet|shard\.json|{_TEMPORARY})",
-            r"pending/answers/answers\.jsonl",
+            rf"pending/answers/(?:answers|{_DIGITS})\.jsonl",
         )
     )
 )
@@ -265,13 +265,6 @@ def forget_all(root: Path) -> None:
     replica = replica_of(root)
     if replica is not None:
         replica.forget_all()
-
-
-def begin_writing(root: Path, name: str) -> None:
-    """Have a file of a store here, if there is one, so that it can be appended to."""
-    replica = replica_of(root)
-    if replica is not None:
-        replica.begin_writing(name)
 
 
 def remove_files(root: Path, paths: Iterable[Path]) -> None:
