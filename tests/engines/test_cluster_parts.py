@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from fpve.engines.cluster.receipt import Failure, Receipt
 from fpve.engines.cluster.worker import Orders, Shared, Worker, location_of, marked
 from fpve.engines.shards import SHARD_ROWS
 from fpve.engines.work import Encoded, Models, Outcome, Target, Work
-from fpve.errors import ClusterError
+from fpve.errors import ClusterError, EncoderNotFound, SourceError
 from fpve.fusion import Fusion
 from fpve.progress import SilentProgress
 from fpve.sources.inputs import Files
@@ -115,6 +116,25 @@ def test_a_worker_with_other_encoders_says_so(tmp_path: Path) -> None:
             f"expected fpve 0.0.1, found {fpve.__version__}; install the same on every machine"
         )
     assert not list((tmp_path / "store" / "pending").iterdir())
+
+
+@pytest.mark.parametrize("error", [SourceError("s3://pets: no answer"), EncoderNotFound("no weights here")])
+def test_a_worker_without_its_source_or_its_model_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What ends a run of this process is nothing that a shard's inputs are quarantined for."""
+    monkeypatch.setattr("ray.get", lambda one: one)
+
+    def fails(*_: object, **__: object) -> Encoded:
+        raise error
+
+    monkeypatch.setattr("fpve.engines.cluster.worker.encode_here", fails)
+    (tmp_path / "store").mkdir()
+    begun = SimpleNamespace(remote=lambda shard: 1)
+    shared = Shared(Lot.of(numbered(tmp_path, 4)), KnownHashes(), SimpleNamespace(begin=begun))
+    worker = Worker(orders_for(tmp_path / "store", None), shared)
+    receipt = Receipt.from_table(worker(pa.table({"number": [1], "first": [2], "end": [4]})))
+    assert (receipt.failure, receipt.reason) == (Failure.WORKER, f"{type(error).__name__}: {error}")
 
 
 def test_what_no_shard_is_to_blame_for_ends_the_run(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Failure(StrEnum):
     STORE = "store"
     # The process of its worker died each time: it is not tried again.
     LOST = "lost"
-    # The worker can do nothing at all: it can't see the store, or has other encoders.
+    # The worker can do nothing at all: it can't see the store or the source, or has other encoders, or none.
     WORKER = "worker"
 
 

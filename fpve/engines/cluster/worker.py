@@ -20,7 +20,7 @@ from fpve.engines.cluster.lot import KnownHashes, Lot, Shard
 from fpve.engines.cluster.receipt import Failure, Receipt
 from fpve.engines.local import encode_here
 from fpve.engines.work import Encoded, Models, Target
-from fpve.errors import ClusterError, EncoderMismatch
+from fpve.errors import ClusterError, EncoderMismatch, EncoderNotFound, SourceError
 from fpve.fusion import Fusion
 from fpve.progress import SilentProgress
 from fpve.replica import located, replica_of, shown
@@ -157,6 +157,9 @@ class Worker:
             with SilentProgress().stage("encode", None) as stage:
                 work = self._lot.work(shard, self._known)
                 encoded = encode_here(work, self._models, self._target, stage, threads=self._orders.threads)
+        except (SourceError, EncoderNotFound) as error:
+            # A source that is out of reach altogether, or a model that is not on this machine: they end a run anywhere.
+            return Receipt(shard.number, self._host, _NOTHING, Failure.WORKER, _described(error))
         except OSError as error:
             # An input that can't be read has its outcome.
             return Receipt(shard.number, self._host, _NOTHING, Failure.STORE, _described(error))
