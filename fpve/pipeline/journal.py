@@ -148,10 +148,11 @@ class Journal:
                 self.events.send("published", snapshot=manifest.snapshot, bytes=manifest.bytes)
 
     def _keep_report(self, report: RunReport) -> None:
-        if self._dry_run or self._store is None or not is_store(self._store):
+        if self._dry_run or self._store is None:
             return
         try:
-            append_run(self._store, report.to_dict())
+            if is_store(self._store):
+                append_run(self._store, report.to_dict())
         except (OSError, StoreError) as error:
             # A full disk: what the run did or why it failed matters more than that.
             self.events.send("report_failed", level=logging.ERROR, error=one_line(error))

@@ -54,7 +54,7 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
     succeeded = report.error is None
     gauge("run_success", "Whether the last run succeeded.", succeeded)
     gauge("run_timestamp_seconds", "When the last run ended.", now)
-    last = now if succeeded else last_success(store, report.job) if store else None
+    last = now if succeeded else _last_success(store, report.job)
     if last is not None:
         gauge("run_last_success_timestamp_seconds", "When the last run that succeeded ended.", last)
     gauge("run_duration_seconds", "Wall time of the last run.", report.seconds.get("total", 0.0))
@@ -80,6 +80,14 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
             gauge("store_images", "Images of the newest snapshot.", one.rows, collection=one.name)
     text: bytes = generate_latest(registry)
     return text
+
+
+def _last_success(store: Path | None, job: str) -> float | None:
+    try:
+        return last_success(store, job) if store is not None else None
+    except OSError:
+        # It is in a bucket that can't be asked: who waits for these figures is to learn that the run failed.
+        return None
 
 
 def _newest(store: Path | None) -> Manifest | None:

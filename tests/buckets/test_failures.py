@@ -218,3 +218,13 @@ def _answers(job: Job) -> list[object]:
     store = fpve.open(job.store)
     images = store.images.drop_columns(["segment", "row"])
     return [images.to_pylist(), store.search(text="number 3", k=6).to_arrow().to_pylist()]
+
+
+def test_a_run_that_cannot_ask_its_bucket_tells_the_metrics(job: Job, s3: S3, tmp_path: Path) -> None:
+    """Before its first snapshot: the error is that of the run, and the metrics say that it failed."""
+    s3.before = lambda asked: 403
+    with pytest.raises(BucketError, match="the object store can't be asked, or refuses"):
+        fpve.run(job, metrics=tmp_path / "fpve.prom")
+    lines = (tmp_path / "fpve.prom").read_text().splitlines()
+    assert [one.rpartition(" ")[2] for one in lines if one.startswith("fpve_run_success{")] == ["0.0"]
+    assert not any(one.startswith("fpve_store_") for one in lines)
