@@ -19,7 +19,7 @@ from fpve.config import Job, Limits
 from fpve.engines.cluster.mapping import kept, mapper_of
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
+from fpve.errors import BucketError, GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import commit
 from fpve.pipeline.contents import Contents
@@ -39,6 +39,7 @@ from fpve.pipeline.written import bytes_written
 from fpve.planning.models import open_models, recipe_for
 from fpve.planning.plan import Plan, guard_removals, plan_job
 from fpve.progress import Progress, SilentProgress
+from fpve.replica import replica_of
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
 from fpve.store.answers import AnswerLog
@@ -107,12 +108,20 @@ def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait
             try:
                 runner.execute(plan, allow_removals=allow_removals)
                 break
-            except SnapshotTaken:
-                # On another machine, which sees the same bucket: what was encoded is kept, and is none the worse.
-                if again == _REBASED:
+            except (SnapshotTaken, StoreCorrupt, BucketError) as error:
+                # On another machine, which sees the same bucket: what was encoded is kept, and is none the worse. What
+                # it published it removed from where this run has it.
+                taken = isinstance(error, SnapshotTaken) or _has_moved_on(store, plan)
+                if again == _REBASED or not taken:
                     raise
                 plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
     return runner.finished()
+
+
+def _has_moved_on(store: Path, plan: Plan) -> bool:
+    """Whether another machine has published since a run was planned."""
+    newest = manifests.numbers(store)[-1:] if replica_of(store) is not None else []
+    return bool(newest) and (plan.base is None or newest[0] != plan.base.manifest.snapshot)
 
 
 class _Runner:
@@ -349,7 +358,7 @@ class _Runner:
             work = Work(Joined(inputs), np.concatenate(sizes), prefixes, vectors.encoded_hashes())
             encoded = self.engine.encode(work, self.models, target, self.progress)
             outcomes = encoded.outcomes
-            vectors.changed()
+            vectors.changed(encoded.shards)
             read = sum(max(one.size, 0) for one in outcomes)
             self.report = replace(
                 self.report,

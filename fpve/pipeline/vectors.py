@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Vectors:
         self._lent: set[str] = set()
         self._finished: dict[str, Shard] = {}
         self._looked = False
+        self._written: set[str] = set()
 
     @property
     def keeps_features(self) -> bool:
@@ -54,9 +55,10 @@ class Vectors:
         """Whether every image of the last snapshot has its vector already, as long as its prefix is the same."""
         return self._vectors_from is not None
 
-    def changed(self) -> None:
-        """Look for shards again: there are new ones."""
+    def changed(self, written: Iterable[str] = ()) -> None:
+        """Look for shards again: there are new ones, among them those that were `written` under these names."""
         self._all, self._looked = None, False
+        self._written.update(written)
 
     def unencoded(self, content_hashes: pa.Array) -> pa.Array:
         """(n,) for which content hashes no picture has been encoded; null is one of them."""
@@ -174,7 +176,7 @@ class Vectors:
 
     def _shards(self) -> dict[str, Shard]:
         if not self._looked:
-            found = finished_shards(self._root, self._finished)
+            found = finished_shards(self._root, self._finished, self._written)
             self._finished = {shard.name: shard for shard in found if shard.recipe == self._recipe}
             self._looked = True
         return self._finished

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,9 +127,16 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
     return shard
 
 
-def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard]:
-    """The complete and undamaged shards in `pending/`, by name; those that were found so before are not read again."""
-    for receipt in our_files(root, _FOLDER):
+def finished_shards(root: Path, verified: Mapping[str, Shard], written: Iterable[str] = ()) -> Iterator[Shard]:
+    """The complete and undamaged shards in `pending/`, by name; those that were found so before are not read again.
+
+    Args:
+        root: the store.
+        verified: those that were found so before.
+        written: names of shards that are there, whatever a listing says that is behind.
+    """
+    files = set(our_files(root, _FOLDER))
+    for receipt in sorted(files | {root / _FOLDER / name / _RECEIPT for name in written}):
         if receipt.name != _RECEIPT or not _NAME.fullmatch(receipt.parent.name):
             continue
         if receipt.parent.name in verified:
@@ -142,8 +149,8 @@ def finished_shards(root: Path, verified: Mapping[str, Shard]) -> Iterator[Shard
         except (OSError, ValueError, TypeError, KeyError):
             # Of another version, or damaged: what it holds is made again.
             continue
-        # An object in a bucket is whole, or not there; the receipt was put last.
-        if replica_of(root) is not None or _is_whole(shard):
+        # An object in a bucket is whole, or not there.
+        if _has_all(shard, files) if replica_of(root) is not None else _is_whole(shard):
             yield shard
 
 
@@ -200,6 +207,15 @@ def _adopt(shard: Shard, file: str, path: Path) -> FileRef:
     if status is None:
         raise SnapshotTaken(f"{root}: another writer took up the shard {shard.name}; run again")
     return FileRef(name, status.size, shard.sha256[file])
+
+
+def _has_all(shard: Shard, listed: Set[Path]) -> bool:
+    """Whether all files of a shard are in the bucket.
+
+    The receipt was put last; but another machine that made the same may have published it before that, and removed it.
+    """
+    paths = [shard.path / name for name in shard.sha256]
+    return all(one in listed or status_of(shard.root, one) is not None for one in paths)
 
 
 def _is_whole(shard: Shard) -> bool:

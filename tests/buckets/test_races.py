@@ -81,6 +81,31 @@ def test_a_run_begins_anew_where_another_machine_publishes_first(
     assert not [name for name in set(s3.keys()) if "/pending/" in name]
 
 
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [("PUT", "rows.parquet"), ("PUT", "thumbnails.parquet"), ("HEAD", "rows.parquet"), ("PUT", "shard.json")],
+)
+def test_a_machine_that_finds_its_shards_published_by_another_begins_anew(
+    pets: Job, s3: S3, tmp_path: Path, method: str, part: str
+) -> None:
+    """A twin with the same job is through before one has put its shard: nothing is damaged, and nobody is held up."""
+    twin = job_on(tmp_path / "twin", s3.url("store"), pets.collections[0].source)
+    s3.before = _once(
+        lambda asked: asked.method == method and "/pending/" in asked.key and asked.key.endswith(part),
+        lambda: fpve.run(twin),
+    )
+    report = fpve.run(pets)
+    assert (report.published, report.snapshot) == (False, 1)
+    assert _images(s3, pets) == _names(pets)
+    # Without the segment that a half of a shard has become, it is a half of a shard.
+    draw(pets.collections[0].source / "03.png", 3)
+    fpve.run(twin)
+    assert fpve.compact(twin.store).segments == (1, 2)
+    draw(pets.collections[0].source / "04.png", 4)
+    assert fpve.run(pets).encoded == 1
+    assert _images(s3, pets) == _names(pets)
+
+
 @pytest.mark.parametrize("name", ["label", "set_prefix", "compact", "rollback"])
 def test_an_edit_stops_where_another_machine_publishes_first(
     pets: Job, cars: Job, s3: S3, tmp_path: Path, name: str
