@@ -14,8 +14,13 @@ from mapping import PicklingMapper
 from s3 import S3
 
 import fpve
+from fpve.buckets import Bucket, Object
 from fpve.config import FusionConfig
 from fpve.engines import shards
+from fpve.engines.local import LocalEngine
+from fpve.engines.work import Encoded, Models, Target, Work
+from fpve.progress import Progress
+from fpve.replica import located
 from fpve.store import means
 from fpve.store.snapshot import Snapshot
 
@@ -35,6 +40,37 @@ class _There(PicklingMapper):
     def hold(self, make: Callable[[Any], Any], items: Sequence[Any]) -> Any:
         """Have a thing made of each item."""
         raise AssertionError("expected nothing to be searched")
+
+
+class _Engine(LocalEngine):
+    """Encodes on another machine."""
+
+    def __init__(self, url: str, caches: Path) -> None:
+        super().__init__(threads=1)
+        self._url = url
+        self._caches = caches
+
+    def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
+        """Encode inputs, with a replica of that machine."""
+        with machine(self._caches):
+            return super().encode(work, models, replace(target, root=located(self._url)), progress)
+
+
+def test_shards_of_other_machines_are_found_where_a_listing_is_behind(
+    tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are known by what was said of them."""
+    real = Bucket.objects
+
+    def behind(bucket: Bucket, folder: str = "") -> Iterator[Object]:
+        return (one for one in real(bucket, folder) if not one.name.startswith("pending/"))
+
+    monkeypatch.setattr(Bucket, "objects", behind)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 2)
+    job = job_on(tmp_path / "here", s3.url("store"), few_pictures(tmp_path / "pets", count=3))
+    report = fpve.run(job, engine=_Engine(s3.url("store"), tmp_path / "there"))
+    assert (report.encoded, report.published) == (3, True)
+    assert len(fpve.open(s3.url("store")).images) == 3
 
 
 def test_workers_on_other_machines_have_what_was_written_for_a_snapshot(
