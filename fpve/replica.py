@@ -11,12 +11,10 @@ import json
 import os
 import re
 import secrets
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -199,10 +197,9 @@ class Replica:
         path, target = self.root / name, self.root / other
         if path.exists():
             target.unlink(missing_ok=True)
-            try:
+            # What can't have two names here is fetched by the other one when it is asked for.
+            with suppress(OSError):
                 target.hardlink_to(path)
-            except OSError:
-                shutil.copy2(path, target)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete files of the store, here and in the bucket; those that are nowhere are passed over."""
@@ -323,7 +320,7 @@ def located(path: str | os.PathLike[str]) -> Path:
     # To be read by people, and different for different stores.
     name = re.sub(r"[^A-Za-z0-9.\-]+", "+", text)[-100:]
     root = cache_folder() / _FOLDER / f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
-    _begin(root, text)
+    begin_replica(root, text)
     return root
 
 
@@ -351,21 +348,6 @@ def in_words(text: str) -> str:
     return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9_+.\-]+", lambda found: shown(Path(found[0])), text)
 
 
-@contextmanager
-def afresh(root: Path) -> Iterator[Path]:
-    """A store as its bucket has it, whatever is in its replica; a directory is as it is."""
-    found = replica_of(root)
-    if found is None:
-        yield root
-        return
-    folder = Path(tempfile.mkdtemp(prefix="fresh-", dir=root.parent))
-    try:
-        _begin(folder, found.bucket.url)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def size_limit() -> int:
     """How many bytes a replica may have: `$FPVE_CACHE_SIZE`, such as `200GB`.
 
@@ -379,14 +361,26 @@ def size_limit() -> int:
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def _begin(root: Path, url: str) -> None:
-    """Make a directory the replica of a store."""
+def begin_replica(root: Path, url: str) -> None:
+    """Make a directory the replica of a store.
+
+    Raises:
+        BucketError: its file system has no files that can't be written to, which tell what is as the bucket has it.
+        OSError: it can't be made.
+    """
     mark = root / ORIGIN
     if mark.exists():
         return
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".{os.urandom(8).hex()}.tmp"
     temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
+    temporary.chmod(_READ_ONLY)
+    if not _is_clean(temporary.stat()):
+        temporary.unlink()
+        raise BucketError(
+            f"{root}: expected a file system that has read-only files, found one without; name a folder on another one "
+            "by FPVE_CACHE"
+        )
     temporary.replace(mark)
 
 

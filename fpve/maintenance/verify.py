@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 from fpve.errors import StoreCorrupt, StoreNotFound
 from fpve.heads.stored import check_head
 from fpve.index import check_index
+from fpve.maintenance.fresh import afresh
 from fpve.maintenance.vectors import check_means, check_predictions, check_rows
 from fpve.prefixes import prefix_ids
 from fpve.progress import Progress, SilentProgress
-from fpve.replica import afresh, located, shown
+from fpve.replica import located, shown
 from fpve.store import copies, pages, segments, tables
 from fpve.store import manifest as manifests
 from fpve.store.files import FileRef, at_hand, inside, opened, sha256_of, status_of

@@ -16,7 +16,9 @@ import fpve
 from fpve.buckets import Bucket, Object
 from fpve.config import Job
 from fpve.engines import shards
-from fpve.errors import StoreCorrupt
+from fpve.errors import BucketError, StoreCorrupt
+from fpve.maintenance.fresh import afresh
+from fpve.replica import begin_replica
 from fpve.store import manifest as manifests
 from fpve.store import pages
 from fpve.store.snapshot import Snapshot
@@ -163,6 +165,25 @@ def test_processes_share_a_replica(job: Job, s3: S3) -> None:
     assert len(store.search(text="number 3", k=10)) == 7
     fetched = [one.key for one in s3.asked if one.method == "GET" and one.key.endswith((".faiss", ".arrow"))]
     assert fetched == []
+
+
+def test_what_a_killed_verify_left_is_deleted_by_the_next(job: Job, s3: S3) -> None:
+    """A verify has all of a store fetched; one beside it keeps what it has."""
+    fpve.run(job)
+    stores = job.store.parent
+    with afresh(job.store) as beside:
+        (stores / "fresh-0123.lock").touch()
+        begin_replica(stores / "fresh-0123", s3.url("store"))
+        assert fpve.verify(job.store).ok
+        assert {one.name for one in stores.iterdir()} == {job.store.name, beside.name, f"{beside.name}.lock"}
+    assert list(stores.iterdir()) == [job.store]
+
+
+def test_a_cache_without_read_only_files_is_refused(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There nothing would tell what is yet to be put from what may be evicted, or is out of date."""
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    with machine(tmp_path / "fat"), pytest.raises(BucketError, match="expected a file system that has read-only files"):
+        fpve.open(s3.url("store"))
 
 
 def _flip(path: Path) -> None:
