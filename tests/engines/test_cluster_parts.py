@@ -13,7 +13,7 @@ import pytest
 from samples import FAKE
 
 import fpve
-from fpve.engines.cluster import Cluster
+from fpve.engines.cluster import Cluster, connected
 from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.lot import KnownHashes, Lot, Shard, cut
 from fpve.engines.cluster.receipt import Failure, Receipt
@@ -182,6 +182,14 @@ def test_numbers_that_make_no_cluster(options: dict[str, object], message: str) 
     with pytest.raises(ClusterError) as raised:
         Cluster(**options)  # type: ignore[arg-type]
     assert str(raised.value).startswith(message)
+
+
+def test_a_client_that_the_environment_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is given is, and not taken for a host that does not answer."""
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    match = r"^expected the address HOST:PORT of a Ray cluster, found 'ray://head"
+    with pytest.raises(ClusterError, match=match), connected(Cluster()):
+        pass
 
 
 def test_engines_that_there_are_not(tmp_path: Path) -> None:

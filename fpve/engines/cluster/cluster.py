@@ -50,11 +50,7 @@ class Cluster:
         Raises:
             ClusterError: one is too small, or the address is one of Ray's clients.
         """
-        if self.address is not None and "://" in self.address:
-            raise ClusterError(
-                f"expected the address HOST:PORT of a Ray cluster, found {self.address!r}: what works through a client "
-                "has no Ray Data; start fpve on a machine of the cluster, `ray job submit` does"
-            )
+        _check_no_client(self.address)
         for name, value, least in (("workers", self.workers, 1), ("gpus", self.gpus, 0), ("retries", self.retries, 0)):
             if value is not None and value < least:
                 raise ClusterError(f"{name}: expected at least {least}, found {value}")
@@ -97,6 +93,7 @@ def connected(cluster: Cluster) -> Iterator[int]:
 
 def _connect(ray: Any, cluster: Cluster) -> None:
     where = cluster.address or os.environ.get("RAY_ADDRESS") or "this machine"
+    _check_no_client(where)
     try:
         _check_listens(where)
         with _without_its_first_line(), _same_signals():
@@ -125,6 +122,19 @@ def _without_its_first_line() -> Iterator[None]:
             said.seek(0)
             os.write(stderr, b"".join(line for line in said if _FIRST_LINE not in line))
             os.close(stderr)
+
+
+def _check_no_client(address: str | None) -> None:
+    """Refuse the address of one of Ray's clients.
+
+    Raises:
+        ClusterError: it is such.
+    """
+    if address is not None and "://" in address:
+        raise ClusterError(
+            f"expected the address HOST:PORT of a Ray cluster, found {address!r}: what works through a client has no "
+            "Ray Data; start fpve on a machine of the cluster, `ray job submit` does"
+        )
 
 
 def _check_listens(address: str) -> None:
