@@ -34,6 +34,8 @@ _DERIVED = (tables.MEANS, tables.PREDICTED, "derived")
 _VOTED = {tables.PREDICTIONS, tables.CALIBRATIONS}
 # Kinds of problems with files that nothing else depends on.
 _BESIDE = ("index", "copy")
+# Where files are made again that have the name of what was damaged.
+_MADE_AGAIN = ("vectors", "images", "tables")
 # Tables of what people said, which no source gives back, each with what becomes of it.
 _SAID = {tables.LABELS: "the next run lays them over", tables.CORRECTED: "the next run gives them to their images"}
 
@@ -105,7 +107,7 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
     unfit = {number for one in indexes for number in _rebuild(root, found, one, spoilt, notes)}
     unbuilt = {one.file for one in indexes} - set(notes.rebuilt)
     _copy_again(root, found.values(), problems, notes)
-    push_written(root, "vectors", "images")
+    push_written(root, *_MADE_AGAIN)
     newest = max(found, default=None)
     last = max({*found, *damaged})
     published = None
@@ -117,7 +119,8 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
             whole = _with_what_was_said(root, whole, list(found.values()), notes)
         whole = replace(whole, segments=reindexed(Snapshot(root, whole)))
         _rebuild_those_of(Snapshot(root, whole), unbuilt, notes)
-        push_written(root, "vectors")
+        # Publishing itself puts nothing that the last snapshot names, too.
+        push_written(root, *_MADE_AGAIN)
         manifests.publish(root, whole)
         published = whole.snapshot
         # What was made again to the bit has the name of what was damaged, and is in its place already.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from torture.children import server
 
 import fpve
 from fpve.buckets import Bucket, Object
-from fpve.config import Job
+from fpve.config import FusionConfig, Job
 from fpve.engines import shards
 from fpve.errors import BucketError, StoreCorrupt
 from fpve.maintenance.fresh import afresh
 from fpve.replica import begin_replica
 from fpve.store import manifest as manifests
-from fpve.store import pages
+from fpve.store import means, pages
 from fpve.store.snapshot import Snapshot
 
 Found = list[tuple[str, float]]
@@ -226,6 +227,23 @@ def test_an_index_that_is_damaged_on_a_machine_is_repaired(job: Job, s3: S3) -> 
     assert [path.read_bytes() for path in indexes] == [
         s3.get(f"store/{path.relative_to(job.store).as_posix()}") for path in indexes
     ]
+
+
+@pytest.mark.parametrize(("name", "published"), [("means", False), ("thumbnails", True)])
+def test_a_table_that_is_made_again_to_the_bit_is_put(
+    tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch, name: str, published: bool
+) -> None:
+    """It has the name of the damaged one, which the snapshot before it has, too."""
+    monkeypatch.setattr(means, "MIN_BLOCKS", 2)
+    job = job_on(tmp_path / "here", s3.url("store"), few_pictures(tmp_path / "pets"))
+    fpve.run(replace(job, fusion=FusionConfig(centre=True)))
+    (table,) = manifests.load(job.store).tables_named(name)
+    whole = s3.get(f"store/{table.file.path}")
+    s3.put(f"store/{table.file.path}", whole[:-40] + bytes([whole[-40] ^ 4]) + whole[-39:])
+    done = fpve.repair(job.store)
+    assert (done.published, len(done.rebuilt), done.taken_out) == (published, 1, ())
+    assert s3.get(f"store/{table.file.path}") == whole
+    assert fpve.verify(job.store).ok
 
 
 def test_damage_in_the_bucket_is_found_and_repaired(job: Job, s3: S3) -> None:
