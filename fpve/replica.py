@@ -101,9 +101,15 @@ class Replica:
         if here is None:
             self._fetch(name, path)
         elif _is_clean(here):
-            with suppress(OSError):
+            try:
                 # When it was asked for last; the other time is that of the bucket.
                 os.utime(path, ns=(_now_ns(), here.st_mtime_ns))
+            except FileNotFoundError:
+                # Evicted in this moment.
+                self._fetch(name, path)
+            except OSError:
+                # Another user's, who has the same cache.
+                pass
         return path
 
     def bring_all(self, names: Collection[str]) -> None:

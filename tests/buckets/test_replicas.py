@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +20,7 @@ from fpve.config import FusionConfig, Job
 from fpve.engines import shards
 from fpve.errors import BucketError, StoreCorrupt
 from fpve.maintenance.fresh import afresh
-from fpve.replica import begin_replica
+from fpve.replica import begin_replica, replica_of
 from fpve.store import manifest as manifests
 from fpve.store import means, pages
 from fpve.store.snapshot import Snapshot
@@ -178,6 +179,22 @@ def test_what_a_killed_verify_left_is_deleted_by_the_next(job: Job, s3: S3) -> N
         assert fpve.verify(job.store).ok
         assert {one.name for one in stores.iterdir()} == {job.store.name, beside.name, f"{beside.name}.lock"}
     assert list(stores.iterdir()) == [job.store]
+
+
+def test_what_is_evicted_as_it_is_asked_for_is_fetched_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a look at it and the note that it is wanted."""
+    fpve.run(job)
+    (name, *_) = manifests.load(job.store).segments[0].derived_files
+    replica, content = replica_of(job.store), (job.store / name).read_bytes()
+    assert replica is not None
+
+    def evicted(path: Path, *, ns: tuple[int, int]) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        os.utime(path, ns=ns)
+
+    monkeypatch.setattr(os, "utime", evicted)
+    assert replica.bring(name).read_bytes() == content
 
 
 def test_a_cache_without_read_only_files_is_refused(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
