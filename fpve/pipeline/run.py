@@ -330,9 +330,9 @@ class _Runner:
             log.keep()
             self.report = replace(
                 self.report,
-                language_model_requests=done.requests,
-                prompt_tokens=done.prompt_tokens,
-                completion_tokens=done.completion_tokens,
+                language_model_requests=self.report.language_model_requests + done.requests,
+                prompt_tokens=self.report.prompt_tokens + done.prompt_tokens,
+                completion_tokens=self.report.completion_tokens + done.completion_tokens,
                 generation_failed=done.failed,
                 generation_error=None if done.first_error is None else one_line(done.first_error),
             )
@@ -364,9 +364,10 @@ class _Runner:
                 self.report,
                 encoded=self.report.encoded + encoded.pictures,
                 bytes_to_read=read,
-                busy={stage: round(seconds, 3) for stage, seconds in encoded.busy.items()},
-                limited_by=encoded.limited_by,
-                cut_prefixes=encoded.cut,
+                busy=self.report.busy
+                | {one: round(self.report.busy.get(one, 0.0) + seconds, 3) for one, seconds in encoded.busy.items()},
+                limited_by=encoded.limited_by or self.report.limited_by,
+                cut_prefixes=self.report.cut_prefixes + encoded.cut,
             )
         contents = []
         for one, rows in zip(plan.collections, reads, strict=True):

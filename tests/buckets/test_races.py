@@ -77,6 +77,8 @@ def test_a_run_begins_anew_where_another_machine_publishes_first(
     shards = [one.key for one in s3.asked if one.method == "PUT" and one.key.endswith("shard.json")]
     assert (report.encoded, report.published, report.snapshot) == (3 if is_new else 1, True, 2 if is_new else 3)
     assert len(shards) == len(set(shards)) == 2
+    # Of the time in which it was encoded, not of the one in which nothing was left to be.
+    assert report.limited_by is not None
     assert _images(s3, pets) == _names(pets) | _names(cars)
     assert not [name for name in set(s3.keys()) if "/pending/" in name]
 
