@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fpve.store import manifest as manifests
+from fpve.store.files import status_of
 from fpve.store.manifest import Manifest
 
 KINDS = ("images", "vectors", "indexes", "tables", "snapshots", "state")
@@ -24,8 +25,8 @@ def bytes_written(root: Path, manifest: Manifest | None, previous: Manifest | No
     known = set(previous.names) if previous is not None else set()
     for kind, path, size in _files(manifest):
         if path not in known:
-            counts[kind] += _size(root / path) if size is None else size
-    counts["snapshots"] = manifests.path_of(root, manifest.snapshot).stat().st_size
+            counts[kind] += _size(root, path) if size is None else size
+    counts["snapshots"] = _size(root, manifests.name_of(manifest.snapshot))
     return counts
 
 
@@ -41,5 +42,10 @@ def _files(manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
     yield from (("tables", table.file.path, table.file.bytes) for table in manifest.tables)
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+def _size(root: Path, name: str) -> int:
+    """That of a file; 0 if it is gone again. What another machine wrote into a bucket is not here."""
+    file = root / name
+    if file.exists():
+        return file.stat().st_size
+    found = status_of(root, file)
+    return 0 if found is None else found.size

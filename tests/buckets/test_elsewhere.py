@@ -82,11 +82,13 @@ def test_workers_on_other_machines_have_what_was_written_for_a_snapshot(
     source = few_pictures(tmp_path / "pets", count=6)
     centred = FusionConfig(centre=True)
     alone = replace(job_on(tmp_path / "alone", s3.url("alone"), source), fusion=centred)
-    fpve.run(alone)
+    mine = fpve.run(alone)
     job = replace(job_on(tmp_path / "here", s3.url("store"), source), fusion=centred)
     there = _There(2, tmp_path / "there")
     monkeypatch.setattr("fpve.pipeline.run.mapper_of", lambda engine: nullcontext(there))
-    assert fpve.run(job).published
+    theirs = fpve.run(job)
+    assert theirs.published
+    assert theirs.bytes_written["indexes"] == mine.bytes_written["indexes"] > 0
     found, expected = (Snapshot.open(one.store).manifest for one in (job, alone))
     assert found.fusion.centred is not None
     assert there.sent > 0
