@@ -22,7 +22,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from fpve.buckets import Bucket, Object
-from fpve.caches import cache_folder
+from fpve.caches import cache_folder, size_limit
 from fpve.errors import BucketError
 from fpve.urls import bucket_path
 
@@ -38,9 +38,6 @@ _TRIES = 3
 _SECOND = 10**9
 # Room is made once for so much of the bound.
 _SLACK = 1 / 16
-_DEFAULT_SIZE = "20GB"
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _READ_ONLY, _WRITABLE = 0o444, 0o222
 
 
@@ -352,19 +349,6 @@ def in_words(text: str) -> str:
     if str(folder) not in text:
         return text
     return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9_+.\-]+", lambda found: shown(Path(found[0])), text)
-
-
-def size_limit() -> int:
-    """How many bytes a replica may have: `$FPVE_CACHE_SIZE`, such as `200GB`.
-
-    Raises:
-        BucketError: that is no size.
-    """
-    text = os.environ.get("FPVE_CACHE_SIZE") or _DEFAULT_SIZE
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise BucketError(f"FPVE_CACHE_SIZE: expected a size such as 500MB or 200GB, found {text!r}")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def begin_replica(root: Path, url: str) -> None:

@@ -188,7 +188,7 @@ def test_a_damaged_shard_is_never_published(job: Job, monkeypatch: pytest.Monkey
 def test_a_damaged_leftover_of_a_killed_commit_is_never_published(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that dies between linking its files and its manifest leaves links that rot with their shard."""
     with monkeypatch.context() as patch:
-        patch.setattr("fpve.store.manifest.publish", _interrupt)
+        patch.setattr("fpve.store.publishing.publish", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             fpve.run(job)
     linked = next(job.store.glob("vectors/*/rows.parquet"))

@@ -415,7 +415,7 @@ def test_a_run_that_dies_before_it_publishes_costs_nothing(
     source.put("000", 701)
     source.write()
     with monkeypatch.context() as patch:
-        patch.setattr("fpve.store.manifest.publish", _dies)
+        patch.setattr("fpve.store.publishing.publish", _dies)
         with pytest.raises(KeyboardInterrupt):
             fpve.run(predicted)
     assert predictions(predicted.store) == before

@@ -21,12 +21,13 @@ from fpve.replica import located
 from fpve.sources.metadata import convert, lossless, read_table
 from fpve.sources.names import normalised
 from fpve.store import manifest as manifests
-from fpve.store import tables
+from fpve.store import publishing, tables
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page
 from fpve.store.pages import read_columns, read_page, read_pages, write_pages
 from fpve.store.schema import Column, arrow_type, check_names, merge, type_name
 from fpve.store.snapshot import Snapshot
+from fpve.urls import bucket_path
 
 _KEY = "image_id"
 _WRITER = "fpve label"
@@ -111,6 +112,9 @@ def label(
 
 def _read(file: Path) -> pa.Table:
     """The file as it is written, with null for cells that are empty."""
+    url = bucket_path(file)
+    if url is not None:
+        raise MetadataError(f"{url}: expected a file of this machine, found a URL; download it first")
     if not file.exists():
         raise MetadataError(f"{file}: no such file of labels")
     written = read_table(file)
@@ -311,7 +315,7 @@ def _publish(
                 root, one.collection.name, rows, (one.page,)
             )
     labels = tuple(_write(root, old, changed, undo=undo))
-    manifest = manifests.successor(
+    manifest = publishing.successor(
         last,
         last.snapshot,
         operation="label",
@@ -323,7 +327,7 @@ def _publish(
     )
     manifest = replace(manifest, summary={"metadata_changed": len(changed[_KEY].unique())})
     manifest = with_predictions(root, manifest, last)
-    manifests.publish(root, manifest)
+    publishing.publish(root, manifest)
     return manifest
 
 

@@ -27,7 +27,7 @@ from fpve.progress import SilentProgress
 from fpve.queries import open_text_encoder
 from fpve.replica import located
 from fpve.store import manifest as manifests
-from fpve.store import tables
+from fpve.store import publishing, tables
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
 from fpve.store.pages import read_columns, read_pages, write_pages
@@ -190,7 +190,7 @@ def _publish(snapshot: Snapshot, images: pa.Table, changes: _Changes) -> tuple[M
         segments.setdefault(shard.name, adopt_rows(root, shard))
     named = named.append_column("segment", place["segment"]).append_column("row", place["row"])
     rest = tuple(one for one in last.tables if one.name != tables.CORRECTED)
-    manifest = manifests.successor(
+    manifest = publishing.successor(
         last,
         last.snapshot,
         operation="prefix",
@@ -200,7 +200,7 @@ def _publish(snapshot: Snapshot, images: pa.Table, changes: _Changes) -> tuple[M
         summary={"prefix_changed": len(named)},
     )
     manifest = with_predictions(root, with_derived(root, manifest, last), last)
-    manifests.publish(root, manifest)
+    publishing.publish(root, manifest)
     for shard in shards:
         discard(shard)
     return manifest, fused

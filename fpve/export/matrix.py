@@ -13,7 +13,8 @@ from fpve.errors import QueryError
 from fpve.export.rows import VECTOR, Chosen
 from fpve.progress import Progress
 from fpve.rowfiles import check_target
-from fpve.store.files import write_durably, write_parquet
+from fpve.store.files import write_durably
+from fpve.store.parquet import write_parquet
 
 _FLOAT = np.dtype("<f4")
 

@@ -20,7 +20,7 @@ from fpve.memory import give_back
 from fpve.progress import Progress, SilentProgress
 from fpve.replica import located
 from fpve.store import manifest as manifests
-from fpve.store import pages, segments, tables
+from fpve.store import pages, publishing, segments, tables
 from fpve.store.elsewhere import SnapshotRef
 from fpve.store.files import push
 from fpve.store.lock import writer_lock
@@ -111,7 +111,7 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress, over: 
     kept = [segment for segment in before.segments if segment.name not in gone]
     # Merging can give what is there already, if it was merged before and rolled back.
     new_segments = {segment.name: segment for segment in (*kept, *merged)}
-    manifest = manifests.successor(
+    manifest = publishing.successor(
         before,
         before.snapshot,
         operation="compact",
@@ -122,7 +122,7 @@ def _compact(snapshot: Snapshot, *, everything: bool, progress: Progress, over: 
     manifest = recut(before, manifest)
     published = not manifest.says_the_same(before)
     if published:
-        manifests.publish(root, manifest)
+        publishing.publish(root, manifest)
     after = manifest if published else before
     return Compacted(
         published=published,

@@ -23,9 +23,10 @@ from fpve.sources.stored import read_stored
 from fpve.store import manifest as manifests
 from fpve.store import means, pages, tables
 from fpve.store.answers import AnswerLog
-from fpve.store.files import NAME_DIGITS, at_hand, our_files, read_parquet, ref, sha256_of
+from fpve.store.files import NAME_DIGITS, at_hand, our_files, ref, sha256_of
 from fpve.store.imported import is_imported
 from fpve.store.manifest import Manifest, Table
+from fpve.store.parquet import read_parquet
 from fpve.store.snapshot import Snapshot
 
 # 20 MB of thumbnails.

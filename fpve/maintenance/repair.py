@@ -17,14 +17,15 @@ from fpve.maintenance.remake import fitted_again, kept_answers, remade, rescued_
 from fpve.maintenance.verify import ROW_KEYS, Problem, has_vector, verify
 from fpve.progress import Progress
 from fpve.replica import located
-from fpve.store import copies, means, pages, tables
+from fpve.store import copies, means, pages, publishing, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
-from fpve.store.files import forget, forget_all, our_files, push_written, read_parquet, ref
+from fpve.store.files import forget, forget_all, our_files, push_written, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
 from fpve.store.imported import is_imported
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Segment, Table
+from fpve.store.parquet import read_parquet
 from fpve.store.predict import forgotten, images_of
 from fpve.store.snapshot import Snapshot
 
@@ -121,7 +122,7 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
         _rebuild_those_of(Snapshot(root, whole), unbuilt, notes)
         # Publishing itself puts nothing that the last snapshot names, too.
         push_written(root, *_MADE_AGAIN)
-        manifests.publish(root, whole)
+        publishing.publish(root, whole)
         published = whole.snapshot
         # What was made again to the bit has the name of what was damaged, and is in its place already.
         bad = {name: one for name, one in bad.items() if name not in {file.path for file in whole.files}}
@@ -220,7 +221,7 @@ def _without(snapshot: Snapshot, bad: Mapping[str, Problem], last: int, notes: N
     sound = [one for one in manifest.tables if one.file.path not in bad and one.name not in derived]
     for name in sorted(damaged - derived - _VOTED):
         sound += remade(rest, name, [one for one in sound if one.name == name], notes)
-    whole = manifests.successor(
+    whole = publishing.successor(
         manifest,
         last,
         operation="repair",

@@ -15,6 +15,7 @@ from fpve.errors import StoreCorrupt, StoreNotFound
 from fpve.index import indexed
 from fpve.replica import located
 from fpve.store import manifest as manifests
+from fpve.store import publishing
 from fpve.store.files import is_there
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest, Segment, Table
@@ -71,11 +72,11 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
         newest = max({*found, *damaged})
         target = _target(root, found, newest, to)
         last = found[max(found)]
-        manifest = manifests.successor(found[target], newest, operation="rollback", summary={"to": target})
+        manifest = publishing.successor(found[target], newest, operation="rollback", summary={"to": target})
         if _made_alike(last, manifest):
             manifest = _with_vectors_of(last, manifest, root)
         manifest = _with_what_was_said(last, manifest, root)
-        manifests.publish(root, manifest)
+        publishing.publish(root, manifest)
     encodes_again = last.encoders["image"].fingerprint != manifest.encoders["image"].fingerprint
     return RolledBack(manifest.snapshot, target, encodes_again)
 

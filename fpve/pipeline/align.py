@@ -24,7 +24,7 @@ from fpve.replica import located
 from fpve.selection import codes_of
 from fpve.splits import components
 from fpve.store import manifest as manifests
-from fpve.store import means, pages, tables
+from fpve.store import means, pages, publishing, tables
 from fpve.store.encoding import AlignmentRef
 from fpve.store.heads import with_fitting_heads
 from fpve.store.lock import writer_lock
@@ -96,14 +96,14 @@ def align(
     manifests.load(root)
     with writer_lock(root, _WRITER, waiting=nullcontext if wait else None):
         last = manifests.load(root)
-        manifest = manifests.successor(last, last.snapshot, operation="align")
+        manifest = publishing.successor(last, last.snapshot, operation="align")
         with (progress or SilentProgress()).stage("align", 1) as stage:
             manifest = _without(manifest) if off else _as_before(_fitted(Snapshot(root, manifest)), last)
             stage.advance()
         manifest = replace(manifest, segments=reindexed(Snapshot(root, manifest), last))
         published = not manifest.says_the_same(last)
         if published:
-            manifests.publish(root, manifest)
+            publishing.publish(root, manifest)
     return _result(manifest if published else last, published=published)
 
 

@@ -21,7 +21,7 @@ from fpve.pipeline.weight import weighted
 from fpve.planning.prefixes import prefix_row
 from fpve.prefixes import prefix_id
 from fpve.store import manifest as manifests
-from fpve.store import tables
+from fpve.store import publishing, tables
 from fpve.store.answers import AnswerLog
 from fpve.store.encoding import AlignmentRef
 from fpve.store.manifest import Collection, Manifest, Operation, Segment, Table
@@ -79,7 +79,7 @@ def commit(
     answers = AnswerLog(root)
     new_tables += _generated_tables(root, previous, answers)
     new_tables += _quarantine_tables(root, previous, mine, collections)
-    number = manifests.next_number(root, last.snapshot if last else 0)
+    number = publishing.next_number(root, last.snapshot if last else 0)
     manifest = Manifest(
         snapshot=number,
         parent=last.snapshot if last else None,
@@ -110,7 +110,7 @@ def commit(
             return None
     manifest = weighted(root, with_derived(root, manifest, last, over=over), over=over)
     manifest = with_predictions(root, manifest, last, over=over)
-    manifests.publish(root, manifest)
+    publishing.publish(root, manifest)
     answers.discard()
     return manifest
 

@@ -272,6 +272,9 @@ class _Runner:
             try:
                 with self.timed("compact"):
                     self._compact(manifest)
+            except SnapshotTaken:
+                # Another machine has published since; who publishes next merges.
+                pass
             except (OSError, StoreError) as error:
                 # What the run was for is published, and the next one tries again.
                 self.report = replace(self.report, compact_error=one_line(error))

@@ -27,6 +27,7 @@ from fpve.progress import Progress, SilentProgress
 from fpve.replica import located
 from fpve.search import Searcher
 from fpve.store import manifest as manifests
+from fpve.store import publishing
 from fpve.store.heads import HeadRef, sorted_heads, space_of, write_head
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
@@ -129,7 +130,7 @@ def train(
         last = manifests.load(root)
         with (progress or SilentProgress()).stage("train", None) as stage:
             found = _learnt(Snapshot(root, last), label, image_weight, where, settings, stage.advance)
-        manifest = manifests.successor(
+        manifest = publishing.successor(
             last,
             last.snapshot,
             operation="train",
@@ -138,7 +139,7 @@ def train(
         published = not manifest.says_the_same(last)
         if published:
             # What the head before this one has predicted is said by this one now.
-            manifests.publish(root, with_predictions(root, manifest, last))
+            publishing.publish(root, with_predictions(root, manifest, last))
     return TrainedHead(
         label=label,
         kind=head,

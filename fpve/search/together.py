@@ -36,7 +36,7 @@ class Together:
 
     def products(self, queries: Floats, positions: Rows) -> Floats:
         """Inner products (m, n) of queries (m, dim) with the vectors at positions (m, n); for -1 it is anything."""
-        # Not where some are elsewhere: to the last bit it is to be what it were if these segments were all in one place.
+        # Not where some are elsewhere: to the last bit it is to be what it were if these segments were in one place.
         if len(self._indexes) == 1 and positions.min(initial=0) >= 0:
             return self._indexes[0].products(queries, positions)
         products = np.empty(positions.shape, np.float32)

@@ -18,15 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from fpve.replica import replica_of
-from fpve.store.files import (
-    NAME_DIGITS,
-    at_hand,
-    fsync_directory,
-    make_directory,
-    our_files,
-    push,
-    remove_files,
-)
+from fpve.store.files import NAME_DIGITS, at_hand, fsync_directory, make_directory, our_files, push, remove_files
 from fpve.store.tables import GENERATED, SCHEMAS
 
 FOLDER = "answers"

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from pyarrow import ipc
 
 from fpve.replica import replica_of
-from fpve.store.files import at_hand, fsync_directory, inside, read_named, sha256_of, write_durably, write_temporary
+from fpve.store.files import at_hand, fsync_directory, inside, sha256_of, write_durably, write_temporary
 from fpve.store.manifest import Page
+from fpve.store.parquet import read_named
 from fpve.store.schema import IMAGE_FIELDS
 
 SUFFIX = ".arrow"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,21 +16,19 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
 from fpve.config import DEFAULT_TARGET_RECALL, written_rules
-from fpve.errors import SnapshotTaken, StoreCorrupt, StoreNotFound, StoreVersion
+from fpve.errors import StoreCorrupt, StoreNotFound, StoreVersion
 from fpve.replica import Replica, replica_of
 from fpve.store.ann import AnnRef
-from fpve.store.damaged import set_aside_files
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
-from fpve.store.files import FileRef, at_hand, fsync_directory, inside, is_there, make_directory
+from fpve.store.files import FileRef, at_hand
 from fpve.store.heads import HeadRef
 from fpve.store.predict import PredictRef
 from fpve.store.schema import Column
 
 FORMAT = "fpve-manifest"
 FORMAT_VERSION = 1
-_FOLDER = "snapshots"
+FOLDER = "snapshots"
 _NAME = re.compile(r"(\d{20})\.json")
-_SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 Operation = Literal["run", "import", "label", "prefix", "align", "train", "compact", "rollback", "repair"]
 
@@ -246,16 +241,6 @@ def sorted_tables(tables: Iterable[Table]) -> tuple[Table, ...]:
     return tuple(sorted(set(tables), key=lambda one: (one.name, one.file.path)))
 
 
-def next_number(root: Path, last: int) -> int:
-    """The number of the snapshot after `last`, 0 for none: higher than those of damaged ones that were set aside.
-
-    Of `last` it is what the new one is made from. Where another machine has published since, its number is taken, and
-    what was published is not passed over.
-    """
-    aside = [_SET_ASIDE.match(path.name) for path in set_aside_files(root)]
-    return max([last, *(int(match[1]) for match in aside if match)]) + 1
-
-
 def numbers(root: Path) -> list[int]:
     """Numbers of the snapshots of the store at `root`, ascending; empty where there is no store."""
     replica = replica_of(root)
@@ -266,7 +251,7 @@ def numbers(root: Path) -> list[int]:
 
 def _numbers_here(root: Path) -> list[int]:
     try:
-        names = [path.name for path in (root / _FOLDER).iterdir()]
+        names = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
@@ -282,7 +267,7 @@ def is_newest(root: Path, number: int) -> bool:
 
 def _numbers_in_bucket(replica: Replica) -> list[int]:
     """Numbers of the snapshots of a store in a bucket; those that a listing does not have yet are among them."""
-    names = [one.name.rpartition("/")[2] for one in replica.bucket.objects(_FOLDER)]
+    names = [one.name.rpartition("/")[2] for one in replica.bucket.objects(FOLDER)]
     listed = sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
     last = listed[-1] if listed else 0
     # Of a listing that has none at all, or is far behind, what was opened here before says more.
@@ -320,92 +305,6 @@ def load(root: Path, at: int | None = None) -> Manifest:
         older = max((one for one in known if one < number), default=None)
         remedy = f"; `fpve rollback {root}` goes back to snapshot {older}" if older else f"; see `fpve repair {root}`"
         raise StoreCorrupt(f"{path}: damaged manifest ({_reason(error)}){remedy}") from error
-
-
-def publish(root: Path, manifest: Manifest) -> None:
-    """Make a manifest the newest snapshot, atomically and durably; all its files must be durable already.
-
-    Raises:
-        SnapshotTaken: another writer published that number first.
-        StoreCorrupt: a file that it names is not there: somebody deleted it, or the whole store, in the meantime.
-    """
-    # Before looking: where the whole store is replaced after that, this directory is gone, and nothing can be named.
-    make_directory(root, _FOLDER)
-    replica = replica_of(root)
-    if replica is not None:
-        _publish_in_bucket(replica, manifest)
-        return
-    for named in manifest.files:
-        if not is_there(root, named):
-            raise StoreCorrupt(
-                f"{inside(root, named.path)}: a file of the store vanished or changed while it was being written to; "
-                f"nothing was published. `fpve verify {root}` says what else is missing"
-            )
-    target = path_of(root, manifest.snapshot)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(dumps(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        _give_name(temporary, target)
-    except FileExistsError:
-        raise _taken(root, manifest) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_directory(target.parent)
-
-
-def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
-    """Put what is new into the bucket, then the manifest, if there is none of its number."""
-    root = replica.root
-    known: set[str] = set()
-    if manifest.parent is not None:
-        # Without the parent, which may be damaged, all are looked for.
-        with suppress(StoreCorrupt, StoreNotFound):
-            known = set(load(root, manifest.parent).names)
-    try:
-        replica.complete([name for name in manifest.names if name not in known])
-    except FileNotFoundError as error:
-        raise StoreCorrupt(
-            f"{inside(root, str(error))}: a file of the store vanished while it was being written to; nothing was "
-            f"published. `fpve verify {root}` says what else is missing"
-        ) from None
-    name = name_of(manifest.snapshot)
-    if not replica.publish(name, dumps(manifest)):
-        raise _taken(root, manifest)
-    at_hand(root, name, changes=True)
-
-
-def _taken(root: Path, manifest: Manifest) -> SnapshotTaken:
-    return SnapshotTaken(f"{root}: snapshot {manifest.snapshot} was published by another writer; run again")
-
-
-def successor(manifest: Manifest, newest: int, *, operation: Operation, **changes: Any) -> Manifest:
-    """A manifest that follows snapshot `newest`, and holds what another one holds, but for `changes`."""
-    return replace(
-        manifest,
-        snapshot=newest + 1,
-        parent=newest,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        written_by=f"fpve {__version__}",
-        operation=operation,
-        **{"summary": {}, **changes},
-    )
-
-
-def _give_name(temporary: Path, target: Path) -> None:
-    """Give a manifest its name, without replacing one that is there."""
-    try:
-        # Unlike a rename, a link can't replace anything.
-        target.hardlink_to(temporary)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links: the writer's lock must do.
-        if target.exists():
-            raise FileExistsError(target) from None
-        temporary.rename(target)
 
 
 def dumps(manifest: Manifest) -> bytes:
@@ -469,7 +368,7 @@ def path_of(root: Path, number: int) -> Path:
 def name_of(number: int) -> str:
     """What the manifest of a snapshot is called in its store."""
     # Twenty digits hold any 64-bit number, so that names sort as numbers do.
-    return f"{_FOLDER}/{number:020d}.json"
+    return f"{FOLDER}/{number:020d}.json"
 
 
 def _ranges(known: list[int]) -> str:

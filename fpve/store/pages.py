@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fpve.store.copies import is_there, write_copy
-from fpve.store.files import read_named, ref, write_named_by_content, write_parquet
+from fpve.store.files import ref, write_named_by_content
 from fpve.store.manifest import Page
+from fpve.store.parquet import read_named, write_parquet
 from fpve.store.schema import Column, conform, page_schema
 
 # At about 200 bytes a row a page is some 2 MB: little to rewrite for one label, and 16 million images are a thousand.

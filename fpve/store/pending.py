@@ -26,12 +26,12 @@ from fpve.store.files import (
     make_directory,
     our_files,
     push,
-    read_part,
     ref,
     sha256_of,
     status_of,
 )
 from fpve.store.manifest import Segment, Table
+from fpve.store.parquet import read_part
 
 _FOLDER = "pending"
 _RECEIPT = "shard.json"
@@ -115,9 +115,7 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         fsync_directory(temporary)
-        # What has the name is the same shard, or was it before it was damaged.
-        shutil.rmtree(shard.path, ignore_errors=True)
-        temporary.rename(shard.path)
+        _give_name(temporary, shard)
         fsync_directory(pending)
         push(root, *(shard.path / file for file in digests))
         # Who finds it finds the others.
@@ -125,6 +123,23 @@ def write_shard(root: Path, recipe: Recipe, rows: pa.Table, thumbnails: pa.Table
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return shard
+
+
+def _give_name(temporary: Path, shard: Shard) -> None:
+    """Give a shard its name; what has it is the same one, which another worker finished, or was it before it broke.
+
+    Raises:
+        OSError: it can't be given.
+    """
+    if (shard.path / _RECEIPT).exists() and _is_whole(shard):
+        return
+    shutil.rmtree(shard.path, ignore_errors=True)
+    try:
+        temporary.rename(shard.path)
+    except OSError:
+        # Another one came first.
+        if not _is_whole(shard):
+            raise
 
 
 def finished_shards(root: Path, verified: Mapping[str, Shard], written: Iterable[str] = ()) -> Iterator[Shard]:

@@ -14,17 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpve.errors import QueryError, StoreConflict, StoreCorrupt, nearest
-from fpve.store.files import (
-    at_hand,
-    fsync_directory,
-    make_directory,
-    our_files,
-    push,
-    read_parquet,
-    remove_files,
-    write_durably,
-    write_parquet,
-)
+from fpve.store.files import at_hand, fsync_directory, make_directory, our_files, push, remove_files, write_durably
+from fpve.store.parquet import read_parquet, write_parquet
 
 FOLDER = "saved"
 # SQL takes these without quotes, and PostgreSQL's limit is as good as any.

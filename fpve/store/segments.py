@@ -11,18 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fpve.fusion import Floats, FusedRows
-from fpve.store.files import (
-    NAME_DIGITS,
-    damaged,
-    fsync_directory,
-    inside,
-    make_directory,
-    read_part,
-    ref,
-    write_parquet,
-    write_temporary,
-)
+from fpve.store.files import NAME_DIGITS, fsync_directory, inside, make_directory, ref, write_temporary
 from fpve.store.manifest import Segment
+from fpve.store.parquet import damaged, read_part, write_parquet
 
 ROWS_FILE = "rows.parquet"
 _FOLDER = "vectors"

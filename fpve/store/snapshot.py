@@ -19,11 +19,12 @@ from fpve.replica import located, replica_of
 from fpve.store import lease as leases
 from fpve.store import manifest as manifests
 from fpve.store import runs, segments, tables
-from fpve.store.files import at_hand, checked, inside, read_named
+from fpve.store.files import at_hand, checked, inside
 from fpve.store.lease import Lease
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.mapped import MappedRows
 from fpve.store.pages import read_pages
+from fpve.store.parquet import read_named
 from fpve.store.thumbnails import Thumbnails
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fpve.store.files import read_named, read_part, ref, write_named_by_content, write_parquet
+from fpve.store.files import ref, write_named_by_content
 from fpve.store.manifest import Table
+from fpve.store.parquet import read_named, read_part, write_parquet
 from fpve.store.schema import conform
 
 PREFIXES = "prefixes"

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fpve.store.files import at_hand, damaged
+from fpve.store.files import at_hand
 from fpve.store.manifest import Table
+from fpve.store.parquet import damaged
 
 # So many digits of a content hash tell contents apart almost always, in a quarter of the memory; the whole hash is
 # compared when a thumbnail is read.

@@ -135,6 +135,7 @@ def _change(job: Path) -> dict[str, float]:
     import fpve
     from fpve.pipeline.report import RunReport
     from fpve.store import manifest as manifests
+    from fpve.store import publishing
 
     root = job.parent / "store"
     found: dict[str, float] = {}
@@ -160,8 +161,8 @@ def _change(job: Path) -> dict[str, float]:
         found[f"of it {stage}, ms"] = 1e3 * one.seconds[stage]
     found["memory of runs at most, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     newest = manifests.load(root)
-    again = manifests.successor(newest, newest.snapshot, operation="repair")
-    _timed(found, "publish, ms", lambda: manifests.publish(root, again))
+    again = publishing.successor(newest, newest.snapshot, operation="repair")
+    _timed(found, "publish, ms", lambda: publishing.publish(root, again))
     return found
 
 

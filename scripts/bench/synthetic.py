@@ -16,7 +16,7 @@ from fpve.index import build_exact
 from fpve.planning.models import open_models, recipe_for
 from fpve.prefixes import prefix_ids
 from fpve.store import manifest as manifests
-from fpve.store import segments, tables
+from fpve.store import publishing, segments, tables
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.manifest import Collection, Manifest
 from fpve.store.pages import write_pages
@@ -145,7 +145,7 @@ def _write_store(
         segments=tuple(sorted(entries, key=lambda one: one.name)),
         tables=manifests.sorted_tables((tables.write_table(root, tables.PREFIXES, known), *pictures)),
     )
-    manifests.publish(root, manifest)
+    publishing.publish(root, manifest)
     state = pa.table(
         {
             "image_id": arrays["image_id"],

@@ -34,8 +34,8 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small files, and one time for all that has a time in it."""
     monkeypatch.setattr(shards, "SHARD_ROWS", 7)
     monkeypatch.setattr(pages, "PAGE_ROWS", 7)
-    for module in ("pipeline.commit", "store.manifest", "store.saved", "edits.prefix", "edits.label"):
-        monkeypatch.setattr(f"fpve.{module}.datetime", _Clock, raising=False)
+    for module in ("pipeline.commit", "store.publishing", "store.saved", "edits.prefix", "edits.label"):
+        monkeypatch.setattr(f"fpve.{module}.datetime", _Clock)
 
 
 def _everything(job: Job, work: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fpve.heads.stored import load_head
 from fpve.maintenance.verify import Problem
 from fpve.pipeline import train as training
 from fpve.store import manifest as manifests
-from fpve.store import means
+from fpve.store import means, publishing
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.searched import searched_fusion
@@ -364,8 +364,8 @@ def rewritten(store: Path, data: bytes, **changes: object) -> Manifest:
     path.write_bytes(data)
     (ref,) = last.heads
     file = replace(ref.file, path=f"heads/{digest[:16]}.safetensors", bytes=len(data), sha256=digest)
-    manifest = manifests.successor(last, last.snapshot, operation="train", heads=(replace(ref, file=file, **changes),))
-    manifests.publish(store, manifest)
+    manifest = publishing.successor(last, last.snapshot, operation="train", heads=(replace(ref, file=file, **changes),))
+    publishing.publish(store, manifest)
     return manifest
 
 

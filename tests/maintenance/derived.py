@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fpve.index import reindexed
 from fpve.store import manifest as manifests
-from fpve.store import tables
+from fpve.store import publishing, tables
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
@@ -33,11 +33,11 @@ def predict(store: Path, found: Mapping[str, np.ndarray]) -> Manifest:
     rows = [{"content_hash": name, "vector": vector.tolist()} for name, vector in found.items()]
     table = tables.write_table(store, tables.PREDICTED, pa.Table.from_pylist(rows, tables.SCHEMAS[tables.PREDICTED]))
     others = [one for one in last.tables if one.name != tables.PREDICTED]
-    made = manifests.successor(
+    made = publishing.successor(
         last, last.snapshot, operation="run", tables=manifests.sorted_tables((*others, *([table] if rows else ())))
     )
     made = replace(made, segments=reindexed(Snapshot(store, made), last))
-    manifests.publish(store, made)
+    publishing.publish(store, made)
     return made
 
 
@@ -64,6 +64,8 @@ def add_rows(store: Path, name: str, rows: list[dict[str, object]], *, beside: b
     last = manifests.load(store)
     table = tables.write_table(store, name, pa.Table.from_pylist(rows, tables.SCHEMAS[name]))
     others = [one for one in last.tables if beside or one.name != name]
-    made = manifests.successor(last, last.snapshot, operation="label", tables=manifests.sorted_tables((*others, table)))
-    manifests.publish(store, made)
+    made = publishing.successor(
+        last, last.snapshot, operation="label", tables=manifests.sorted_tables((*others, table))
+    )
+    publishing.publish(store, made)
     return made

@@ -19,7 +19,7 @@ import fpve
 from fpve.config import Job
 from fpve.index import build_exact
 from fpve.store import manifest as manifests
-from fpve.store import means, tables
+from fpve.store import means, publishing, tables
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
@@ -340,7 +340,7 @@ def publish(store: Path, **changes: object) -> Manifest:
     """Publish a snapshot like the newest, with changes that nobody should make."""
     last = manifests.load(store)
     made = replace(last, snapshot=last.snapshot + 1, parent=last.snapshot, **changes)
-    manifests.publish(store, made)
+    publishing.publish(store, made)
     return made
 
 

@@ -17,7 +17,7 @@ from fpve.index import build_exact
 from fpve.maintenance import compact as compaction
 from fpve.progress import SilentProgress
 from fpve.store import manifest as manifests
-from fpve.store import pages, segments
+from fpve.store import pages, publishing, segments
 from fpve.store.snapshot import Snapshot
 
 Contents = Callable[[Path], dict[str, object]]
@@ -96,9 +96,9 @@ def test_a_vector_that_two_segments_hold_becomes_one(job: Job, pictures: Path) -
     copied = rows.set_column(rows.column_names.index("segment"), rows.schema.field("segment"), pa.array(names))
     collection = replace(manifest.collections[0], pages=pages.write_pages(job.store, "pets", copied, ()))
     both = (*manifest.segments, replace(doubled, derived=derived))
-    manifests.publish(
+    publishing.publish(
         job.store,
-        manifests.successor(manifest, 1, operation="label", segments=both, collections=(collection,)),
+        publishing.successor(manifest, 1, operation="label", segments=both, collections=(collection,)),
     )
     assert fpve.verify(job.store).ok
     assert fpve.compact(job.store).segments == (1, len(both))

@@ -16,6 +16,7 @@ import fpve
 from fpve.config import Job
 from fpve.errors import StoreCorrupt
 from fpve.store import manifest as manifests
+from fpve.store import publishing
 from fpve.store.files import ref
 from fpve.store.snapshot import Snapshot
 
@@ -368,7 +369,7 @@ def test_older_files_lack_columns_that_came_later(store: Path) -> None:
         others = [one for one in last.tables if one != table]
         changed = replace(table, file=ref(store, path))
         number = manifests.numbers(store)[-1]
-        manifests.publish(
+        publishing.publish(
             store,
             replace(last, snapshot=number + 1, parent=number, tables=manifests.sorted_tables((*others, changed))),
         )

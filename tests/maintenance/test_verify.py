@@ -15,9 +15,9 @@ import fpve
 from fpve.errors import StoreNotFound
 from fpve.fusion import FusedRows
 from fpve.store import manifest as manifests
-from fpve.store import pages, segments
-from fpve.store.files import read_parquet
+from fpve.store import pages, publishing, segments
 from fpve.store.manifest import Manifest
+from fpve.store.parquet import read_parquet
 
 
 def newest(store: Path) -> Manifest:
@@ -114,7 +114,7 @@ def test_vectors_of_a_wrong_length_are_found(store: Path) -> None:
     names = [table[name].to_pylist() for name in segments.KEY_COLUMNS]
     made = segments.write_segment(store, [segments.rows_table(*names, longer)], longer.vectors.shape[1])
     changed = replace(manifest, snapshot=4, parent=3, segments=(made, *manifest.segments[1:]))
-    manifests.publish(store, changed)
+    publishing.publish(store, changed)
     problems = {one.file: one.problem for one in fpve.verify(store, at=4).problems}
     assert problems[made.file.path] == f"{made.rows} vectors are not of the length that balanced fusion gives them"
 
@@ -129,7 +129,7 @@ def test_an_image_without_its_vector_is_found(store: Path) -> None:
     rows = rows.set_column(rows.column_names.index("row"), rows.schema.field("row"), pa.array(wrong))
     made = pages.write_pages(store, "pets", rows, collection.pages)
     changed = replace(manifest, snapshot=4, parent=3, collections=(replace(collection, pages=made),))
-    manifests.publish(store, changed)
+    publishing.publish(store, changed)
     problems = fpve.verify(store).problems
     assert [(one.file, one.kind) for one in problems] == [(made[0].file.path, "rows")]
     assert problems[0].problem == f"1 images have no vector of their own, such as {made[0].first}"
@@ -140,7 +140,7 @@ def test_a_page_out_of_order_is_found(store: Path) -> None:
     manifest = newest(store)
     collection = manifest.collections[0]
     doubled = replace(collection, pages=(collection.pages[0], *collection.pages))
-    manifests.publish(store, replace(manifest, snapshot=4, parent=3, collections=(doubled,)))
+    publishing.publish(store, replace(manifest, snapshot=4, parent=3, collections=(doubled,)))
     assert "its images are not in order, each once" in {one.problem for one in fpve.verify(store).problems}
 
 
@@ -153,6 +153,6 @@ def test_a_file_that_is_no_parquet_is_found(store: Path) -> None:
     from fpve.store.files import ref
 
     made = replace(table, file=ref(store, path))
-    manifests.publish(store, replace(manifest, snapshot=4, parent=3, tables=(made, *manifest.tables[1:])))
+    publishing.publish(store, replace(manifest, snapshot=4, parent=3, tables=(made, *manifest.tables[1:])))
     problems = {one.file: one.problem for one in fpve.verify(store, at=4).problems}
     assert problems[made.file.path] == f"expected {table.rows} rows, found 1"

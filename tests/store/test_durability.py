@@ -12,6 +12,7 @@ from samples import draw
 import fpve
 from fpve.config import Job
 from fpve.store import manifest as manifests
+from fpve.store import publishing
 
 
 def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +46,12 @@ def test_nothing_is_published_before_it_is_durable(job: Job, pictures: Path, mon
             checked.append(name)
         real_give_name(temporary, target)
 
-    real_give_name = manifests._give_name
+    real_give_name = publishing._give_name
     real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "link", "mkdir")}
     monkeypatch.setattr(os, "fsync", fsync)
     for name in ("replace", "rename", "link", "mkdir"):
         monkeypatch.setattr(os, name, naming(name))
-    monkeypatch.setattr(manifests, "_give_name", give_name)
+    monkeypatch.setattr(publishing, "_give_name", give_name)
     fpve.run(job)
     draw(pictures / "cat/new.png", 100)
     fpve.run(job)

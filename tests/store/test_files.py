@@ -13,7 +13,8 @@ import fpve
 from fpve.config import Job
 from fpve.errors import StoreConflict
 from fpve.store import manifest as manifests
-from fpve.store.files import LAYOUT, check_root, is_ours, our_files, write_parquet
+from fpve.store.files import LAYOUT, check_root, is_ours, our_files
+from fpve.store.parquet import write_parquet
 
 FOREIGN = [
     "holiday.jpg",

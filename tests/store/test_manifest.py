@@ -13,6 +13,7 @@ import pytest
 import fpve
 from fpve.errors import StoreCorrupt, StoreLocked, StoreNotFound, StoreVersion
 from fpve.store import manifest as manifests
+from fpve.store import publishing
 from fpve.store.encoding import CentreRef, EncoderRef, FusionRef
 from fpve.store.files import FileRef, inside
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
@@ -47,8 +48,8 @@ def files(tmp_path: Path) -> None:
 
 def test_a_published_manifest_is_read_back(tmp_path: Path) -> None:
     """What was published is what is loaded, newest first, or by number."""
-    manifests.publish(tmp_path, MANIFEST)
-    manifests.publish(tmp_path, replace(MANIFEST, snapshot=2, parent=1))
+    publishing.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, replace(MANIFEST, snapshot=2, parent=1))
     assert manifests.numbers(tmp_path) == [1, 2]
     assert manifests.load(tmp_path, 1) == MANIFEST
     assert manifests.load(tmp_path).snapshot == 2
@@ -57,9 +58,9 @@ def test_a_published_manifest_is_read_back(tmp_path: Path) -> None:
 
 def test_a_number_is_published_once(tmp_path: Path) -> None:
     """A second manifest of the same number is refused and the first is left as it was."""
-    manifests.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, MANIFEST)
     with pytest.raises(StoreLocked, match="snapshot 1 was published by another writer"):
-        manifests.publish(tmp_path, replace(MANIFEST, written_by="other"))
+        publishing.publish(tmp_path, replace(MANIFEST, written_by="other"))
     assert manifests.load(tmp_path) == MANIFEST
 
 
@@ -76,7 +77,7 @@ def test_every_flipped_bit_is_found() -> None:
 
 def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path: Path) -> None:
     """It is never skipped in silence; older snapshots still open."""
-    manifests.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, MANIFEST)
     (tmp_path / "snapshots" / f"{2:020d}.json").write_text("{}")
     with pytest.raises(StoreCorrupt, match=r"damaged manifest .*`fpve rollback .*` goes back to snapshot 1"):
         manifests.load(tmp_path)
@@ -85,7 +86,7 @@ def test_a_damaged_newest_manifest_is_an_error_that_names_the_way_back(tmp_path:
 
 def test_a_damaged_only_manifest_names_no_older_one(tmp_path: Path) -> None:
     """Where there is nothing to go back to, the error does not say so."""
-    manifests.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, MANIFEST)
     next((tmp_path / "snapshots").iterdir()).write_text("{}")
     with pytest.raises(StoreCorrupt, match=r"\(expected the format 'fpve-manifest'\); see `fpve repair"):
         manifests.load(tmp_path)
@@ -95,7 +96,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     """No store and no such snapshot are different errors."""
     with pytest.raises(StoreNotFound, match="no store here"):
         manifests.load(tmp_path)
-    manifests.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, MANIFEST)
     with pytest.raises(StoreNotFound, match="no snapshot 5; it has 1"):
         manifests.load(tmp_path, 5)
 
@@ -104,13 +105,13 @@ def test_a_manifest_names_no_file_that_is_not_there(tmp_path: Path) -> None:
     """A store whose files were deleted under its writer, or cut off, is not published."""
     (tmp_path / FILE.path).write_bytes(bytes(FILE.bytes - 1))
     with pytest.raises(StoreCorrupt, match=r"0123.parquet: a file of the store vanished .* nothing was published"):
-        manifests.publish(tmp_path, MANIFEST)
+        publishing.publish(tmp_path, MANIFEST)
     assert manifests.numbers(tmp_path) == []
 
 
 def test_a_manifest_under_another_number_is_damaged(tmp_path: Path) -> None:
     """A copy of snapshot 1 that is called 2 is no snapshot 2."""
-    manifests.publish(tmp_path, MANIFEST)
+    publishing.publish(tmp_path, MANIFEST)
     folder = tmp_path / "snapshots"
     (folder / f"{2:020d}.json").write_bytes((folder / f"{1:020d}.json").read_bytes())
     with pytest.raises(StoreCorrupt, match="it is that of snapshot 1"):

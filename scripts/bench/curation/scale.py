@@ -43,7 +43,7 @@ import fpve
 from fpve.curation.duplicates import THRESHOLD
 from fpve.memory import give_back
 from fpve.store import manifest as manifests
-from fpve.store import tables
+from fpve.store import publishing, tables
 from fpve.store.snapshot import Snapshot
 
 NAMES = ("duplicates", "outliers", "mislabeled", "sample")
@@ -91,7 +91,7 @@ def make(root: Path, planted: Planted) -> None:
     )
     table = tables.write_table(root, tables.THUMBNAILS, rows.sort_by("content_hash"))
     manifest = replace(snapshot.manifest, snapshot=2, parent=1, tables=(*snapshot.manifest.tables, table))
-    manifests.publish(root, replace(manifest, tables=manifests.sorted_tables(manifest.tables)))
+    publishing.publish(root, replace(manifest, tables=manifests.sorted_tables(manifest.tables)))
 
 
 def _asked(root: Path, rows: int, name: str) -> dict[str, Any]:

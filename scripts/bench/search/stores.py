@@ -20,8 +20,7 @@ from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.fusion import FusedRows
 from fpve.index import reindexed
 from fpve.prefixes import prefix_ids
-from fpve.store import manifest as manifests
-from fpve.store import segments, tables
+from fpve.store import publishing, segments, tables
 from fpve.store.encoding import EncoderRef, FusionRef
 from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.pages import write_pages
@@ -57,7 +56,7 @@ def write_store(root: Path, parts: Iterable[Fused], *, kind: Kind, segment_rows:
     manifest = _write_images(root, images, kind, metadata)
     manifest = replace(manifest, segments=tuple(sorted(entries, key=lambda one: one.name)))
     images_written = time.perf_counter()
-    manifests.publish(root, replace(manifest, segments=reindexed(Snapshot(root, manifest))))
+    publishing.publish(root, replace(manifest, segments=reindexed(Snapshot(root, manifest))))
     return Written(rows_written - start, images_written - rows_written, time.perf_counter() - images_written)
 
 
