@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpve.errors import QueryError
+from fpve.urls import check_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,9 +57,11 @@ def check_target(path: Path) -> None:
 
     Raises:
         QueryError: it is a folder, there is no folder for it, or it is a file of a store.
+        BucketError: it is a URL.
     """
     from fpve.store.files import is_ours
 
+    check_local(path)
     if path.is_dir():
         raise QueryError(f"{path}: expected a file to write, found a folder")
     if not path.absolute().parent.is_dir():
@@ -100,7 +103,7 @@ def flat(table: pa.Table) -> pa.Table:
 
 
 def _write_parquet(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
-    from fpve.store.files import write_parquet
+    from fpve.store.parquet import write_parquet
 
     write_parquet(parts, path, schema=schema)
 

@@ -22,6 +22,8 @@ PACKAGES = {
 }
 # As `Path` has it, two slashes are one, and none are left where nothing follows.
 _URL = re.compile(rf"({'|'.join(PACKAGES)}):(?:/+|\Z)(.*)", re.DOTALL)
+# As it is typed: schemes are the same in any case, and `S3:` is nobody's directory.
+_TYPED = re.compile(_URL.pattern, re.DOTALL | re.IGNORECASE)
 # How the URL of an object begins, for Python and for RE2.
 URL_PATTERN = f"^({'|'.join(PACKAGES)})://"
 # Those that have an account in their URLs: abfs://container@account.dfs.core.windows.net
@@ -57,20 +59,32 @@ def bucket_path(path: str | os.PathLike[str]) -> BucketPath | None:
     Raises:
         BucketError: it is a URL that names no bucket, or has credentials in it.
     """
-    found = _URL.fullmatch(str(path))
+    found = _TYPED.fullmatch(str(path))
     if found is None:
         return None
+    scheme = found[1].lower()
     if not found[2].strip("/"):
-        raise BucketError(f"{found[1]}://: expected a bucket in it, such as {found[1]}://bucket/folder")
+        raise BucketError(f"{scheme}://: expected a bucket in it, such as {scheme}://bucket/folder")
     first = found[2].lstrip("/").partition("/")[0]
     # A secret may have a slash in it. Azure has its account behind an @, and access points of S3 have colons.
-    if (":" in first and not first.startswith("arn:")) or ("@" in first and found[1] not in _ACCOUNTS):
+    if (":" in first and not first.startswith("arn:")) or ("@" in first and scheme not in _ACCOUNTS):
         # Not repeated: it is a secret.
         raise BucketError(
-            f"{found[1]}://…: expected a bucket, found credentials before it; leave them to the environment "
+            f"{scheme}://…: expected a bucket, found credentials before it; leave them to the environment "
             "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws)"
         )
-    return BucketPath(f"{found[1]}:/{found[2]}")
+    return BucketPath(f"{scheme}:/{found[2]}")
+
+
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Refuse a URL where only a file of this machine will do.
+
+    Raises:
+        BucketError: it is one.
+    """
+    url = bucket_path(path)
+    if url is not None:
+        raise BucketError(f"{url}: expected a file of this machine, found a URL; copy the file there or here by itself")
 
 
 def split_url(url: str) -> tuple[str, str]:

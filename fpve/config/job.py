@@ -206,8 +206,10 @@ class Job:
     def __post_init__(self) -> None:
         """Check the store's place, and what concerns several collections at once."""
         object.__setattr__(self, "store", located(self.store))
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(self.store)):
-            raise JobError(f"store: expected a directory, or the URL of an object store, found {str(self.store)!r}")
+        # As paths two slashes are one. A blank before a URL would make it the name of a directory.
+        if re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/", str(self.store)):
+            found = str(self.store).replace(":/", "://", 1)
+            raise JobError(f"store: expected a directory, or the URL of an object store, found {found!r}")
         seen: dict[str, str] = {}
         for collection in self.collections:
             # On a file system that ignores case, two such names would be one directory.

@@ -27,7 +27,7 @@ from fpve.store.manifest import Collection, Manifest, Page
 from fpve.store.pages import read_columns, read_page, read_pages, write_pages
 from fpve.store.schema import Column, arrow_type, check_names, merge, type_name
 from fpve.store.snapshot import Snapshot
-from fpve.urls import bucket_path
+from fpve.urls import check_local
 
 _KEY = "image_id"
 _WRITER = "fpve label"
@@ -112,9 +112,7 @@ def label(
 
 def _read(file: Path) -> pa.Table:
     """The file as it is written, with null for cells that are empty."""
-    url = bucket_path(file)
-    if url is not None:
-        raise MetadataError(f"{url}: expected a file of this machine, found a URL; download it first")
+    check_local(file)
     if not file.exists():
         raise MetadataError(f"{file}: no such file of labels")
     written = read_table(file)

@@ -41,6 +41,7 @@ from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.snapshot import Snapshot
+from fpve.urls import check_local
 
 # The rule of a file that brings its own texts.
 _OWN_TEXTS = f"{{{PREFIX}}}"
@@ -130,6 +131,7 @@ def import_vectors(
         GuardError: too much would be removed.
         StoreLocked: another writer holds the store, and is not waited for.
     """
+    check_local(vectors)
     root, path = located(store), Path(os.path.abspath(vectors))  # noqa: PTH100 (resolve would follow links)
     progress = progress or SilentProgress()
     check_root(root)

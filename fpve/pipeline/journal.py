@@ -24,8 +24,10 @@ from fpve.events import Events
 from fpve.pipeline.metrics import write_metrics
 from fpve.pipeline.report import RunReport
 from fpve.progress import Progress, Stage
+from fpve.replica import shown
 from fpve.store import manifest as manifests
 from fpve.store.runs import append_run, is_store
+from fpve.urls import check_local
 
 # Often enough to see that a run is alive, and a thousand lines for a night of eight hours.
 PROGRESS_SECONDS = 30.0
@@ -47,7 +49,7 @@ class Journal:
         self._metrics = None if dry_run else metrics
         self._dry_run = dry_run
         self._start = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
-        self.events = Events(job, None if store is None else str(store.absolute()))
+        self.events = Events(job, None if store is None else shown(store.absolute()))
 
     def watching(self, progress: Progress) -> Progress:
         """A progress that tells the log as well as the given one."""
@@ -57,8 +59,11 @@ class Journal:
         """Say who runs, and what the newest snapshot is.
 
         Raises:
+            BucketError: the metrics are to be written to a URL.
             FileNotFoundError: there is no folder for the metrics: said before a night's work, not after it.
         """
+        if self._metrics is not None:
+            check_local(self._metrics)
         if self._metrics is not None and not self._metrics.absolute().parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder for the metrics", str(self._metrics.parent))
         known = manifests.numbers(self._store) if self._store else []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fpve.errors import StoreError
 from fpve.pipeline.report import RunReport
+from fpve.replica import shown
 from fpve.store import manifest as manifests
 from fpve.store import tables
 from fpve.store.files import write_durably
@@ -41,7 +42,7 @@ def metrics_text(report: RunReport, store: Path | None) -> bytes:
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
-    labels = {"job": report.job, "store": str(store.absolute()) if store else ""}
+    labels = {"job": report.job, "store": shown(store.absolute()) if store else ""}
 
     def gauge(name: str, text: str, value: float, **more: str) -> None:
         known = gauges.get(name)

@@ -20,6 +20,7 @@ from fpve.api import Store
 from fpve.curation.map import Map
 from fpve.fusion import Floats
 from fpve.neighbours import Rows
+from fpve.replica import shown as url_or_path
 from fpve.report.colouring import CLASSES, DARK, LIGHT, Colouring, colouring_of
 from fpve.report.page import write_page
 
@@ -80,7 +81,7 @@ def write_map(path: str | os.PathLike[str], found: Map, store: Store) -> None:
     write_page(
         Path(path),
         "map.html",
-        store=store.path.resolve().name,
+        store=Path(url_or_path(store.path.resolve())).name,
         images=len(names),
         method=found.method,
         image_weight=found.image_weight,

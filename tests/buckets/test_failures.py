@@ -228,3 +228,14 @@ def test_a_run_that_cannot_ask_its_bucket_tells_the_metrics(job: Job, s3: S3, tm
     lines = (tmp_path / "fpve.prom").read_text().splitlines()
     assert [one.rpartition(" ")[2] for one in lines if one.startswith("fpve_run_success{")] == ["0.0"]
     assert not any(one.startswith("fpve_store_") for one in lines)
+
+
+def test_the_log_and_the_metrics_call_a_store_by_its_url(
+    job: Job, s3: S3, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica is called differently on each machine, and these are read for all."""
+    with caplog.at_level("INFO", "fpve"):
+        fpve.run(job, metrics=tmp_path / "fpve.prom")
+    assert {record.store for record in caplog.records} == {s3.url("store")}  # type: ignore[attr-defined]
+    lines = [one for one in (tmp_path / "fpve.prom").read_text().splitlines() if not one.startswith("#")]
+    assert all(f'store="{s3.url("store")}"' in one for one in lines)

@@ -11,7 +11,8 @@ from s3 import S3
 from samples import draw
 
 import fpve
-from fpve.errors import BucketError, StoreConflict, StoreNotFound
+from fpve.errors import BucketError, JobError, StoreConflict, StoreNotFound
+from fpve.urls import bucket_path
 
 # Of a store of one collection and one segment: what costs as much as a put, as a get, and nothing. A few of the first
 # are puts; the others ask whether somebody else has published, and what was left unfinished.
@@ -86,6 +87,27 @@ def test_a_prefix_with_other_things_is_refused(tmp_path: Path, s3: S3) -> None:
     assert s3.keys() == ["data/photos/one.png"]
     # Beside it there is room.
     assert fpve.run(job_on(tmp_path / "here", s3.url("data/store"), source)).published
+
+
+def test_a_scheme_is_typed_in_any_case(tmp_path: Path) -> None:
+    """`S3://` is no directory of this machine; what is near a URL, and none, is refused."""
+    for typed in ("S3://museum/store", "s3:/museum/store", "s3://museum/store"):
+        assert str(bucket_path(typed)) == "s3://museum/store"
+    for typed in (" s3://museum/store", "S3n://museum/store"):
+        with pytest.raises(JobError, match=f"or the URL of an object store, found '{typed}'"):
+            job_on(tmp_path / "here", typed, tmp_path)
+
+
+def test_where_only_files_of_this_machine_will_do_a_url_is_refused(tmp_path: Path) -> None:
+    """Labels and vectors that are given, and files that are written."""
+    fpve.run(job_on(tmp_path / "here", str(tmp_path / "store"), few_pictures(tmp_path / "pets", count=2)))
+    with pytest.raises(BucketError, match=r"^s3://museum/a.csv: expected a file of this machine, found a URL"):
+        fpve.label(tmp_path / "store", "s3://museum/a.csv")
+    with pytest.raises(BucketError, match=r"^s3://museum/a.npy: expected a file of this machine"):
+        fpve.import_vectors(tmp_path / "others", vectors="s3://museum/a.npy")
+    with pytest.raises(BucketError, match=r"^s3://museum/a.parquet: expected a file of this machine"):
+        fpve.open(tmp_path / "store").export("s3://museum/a.parquet")
+    assert not (tmp_path / "others").exists()
 
 
 @pytest.mark.parametrize("url", ["s3:///", "s3://AKIA:secret@bucket/store"])

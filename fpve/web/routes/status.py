@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from fastapi import APIRouter
@@ -74,7 +75,7 @@ def _figures(store: Store, served: Served) -> StoreFigures:
     return StoreFigures(
         version=__version__,
         store=shown(store.path),
-        name=store.path.resolve().name,
+        name=Path(shown(store.path.resolve())).name,
         snapshot=manifest.snapshot,
         created_at=manifest.created_at,
         images=manifest.rows,
