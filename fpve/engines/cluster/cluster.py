@@ -106,7 +106,9 @@ def _connect(ray: Any, cluster: Cluster) -> None:
             )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ClusterError(f"no Ray cluster answers at {where} ({said}): start one with `ray start`") from None
+        # Of one that wants a token, as those of `ray start` do once there is a file of it, Ray says no more.
+        token = "; if it wants a token, set RAY_AUTH_MODE=token" if said.startswith("Failed to connect") else ""
+        raise ClusterError(f"no Ray cluster answers at {where} ({said}): start one with `ray start`{token}") from None
 
 
 @contextmanager
