@@ -20,7 +20,7 @@ from fpve.api.searching import Searching
 from fpve.fusion import Floats
 from fpve.opened import Opened
 from fpve.queries import Picture, QueryEncoders, encode_texts
-from fpve.replica import located
+from fpve.replica import located, shown
 from fpve.search import Conditions, Searcher
 from fpve.status import Status, status_of
 from fpve.store import manifest as manifests
@@ -57,6 +57,14 @@ class Store(Searching, Browsing, Classifying, Querying, Curating, Exporting, Map
     def opened(self) -> Opened:
         """What is open at the snapshot: for programs of this package that need more of it than is public."""
         return self._open
+
+    @property
+    def location(self) -> str:
+        """Where it is: its path, or the URL of the bucket that it is in, of which `path` is this machine's replica."""
+        return shown(self.path)
+
+    def __repr__(self) -> str:
+        return f"Store({self.location!r}, at={self.snapshot})"
 
     @property
     def snapshot(self) -> int:

@@ -48,6 +48,8 @@ def test_a_store_lies_at_any_prefix(tmp_path: Path, s3: S3, prefix: str, given: 
     with machine(tmp_path / "there"):
         store = fpve.open(url)
         assert store.search(text="number 1", k=1)[0].image_id == "pets/01.png"
+        assert store.location == url.rstrip("/")
+        assert repr(store) == f"Store({store.location!r}, at=1)"
         assert store.sql("select count(*) as n from vectors").to_pylist() == [{"n": 2}]
         assert fpve.verify(url).ok
         assert fpve.label(url, _labels(tmp_path)).published
