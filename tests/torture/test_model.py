@@ -54,11 +54,13 @@ _SETTINGS = settings(
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A world and its store; `published` is what the model was when a snapshot was published last."""
+    """A world and its store, in a folder in `where`; `published` is the model as it was published last."""
+
+    where: Path | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="fpve-model-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fpve-model-", dir=self.where))
         self.published = State()
         self.snapshots: dict[int, State] = {}
 
@@ -141,6 +143,6 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.usefixtures("small_files")
 def test_any_sequence_leaves_what_the_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each step the newest snapshot is the model as of the last publication; older ones are what they were."""
-    # Hypothesis makes the machines: they can't be told of a folder otherwise.
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # Hypothesis makes the machines. Not by `tempfile.tempdir`: what is begun meanwhile and stays would lie there as well.
+    monkeypatch.setattr(StoreMachine, "where", tmp_path)
     run_state_machine_as_test(StoreMachine, settings=_SETTINGS)
