@@ -143,6 +143,6 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.usefixtures("small_files")
 def test_any_sequence_leaves_what_the_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each step the newest snapshot is the model as of the last publication; older ones are what they were."""
-    # Hypothesis makes the machines. Not by `tempfile.tempdir`: what is begun meanwhile and stays would lie there as well.
+    # Hypothesis makes the machines. `tempfile.tempdir` would move what is begun meanwhile, and stays, as well.
     monkeypatch.setattr(StoreMachine, "where", tmp_path)
     run_state_machine_as_test(StoreMachine, settings=_SETTINGS)
