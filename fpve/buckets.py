@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fpve.errors import BucketError
 from fpve.urls import PACKAGES, bucket_path
 
-# A conditional put whose answer got lost is looked at, and tried again, so often; each time twice as long after.
-_TRIES, _PAUSE = 4, 0.2
+# A conditional put whose answer got lost is looked at, and done up to so often; each time twice as long after.
+_TRIES, _PAUSE = 4, 0.1
 # Requests at once: enough to fill a fast line with objects of some MB, and far below what a bucket allows.
 _AT_ONCE = 16
 # s3fs has ten connections, for which the others would wait.
@@ -132,39 +131,32 @@ class Bucket:
         return cast("BinaryIO", _File(file, lambda request: self._ask(request, key)))
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy an object into a file, which is there only when it is whole.
+        """Copy an object into a file, which may be left half-written where that fails.
 
         Raises:
             FileNotFoundError: there is none.
             OSError: the file can't be written.
         """
         key = self._key(name)
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            self._ask(lambda: self._fs.get_file(key, str(temporary)), key)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        self._ask(lambda: self._fs.get_file(key, str(path)), key)
 
-    def put(self, name: str, content: bytes | Path) -> None:
-        """Make an object, in the place of one of that name; it is there when it is whole.
+    def put(self, name: str, file: Path) -> None:
+        """Make an object of a file, in the place of one of that name; it is there when it is whole.
 
         Raises:
-            OSError: a file can't be read.
+            OSError: the file can't be read.
         """
         key = self._key(name)
-        if isinstance(content, bytes):
-            self._ask(lambda: self._fs.pipe_file(key, content), key)
-        else:
-            self._ask(lambda: self._fs.put_file(str(content), key), key)
+        self._ask(lambda: self._fs.put_file(str(file), key), key)
 
     def put_new(self, name: str, content: bytes) -> bool:
         """Make an object if there is none of that name, in one step; whether it is there and has this content.
 
         A put whose answer is lost may have been done: so it is looked at before it is tried again.
         """
-        key, pause = self._key(name), _PAUSE
-        for last in (False,) * (_TRIES - 1) + (True,):
+        key = self._key(name)
+        tries = 0
+        while True:
             try:
                 self._ask(lambda: self._fs.pipe_file(key, content, mode="create"), key)
             except FileExistsError:
@@ -173,13 +165,12 @@ class Bucket:
                 found = self._content(name)
                 if found is not None:
                     return found == content
-                if last:
+                tries += 1
+                if tries == _TRIES:
                     raise
-                time.sleep(pause)
-                pause *= 2
+                time.sleep(_PAUSE * 2**tries)
             else:
                 return True
-        raise AssertionError("unreachable")
 
     def copy(self, name: str, other: str) -> None:
         """Copy an object within the store, without fetching it.

@@ -176,17 +176,14 @@ class Replica:
         """
 
         def one(name: str) -> None:
-            path = self.root / name
-            if self._is_dirty(name) or (self.bucket.look(name) is None and path.exists()):
+            if self._is_dirty(name):
                 self._push(name)
-            elif not path.exists() and self.bucket.look(name) is None:
-                raise FileNotFoundError(name)
+            elif self.bucket.look(name) is None:
+                if not (self.root / name).exists():
+                    raise FileNotFoundError(name)
+                self._push(name)
 
         self.bucket.each(one, names)
-
-    def publish(self, name: str, content: bytes) -> bool:
-        """Put a file that must be the first of its name; whether it is."""
-        return self.bucket.put_new(name, content)
 
     def copy(self, name: str, other: str) -> None:
         """Give what a file holds a second name, in the bucket and, if it is here, here.
@@ -231,7 +228,7 @@ class Replica:
     def _fetch(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        for last in (False,) * (_TRIES - 1) + (True,):
+        for _ in range(_TRIES):
             # Before it is fetched: what is put meanwhile is another one the next time.
             there = self.bucket.look(name)
             if there is None:
@@ -239,19 +236,17 @@ class Replica:
             self._make_room(there.size)
             try:
                 self.bucket.fetch(name, arriving)
-                found = arriving.stat().st_size
-                if found == there.size:
+                if arriving.stat().st_size == there.size:
                     # Before it has its name: one that can be written to would be taken for one to be put.
                     self._keep(arriving, there)
                     if not self._is_dirty(name):
                         arriving.replace(path)
                     return
-                if last:
-                    raise BucketError(f"{self.bucket.url}/{name}: expected {there.size:,} bytes, found {found:,}")
             except FileNotFoundError:
                 return
             finally:
                 arriving.unlink(missing_ok=True)
+        raise BucketError(f"{self.bucket.url}/{name}: expected as many bytes as it has, found others {_TRIES} times")
 
     def _push(self, name: str) -> None:
         path = self.root / name

@@ -26,7 +26,7 @@ from fpve.cli import cli
 from fpve.cli.jobs import _print_report
 from fpve.cli.log import JsonFormatter
 from fpve.config import EncoderConfig, Encoders, Job, Limits
-from fpve.errors import GuardError, JobError, StoreCorrupt, StoreLocked
+from fpve.errors import GuardError, JobError, SnapshotTaken, StoreCorrupt, StoreLocked
 from fpve.events import Events
 from fpve.pipeline.journal import LoggedProgress, one_line
 from fpve.progress import SilentProgress
@@ -267,6 +267,21 @@ def test_a_compaction_that_fails_fails_no_run(
     assert json.loads(next((job.store / "runs").iterdir()).read_text())["compact_error"] == text
     assert _print_report(report, "json") == 0
     assert capsys.readouterr().err.endswith(f"the next run tries again: {text}\n")
+
+
+def test_a_compaction_that_is_overtaken_is_no_failure(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where another machine has published since, it is left to whoever publishes next, and nobody is told."""
+
+    def overtaken(*_: object, **__: object) -> None:
+        raise SnapshotTaken("snapshot 2 was published by another writer")
+
+    monkeypatch.setattr("fpve.pipeline.run.compact_if_due", overtaken)
+    with caplog.at_level(logging.INFO, "fpve"):
+        report = fpve.run(job)
+    assert (report.published, report.snapshot, report.compacted, report.compact_error) == (True, 1, False, None)
+    assert "compact_failed" not in [record.getMessage() for record in caplog.records]
 
 
 def test_metrics_that_cannot_be_written_fail_no_run(

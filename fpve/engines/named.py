@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.cluster import Cluster, check_engine
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine
-from fpve.errors import ClusterError
 
 EngineName = Literal["local", "ray"]
 
@@ -18,14 +17,9 @@ def open_engine(engine: EngineName | Engine, cluster: Cluster | None) -> Engine:
     Raises:
         ClusterError: there is no such engine, Ray is not installed, or a cluster is given to an engine without one.
     """
+    check_engine(engine, cluster)
     if engine == "ray":
         from fpve.engines.cluster.engine import RayEngine
 
         return RayEngine(cluster)
-    if cluster is not None:
-        raise ClusterError("a cluster is for the engine 'ray': say engine = 'ray', or leave the cluster out")
-    if engine == "local":
-        return LocalEngine()
-    if isinstance(engine, str):
-        raise ClusterError(f"expected the engine 'local' or 'ray', found {engine!r}")
-    return engine
+    return LocalEngine() if isinstance(engine, str) else engine

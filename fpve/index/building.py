@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from fpve.index.files import EXACT_FILE, exact_name, is_unchanged, named, read_m
 from fpve.index.segment import SegmentIndex
 from fpve.mapper import Mapper
 from fpve.memory import give_back
-from fpve.store.elsewhere import SnapshotRef
+from fpve.store.elsewhere import SnapshotRef, WithSnapshot
 from fpve.store.files import push
 from fpve.store.manifest import Manifest, Segment
 from fpve.store.searched import digest_of, searched_alike, searched_fusion, searched_vectors
@@ -80,18 +79,11 @@ def reindexed(snapshot: Snapshot, like: Manifest | None = None, *, over: Mapper 
     return tuple(one if one in settled else next(done) for one in manifest.segments)
 
 
-class _Indexing:
+class _Indexing(WithSnapshot):
     """Gives segments of a snapshot their indexes, in another process."""
 
-    def __init__(self, ref: SnapshotRef) -> None:
-        self._ref = ref
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return self._ref.open()
-
     def __call__(self, segment: Segment) -> Segment:
-        found, root = indexed(self._snapshot, segment), self._snapshot.root
+        found, root = indexed(self.snapshot, segment), self.snapshot.root
         push(root, *(root / name for name in found.derived_files))
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +20,7 @@ from fpve.progress import Progress, SilentProgress
 from fpve.replica import located
 from fpve.store import manifest as manifests
 from fpve.store import pages, publishing, segments, tables
-from fpve.store.elsewhere import SnapshotRef
+from fpve.store.elsewhere import SnapshotRef, WithSnapshot
 from fpve.store.files import push
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Collection, Manifest, Page, Segment, Table
@@ -205,21 +204,14 @@ def _merged(
         give_back()
 
 
-class _Merging:
+class _Merging(WithSnapshot):
     """Merges groups of segments of a snapshot, in another process."""
 
-    def __init__(self, ref: SnapshotRef) -> None:
-        self._ref = ref
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return self._ref.open()
-
     def __call__(self, asked: tuple[list[Segment], dict[str, Mask]]) -> _Merged:
-        segment, places = _merge(self._snapshot, *asked)
+        segment, places = _merge(self.snapshot, *asked)
         give_back()
         if segment is not None:
-            root = self._snapshot.root
+            root = self.snapshot.root
             push(root, *(root / name for name in (segment.file.path, *segment.derived_files)))
         return segment, places
 

@@ -34,7 +34,7 @@ from fpve.pipeline.report import RunReport
 from fpve.pipeline.rows import Ready
 from fpve.pipeline.rules import check_rules
 from fpve.pipeline.vectors import Vectors
-from fpve.pipeline.warnings import warnings_of, without_heads
+from fpve.pipeline.warnings import published_warnings, warnings_of, without_heads
 from fpve.pipeline.written import bytes_written
 from fpve.planning.models import open_models, recipe_for
 from fpve.planning.plan import Plan, guard_removals, plan_job
@@ -43,12 +43,11 @@ from fpve.replica import replica_of
 from fpve.sources.inputs import Inputs, Joined
 from fpve.store import manifest as manifests
 from fpve.store.answers import AnswerLog
-from fpve.store.heads import HeadRef, dropped_heads
+from fpve.store.heads import HeadRef
 from fpve.store.lock import writer_lock
 from fpve.store.manifest import Manifest
 from fpve.store.pending import Shard, discard, sweep
 from fpve.store.runs import Changes
-from fpve.store.snapshot import Snapshot
 
 # A run that finds that another writer published first begins anew so often, with what it has encoded.
 _REBASED = 3
@@ -253,9 +252,12 @@ class _Runner:
             with mapper_of(self.engine) as over:
                 manifest = commit(self.job.store, plan.base, header, ready, sources, changes, over=over)
             if manifest is not None:
-                self._say_weight(manifest)
-                self._say_predictions(manifest)
-                self._say_heads(plan.base, manifest)
+                found = published_warnings(self.job, plan.base, manifest)
+                self.report = replace(
+                    self.report,
+                    predicted=manifest.summary.get("predicted", 0),
+                    warnings=(*self.report.warnings, *found),
+                )
             cached = remember(self.job.store, contents, plan.scanned_at)
             for shard in sources:
                 if isinstance(shard, Shard):
@@ -279,37 +281,6 @@ class _Runner:
                 # What the run was for is published, and the next one tries again.
                 self.report = replace(self.report, compact_error=one_line(error))
                 self.journal.compact_failed(error)
-
-    def _say_weight(self, published: Manifest) -> None:
-        """Warn of an image weight that could not be chosen yet."""
-        auto = published.fusion.auto
-        if auto is not None and not auto.rows:
-            warning = (
-                f"image_weight is {published.fusion.image_weight:g}, for {auto.label!r} has too few values, of images "
-                "with a prefix, to choose one by; the run that finds enough of them will"
-            )
-            self.report = replace(self.report, warnings=(*self.report.warnings, warning))
-
-    def _say_predictions(self, published: Manifest) -> None:
-        """Count the predictions that were made, and warn of rules of the job that could not be followed."""
-        known = {one.name for one in published.columns}
-        # Of a column that is not there the job itself is warned.
-        reasons = [
-            one.reason
-            for one in published.predict
-            if one.job == self.job.name and one.reason is not None and one.rule.label in known
-        ]
-        self.report = replace(
-            self.report,
-            predicted=published.summary.get("predicted", 0),
-            warnings=(*self.report.warnings, *reasons),
-        )
-
-    def _say_heads(self, base: Snapshot | None, published: Manifest) -> None:
-        """Warn of heads that don't fit the vectors any more."""
-        dropped = dropped_heads(base.manifest if base is not None else None, published)
-        warnings = without_heads(self.job.store, dropped)
-        self.report = replace(self.report, warnings=(*self.report.warnings, *warnings))
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""

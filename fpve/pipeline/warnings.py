@@ -12,7 +12,8 @@ from fpve.config import AUTO, Job
 from fpve.pipeline.rules import unknown_labels
 from fpve.planning.plan import CollectionPlan, other_collections
 from fpve.prefixes import rule_fields
-from fpve.store.heads import HeadRef
+from fpve.store.heads import HeadRef, dropped_heads
+from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
 
 
@@ -40,6 +41,22 @@ def warnings_of(job: Job, plans: Sequence[CollectionPlan], base: Snapshot | None
                 "image weight is chosen: they give the label away, and draw the weight to 0"
             )
     yield from unknown_labels(job, plans, base)
+
+
+def published_warnings(job: Job, base: Snapshot | None, published: Manifest) -> Iterator[str]:
+    """What there is to be warned of in what a run published: a weight, predictions and heads that could not be had."""
+    auto = published.fusion.auto
+    if auto is not None and not auto.rows:
+        yield (
+            f"image_weight is {published.fusion.image_weight:g}, for {auto.label!r} has too few values, of images "
+            "with a prefix, to choose one by; the run that finds enough of them will"
+        )
+    known = {one.name for one in published.columns}
+    for one in published.predict:
+        # Of a column that is not there the job itself is warned.
+        if one.job == job.name and one.reason is not None and one.rule.label in known:
+            yield one.reason
+    yield from without_heads(job.store, dropped_heads(base.manifest if base is not None else None, published))
 
 
 def without_heads(root: Path, heads: Iterable[HeadRef]) -> Iterator[str]:

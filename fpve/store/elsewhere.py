@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from fpve.replica import located, replica_of, shown
 from fpve.store.manifest import Manifest, Segment
@@ -46,3 +47,19 @@ class SnapshotRef:
     def open(self) -> Snapshot:
         """The snapshot with these segments, and without images, as this machine has it."""
         return Snapshot(located(self.root), self.manifest)
+
+
+class WithSnapshot:
+    """What another process is asked to do with parts of a snapshot, which it opens once for all of them.
+
+    Args:
+        ref: the snapshot.
+    """
+
+    def __init__(self, ref: SnapshotRef) -> None:
+        self._ref = ref
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The snapshot, as this process has opened it."""
+        return self._ref.open()

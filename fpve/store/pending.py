@@ -131,8 +131,9 @@ def _give_name(temporary: Path, shard: Shard) -> None:
     Raises:
         OSError: it can't be given.
     """
-    if (shard.path / _RECEIPT).exists() and _is_whole(shard):
-        return
+    with suppress(OSError):
+        if (shard.path / _RECEIPT).read_bytes() == (temporary / _RECEIPT).read_bytes() and _is_whole(shard):
+            return
     shutil.rmtree(shard.path, ignore_errors=True)
     try:
         temporary.rename(shard.path)

@@ -82,7 +82,7 @@ def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
             f"published. `fpve verify {root}` says what else is missing"
         ) from None
     name = manifests.name_of(manifest.snapshot)
-    if not replica.publish(name, manifests.dumps(manifest)):
+    if not replica.bucket.put_new(name, manifests.dumps(manifest)):
         raise _taken(root, manifest)
     at_hand(root, name, changes=True)
 

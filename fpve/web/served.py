@@ -24,7 +24,7 @@ from fpve.web.uploads import Uploads
 
 # Seconds that an end waits for what has been begun for the first search.
 _END = 1.0
-# Whether a bucket has a newer snapshot is asked no more often than that: each time costs two requests.
+# Whether a bucket has a newer snapshot is asked no more often than that: each time is a request.
 _BUCKET_SECONDS = 10.0
 
 

@@ -68,6 +68,18 @@ class Cluster:
         return {"num_cpus": self.cpus, "num_gpus": self.gpus}
 
 
+def check_engine(engine: object, cluster: Cluster | None) -> None:
+    """Refuse a name of an engine that there is not, and a cluster for an engine that has none.
+
+    Raises:
+        ClusterError: naming the engines that there are.
+    """
+    if isinstance(engine, str) and engine not in ("local", "ray"):
+        raise ClusterError(f"expected the engine 'local' or 'ray', found {engine!r}")
+    if cluster is not None and engine != "ray":
+        raise ClusterError("a cluster is for the engine 'ray': say engine = 'ray', or leave the cluster out")
+
+
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[int]:
     """Be connected with Ray, which says nothing meanwhile; how many workers there will be.

@@ -10,7 +10,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from fpve.engines.cluster.cluster import Cluster, connected
+from fpve.engines.cluster.cluster import Cluster, check_engine, connected
 from fpve.engines.work import Engine
 from fpve.errors import ClusterError
 from fpve.mapper import Mapper
@@ -32,12 +32,9 @@ def open_mapper(engine: str | Mapper, cluster: Cluster | None) -> Mapper | None:
     Raises:
         ClusterError: there is no such engine, or a cluster is given to one without.
     """
+    check_engine(engine, cluster)
     if engine == "ray":
         return RayMapper(cluster)
-    if cluster is not None:
-        raise ClusterError("a cluster is for the engine 'ray': say engine = 'ray', or leave the cluster out")
-    if isinstance(engine, str) and engine != "local":
-        raise ClusterError(f"expected the engine 'local' or 'ray', found {engine!r}")
     return None if isinstance(engine, str) else engine
 
 
