@@ -77,7 +77,7 @@ class Objects:
         try:
             return _whole(bucket, name)
         except BucketError as error:
-            check_reach(error, bucket_path(os.fsdecode(self._folder)) or BucketPath(bucket.url.replace("://", ":/")))
+            check_reach(error, bucket_path(os.fsdecode(self._folder)) or BucketPath(bucket.url))
             raise
 
 

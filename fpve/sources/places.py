@@ -67,7 +67,8 @@ def open_place(path: bytes | Path) -> BinaryIO:
     """
     text = os.fsdecode(path)
     if is_url(text):
-        return Bucket(split_url(text)[0]).open(split_url(text)[1])
+        top, name = split_url(text)
+        return Bucket(top).open(name)
     return open(path, "rb")  # noqa: PTH123 (a path of bytes; whoever asks for it closes it)
 
 
