@@ -14,6 +14,8 @@ import pytest
 from samples import KINDS, draw, make_job
 
 from fpve.config import Job
+from fpve.engines import shards
+from fpve.store import means, pages
 
 if TYPE_CHECKING:
     from s3 import S3
@@ -51,6 +53,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cache-", dir=beside) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "FPVE_CACHE", folder)
         yield Path(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sizes() -> Iterator[None]:
+    """What a test makes small for its pictures is as large as it was for the next one, of whatever file that is."""
+    before = (shards.SHARD_ROWS, pages.PAGE_ROWS, means.MIN_BLOCKS)
+    yield
+    assert (shards.SHARD_ROWS, pages.PAGE_ROWS, means.MIN_BLOCKS) == before
 
 
 @pytest.fixture

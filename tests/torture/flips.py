@@ -16,7 +16,6 @@ from torture.kills import flip, wrong
 from torture.world import World, use_small_files
 
 import fpve
-import fpve.store.means
 from fpve.config import FusionConfig, Job
 from fpve.maintenance.repair import Repair
 from fpve.store import manifest as manifests
@@ -24,8 +23,6 @@ from fpve.store.snapshot import Snapshot
 
 # So that small files are hit too: manifests and checksums are a hundredth of the bits.
 _SHARE_BY_FILE = 0.3
-# So few blocks have a mean that a little collection is centred.
-MIN_BLOCKS = 12
 # Tables of which the loss of a row must be named, with what names a row.
 _KEPT = {"prefixes": "prefix_id", "generated": "generation_id", "corrected": "image_id"}
 # Whether the newest snapshot became what it was, or lost something that was named; and how often older ones were given
@@ -165,7 +162,6 @@ def make_master(root: Path) -> FlipsWorld:
 
     The first is not centred, the last has predictions.
     """
-    fpve.store.means.MIN_BLOCKS = MIN_BLOCKS
     world = FlipsWorld.make(root, random.Random(7))
     for moves in ((), (world.break_one, world.add, world.add, world.delete), (world.recaption, world.copy)):
         for move in moves:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torture.flips import MIN_BLOCKS, Flips
+from torture.flips import Flips
 
 
 @pytest.mark.usefixtures("small_files")
-def test_every_flipped_bit_is_found_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_flipped_bit_is_found_and_repaired(tmp_path: Path) -> None:
     """Wherever a bit of a store is flipped, `verify` finds it, and `repair` and a run make the store what it was."""
-    monkeypatch.setattr("fpve.store.means.MIN_BLOCKS", MIN_BLOCKS)
     flips = Flips(tmp_path, seed=1)
     flips.run(60)
     assert not flips.problems

@@ -21,9 +21,10 @@ from fpve.encoders import open_image_encoder, open_text_encoder
 from fpve.fusion import Fusion
 from fpve.prefixes import prefix_id
 
-# So that some 40 pictures make several shards and pages.
+# So that some 40 pictures make several shards and pages, and have means.
 SHARD_ROWS = 6
 PAGE_ROWS = 9
+MIN_BLOCKS = 12
 FUSION = Fusion(24, 16)
 CAPTIONS = ("{caption}", "a {kind}", "{kind}, {caption}")
 BROKEN = "not a picture of any known format"
@@ -32,13 +33,15 @@ _OLD = 1_600_000_000_000_000_000
 
 
 def use_small_files() -> None:
-    """Make shards and pages of this process so small that little collections have several."""
+    """Make shards and pages of this process so small that little collections have several, and means of few blocks."""
     # Not through monkeypatch: child processes call this too.
     import fpve.engines.shards
+    import fpve.store.means
     import fpve.store.pages
 
     fpve.engines.shards.SHARD_ROWS = SHARD_ROWS
     fpve.store.pages.PAGE_ROWS = PAGE_ROWS
+    fpve.store.means.MIN_BLOCKS = MIN_BLOCKS
 
 
 @dataclass(frozen=True)
