@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpve.cli import output
+from fpve.cli.answers import print_answer
 from fpve.cli.progress import working
 from fpve.errors import FpveError
 
@@ -66,8 +67,6 @@ def _answer_or_tell(session: Session, text: str, kind: str | None) -> None:
 
 
 def _answer(session: Session, text: str, kind: str | None) -> None:
-    from fpve.cli.sql import print_answer
-
     if text == ".help":
         output.note(_HELP)
     elif text == ".tables":

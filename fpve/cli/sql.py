@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fpve.cli import output
+from fpve.cli.answers import print_answer
 from fpve.cli.options import at_option, row_output, save_option, save_rows, store_argument
 from fpve.cli.progress import working
 from fpve.rowfiles import kind_of, write_rows
-
-if TYPE_CHECKING:
-    from fpve.analytics import Answer
-
-# More than anybody looks through on a terminal.
-_SHOWN = 1_000
 
 
 @click.command()
@@ -75,17 +69,6 @@ def sql(
                 rows = answer.collect()
             save_rows(opened, save, rows)
             output.print_rows(rows, kind, output_file)
-
-
-def print_answer(answer: Answer, kind: str | None) -> int:
-    """Print an answer, as a table on a terminal its first rows; how many it has."""
-    shown = _SHOWN if sys.stdout.isatty() and kind in (None, "table") else None
-    with working("asking"):
-        rows, count = answer.first(shown)
-    output.print_rows(rows, kind)
-    if count > len(rows):
-        output.note(f"note: the first {len(rows):,} of {count:,} rows; --output FILE writes all of them")
-    return count
 
 
 COMMANDS = (sql,)
