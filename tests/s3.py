@@ -50,8 +50,16 @@ class Asked:
         return "LIST" if self.method == "GET" and not self.key else self.method
 
 
-# What a test does about a request: the status that is answered, or None to let it be. A ConnectionError ends it.
+# What a test does about a request: the status that is answered, or None to let it be. A ConnectionError ends it, before
+# anything that was sent is read; a HalfWay after half of it is.
 Interference = Callable[[Asked], int | None]
+
+
+class HalfWay(ConnectionError):
+    """The connection ends, or stands still for some seconds and ends then, when half of what is sent was read."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
 
 
 @dataclass
@@ -161,7 +169,10 @@ def serving_s3() -> Iterator[S3]:
     def asked_of(interference: Interference | None, asked: Asked, environ: dict[str, Any]) -> int | None:
         try:
             return interference(asked) if interference else None
-        except ConnectionError:
+        except ConnectionError as error:
+            if isinstance(error, HalfWay):
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
+                time.sleep(error.seconds)
             # Else whoever asked would wait for an answer.
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
