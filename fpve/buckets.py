@@ -6,6 +6,7 @@ machine's role), never from a job file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -27,6 +28,8 @@ _TRIES, _PAUSE = 4, 0.1
 _AT_ONCE = 16
 # s3fs has ten connections, for which the others would wait.
 _OPTIONS = {"s3fs": {"config_kwargs": {"max_pool_connections": 2 * _AT_ONCE}}}
+# What only a disk of this machine says.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # So much is fetched of an object of which parts are read: a Parquet footer, or a column of names, comes in one piece.
 _BLOCK = 1 << 20
 
@@ -202,8 +205,15 @@ class Bucket:
         items = list(items)
         if len(items) < 2:
             return [work(one) for one in items]
-        with ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="fpve-bucket") as pool:
-            return list(pool.map(work, items))
+        pool = ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="fpve-bucket")
+        try:
+            done = list(pool.map(work, items))
+        except BaseException as error:
+            # Who interrupts does not wait for what is under way, which may take minutes and does no harm.
+            pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+            raise
+        pool.shutdown()
+        return done
 
     @cached_property
     def _fs(self) -> Any:
@@ -261,8 +271,8 @@ class Bucket:
         except (FileNotFoundError, FileExistsError, BucketError):
             raise
         except OSError as error:
-            # Of files of this machine, which are full or can't be read.
-            if error.filename is not None and key not in str(error.filename):
+            # Of files of this machine, which can't be read; a disk that is full is told without a name.
+            if (error.filename is not None and key not in str(error.filename)) or error.errno in _FULL:
                 raise
             raise self._failed(key, error) from error
         except Exception as error:

@@ -16,6 +16,7 @@ The text of each says what was expected, what was found and what to do, in one l
     │   └── EncoderMismatch (ValueError)    the store's vectors come from another encoder
     ├── StoreError
     │   ├── StoreNotFound (FileNotFoundError)
+    │   │   └── SnapshotPruned              there are newer ones: refresh, or open the store again
     │   ├── StoreCorrupt (ValueError)       a file of the store is not what the manifest says
     │   ├── StoreVersion                    the store was written by another version of fpve
     │   ├── StoreLocked (BlockingIOError)   another writer holds the store
@@ -35,9 +36,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from fpve.origins import in_words
+
 
 class FpveError(Exception):
-    """Anything that fpve refuses to do, with the reason and the remedy in one line."""
+    """Anything that fpve refuses to do, with the reason and the remedy in one line.
+
+    A store in a bucket is called by its URL, and not by the directory that this machine has of it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        # Now: another process, which may be told, has its replicas in another folder.
+        super().__init__(*(in_words(one) if isinstance(one, str) else one for one in args))
 
 
 class JobError(FpveError, ValueError):
@@ -101,6 +111,10 @@ class StoreNotFound(StoreError, FileNotFoundError):
     """There is no store, or no such snapshot, at this path."""
 
 
+class SnapshotPruned(StoreNotFound):
+    """A snapshot was pruned, perhaps while it was open: there are newer ones."""
+
+
 class StoreCorrupt(StoreError, ValueError):
     """A file of the store is not what its manifest says."""
 
@@ -127,7 +141,7 @@ class BucketError(FpveError, OSError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         # As an error of the operating system says why.
-        self.strerror = message
+        self.strerror = str(self)
 
 
 class GuardError(FpveError):

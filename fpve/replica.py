@@ -7,11 +7,10 @@ yet to be put into the bucket can be written to.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -22,23 +21,24 @@ from threading import Lock
 from typing import NamedTuple
 
 from fpve.buckets import Bucket, Object
-from fpve.caches import cache_folder, size_limit
 from fpve.errors import BucketError
+from fpve.origins import ORIGIN, origin_of, place_of, remember
+from fpve.room import ARRIVING, EVICTED, is_clean, room_in, size_limit
 from fpve.urls import bucket_path
 
-# In a replica: what it is one of.
-ORIGIN = "origin.json"
-_FOLDER = "stores"
-# Files that are evicted where there is no room: the large ones, which never change under their name.
-_EVICTED = ("vectors", "images", "tables", "heads", "pending")
-# As long as that a file is not evicted that was asked for: whoever did so may not have opened it yet.
-_IN_USE_NS = 60 * 10**9
 # A file that is replaced while it is fetched is fetched again, so often.
 _TRIES = 3
 _SECOND = 10**9
-# Room is made once for so much of the bound.
-_SLACK = 1 / 16
-_READ_ONLY, _WRITABLE = 0o444, 0o222
+_READ_ONLY = 0o444
+# Threads that ask for the same file wait for the first of them; of others, one in so many does as well.
+_LOCKS = 64
+# What systems say of a disk that is full, and of a folder that can't be written to; with what to do about it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_REMEDIES = {
+    **dict.fromkeys(_FULL, "free some space, or name a folder on another disk by FPVE_CACHE"),
+    **dict.fromkeys(_CLOSED, "what is fetched from buckets comes here; name another folder by FPVE_CACHE"),
+}
 
 
 class FileStatus(NamedTuple):
@@ -68,11 +68,18 @@ class Replica:
     def __init__(self, root: Path, bucket: Bucket) -> None:
         self.root = root
         self.bucket = bucket
-        self._lock = Lock()
+        self._room = room_in(root.parent)
+        self._locks = [Lock() for _ in range(_LOCKS)]
         # The last number that was known.
         self._last = 0
-        # Bytes that came since room was made.
-        self._came: int | None = None
+
+    def begin(self) -> None:
+        """Make its directory, if it is not there: with the first file that comes, or before one is written.
+
+        Raises:
+            BucketError, OSError: as `begin_replica`.
+        """
+        begin_replica(self.root, self.bucket.url)
 
     def bring(self, name: str, *, changes: bool = False) -> Path:
         """The path of a file of the store, which is fetched if it is not here; it is not there if it is nowhere.
@@ -90,14 +97,14 @@ class Replica:
             here = path.stat()
         except OSError:
             here = None
-        if here is not None and changes and _is_clean(here):
+        if here is not None and changes and is_clean(here):
             there = self.bucket.look(name)
             if there is None or (there.size, _stamp(there)) != (here.st_size, here.st_mtime_ns):
                 self.forget(name)
                 here = None
         if here is None:
-            self._fetch(name, path)
-        elif _is_clean(here):
+            self._fetch(name, path, again=changes)
+        elif is_clean(here):
             try:
                 # When it was asked for last; the other time is that of the bucket.
                 os.utime(path, ns=(_now_ns(), here.st_mtime_ns))
@@ -123,19 +130,19 @@ class Replica:
         A listing may be behind, so what is here and not listed is looked for; if it is gone, it goes here as well.
         """
         listed = {one.name for one in self.bucket.objects(folder)}
-        here = [(name, _is_clean(found)) for name, found in self._files(folder)]
-        unsure = [name for name, is_clean in here if is_clean and name not in listed and not name.endswith(".tmp")]
+        here = [(name, is_clean(found)) for name, found in self._files(folder)]
+        unsure = [name for name, clean in here if clean and name not in listed and not name.endswith(".tmp")]
         there = set()
         for name, found in zip(unsure, self.bucket.each(self.bucket.look, unsure), strict=True):
             if found is None:
                 self.forget(name)
             else:
                 there.add(name)
-        return sorted(listed | there | {name for name, is_clean in here if not is_clean})
+        return sorted(listed | there | {name for name, clean in here if not clean})
 
     def written(self, folder: str) -> list[str]:
         """The files below one of the store's directories that were written here, and have yet to be put."""
-        return [name for name, here in self._files(folder) if not _is_clean(here)]
+        return [name for name, here in self._files(folder) if not is_clean(here)]
 
     def forget(self, name: str) -> None:
         """Let a file be fetched again when it is asked for, unless it was written here."""
@@ -144,9 +151,10 @@ class Replica:
 
     def forget_all(self) -> None:
         """Let all large files be fetched again that were not written here: they may have been damaged here."""
-        for folder in _EVICTED:
-            for name, _ in self._clean(folder):
-                self.forget(name)
+        for folder in EVICTED:
+            for name, here in self._files(folder):
+                if is_clean(here):
+                    self.forget(name)
 
     def status(self, name: str) -> FileStatus | None:
         """What is known of a file of the store; None if it is nowhere."""
@@ -155,7 +163,7 @@ class Replica:
             return FileStatus(there.size, there.mtime_ns / 1e9, name, 1)
         with suppress(OSError):
             here = (self.root / name).stat()
-            if not _is_clean(here):
+            if not is_clean(here):
                 return FileStatus(here.st_size, here.st_mtime, name, 1)
         return None
 
@@ -167,8 +175,22 @@ class Replica:
         """
         self.bucket.each(self._push, [name for name in names if self._is_dirty(name)])
 
-    def complete(self, names: Collection[str]) -> None:
-        """See to it that the bucket has all of these files, before a manifest names them.
+    def put(self, names: Iterable[str]) -> None:
+        """Put files into the bucket that are not yet as they are here; `complete` looks what has come of it.
+
+        Raises:
+            BucketError: one can't be put; others may have been.
+        """
+        self.bucket.each(
+            lambda name: self.bucket.put(name, self.root / name), [name for name in names if self._is_dirty(name)]
+        )
+
+    def complete(self, names: Collection[str], *, ready: Callable[[], object]) -> None:
+        """See to it that the bucket has all of these files, of which those that were written here have been `put`.
+
+        Args:
+            names: relative to the store.
+            ready: called before each is looked at; what it raises ends this.
 
         Raises:
             BucketError: the bucket can't be asked.
@@ -176,12 +198,16 @@ class Replica:
         """
 
         def one(name: str) -> None:
-            if self._is_dirty(name):
+            ready()
+            there, path = self.bucket.look(name), self.root / name
+            if there is not None and not self._is_dirty(name):
+                return
+            if there is not None and path.stat().st_size == there.size:
+                self._keep(path, there)
+            elif path.exists():
                 self._push(name)
-            elif self.bucket.look(name) is None:
-                if not (self.root / name).exists():
-                    raise FileNotFoundError(name)
-                self._push(name)
+            else:
+                raise FileNotFoundError(name)
 
         self.bucket.each(one, names)
 
@@ -225,17 +251,31 @@ class Replica:
         self._last = last
         return last
 
-    def _fetch(self, name: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arriving = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    def _fetch(self, name: str, path: Path, *, again: bool = False) -> None:
+        """Fetch a file, unless another thread has done so meanwhile; `again` fetches it all the same."""
+        with self._locks[hash(name) % _LOCKS]:
+            if again or not path.exists():
+                try:
+                    self._fetch_alone(name, path)
+                except OSError as error:
+                    remedy = _REMEDIES.get(error.errno or 0)
+                    if remedy is None:
+                        raise
+                    reason = f"{os.strerror(error.errno or 0)}; {remedy}"
+                    raise OSError(error.errno, reason, str(error.filename or self.root)) from error
+
+    def _fetch_alone(self, name: str, path: Path) -> None:
+        arriving = path.with_name(f".{secrets.token_hex(8)}{ARRIVING}")
         for _ in range(_TRIES):
             # Before it is fetched: what is put meanwhile is another one the next time.
             there = self.bucket.look(name)
             if there is None:
                 return
-            self._make_room(there.size)
+            self.begin()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._room.make(there.size)
             try:
-                self.bucket.fetch(name, arriving)
+                self._copy_here(name, arriving, there.size)
                 if arriving.stat().st_size == there.size:
                     # Before it has its name: one that can be written to would be taken for one to be put.
                     self._keep(arriving, there)
@@ -247,6 +287,15 @@ class Replica:
             finally:
                 arriving.unlink(missing_ok=True)
         raise BucketError(f"{self.bucket.url}/{name}: expected as many bytes as it has, found others {_TRIES} times")
+
+    def _copy_here(self, name: str, path: Path, size: int) -> None:
+        try:
+            self.bucket.fetch(name, path)
+        except OSError as error:
+            # A disk can be full long before the bound is reached.
+            if error.errno not in _FULL or not self._room.make(size, disk_is_full=True):
+                raise
+            self.bucket.fetch(name, path)
 
     def _push(self, name: str) -> None:
         path = self.root / name
@@ -268,7 +317,7 @@ class Replica:
 
     def _is_dirty(self, name: str) -> bool:
         try:
-            return not _is_clean((self.root / name).stat())
+            return not is_clean((self.root / name).stat())
         except OSError:
             return False
 
@@ -280,70 +329,41 @@ class Replica:
                 with suppress(OSError):
                     yield path.relative_to(self.root).as_posix(), path.stat()
 
-    def _make_room(self, size: int) -> None:
-        """Evict what was not asked for the longest, if what comes would be too much."""
-        limit = size_limit()
-        with self._lock:
-            if self._came is not None and self._came + size < limit * _SLACK:
-                self._came += size
-                return
-            self._came = size
-            found = [(here.st_atime_ns, here.st_size, name) for one in _EVICTED for name, here in self._clean(one)]
-            total = sum(one for _, one, _ in found) + size + int(limit * _SLACK)
-            latest = _now_ns() - _IN_USE_NS
-            for asked, freed, name in sorted(found):
-                if total <= limit or asked > latest:
-                    return
-                path = self.root / name
-                with suppress(OSError):
-                    if path.stat().st_atime_ns == asked:
-                        path.unlink()
-                        total -= freed
 
-    def _clean(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        return ((name, here) for name, here in self._files(folder) if _is_clean(here))
-
-
-def located(path: str | os.PathLike[str]) -> Path:
+def located(path: str | os.PathLike[str], *, begin: bool = False) -> Path:
     """The directory of a store: its path, or for the URL of one in a bucket that of its replica on this machine.
 
+    Args:
+        path: of the store.
+        begin: whether to make the replica, so that other processes know what it is; else the first file does that
+            comes, for there may be no such store.
+
     Raises:
-        BucketError: it is a URL that names no bucket.
+        BucketError: it is a URL that names no bucket, or FPVE_CACHE_SIZE is no size.
         OSError: the replica can't be made.
     """
     url = bucket_path(path)
     if url is None:
         return Path(path)
+    # Which would be said in the middle of something, or never.
+    size_limit()
     text = str(url).rstrip("/")
-    # To be read by people, and different for different stores.
-    name = re.sub(r"[^A-Za-z0-9.\-]+", "+", text)[-100:]
-    root = cache_folder() / _FOLDER / f"{name}-{sha256(text.encode()).hexdigest()[:8]}"
-    begin_replica(root, text)
+    root = place_of(text)
+    if begin:
+        begin_replica(root, text)
     return root
 
 
 @lru_cache(256)
 def replica_of(root: Path) -> Replica | None:
     """The replica that a directory is; None if it is a store itself, or nothing yet."""
-    try:
-        url = json.loads((root / ORIGIN).read_bytes())["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Replica(root, Bucket(url))
+    url = origin_of(root)
+    return None if url is None else Replica(root, Bucket(url))
 
 
 def shown(root: Path) -> str:
     """What people call a store: its path, or the URL of which it is a replica."""
-    found = replica_of(root)
-    return str(root) if found is None else found.bucket.url
-
-
-def in_words(text: str) -> str:
-    """A text for people, with the URLs of stores in the place of their replicas on this machine."""
-    folder = cache_folder() / _FOLDER
-    if str(folder) not in text:
-        return text
-    return re.sub(rf"{re.escape(str(folder))}/[A-Za-z0-9_+.\-]+", lambda found: shown(Path(found[0])), text)
+    return origin_of(root) or str(root)
 
 
 def begin_replica(root: Path, url: str) -> None:
@@ -353,30 +373,26 @@ def begin_replica(root: Path, url: str) -> None:
         BucketError: its file system has no files that can't be written to, which tell what is as the bucket has it.
         OSError: it can't be made.
     """
+    remember(root, url)
     mark = root / ORIGIN
     if mark.exists():
         return
     root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{os.urandom(8).hex()}.tmp"
+    temporary = root / f".{secrets.token_hex(8)}{ARRIVING}"
     temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
     temporary.chmod(_READ_ONLY)
-    if not _is_clean(temporary.stat()):
+    if not is_clean(temporary.stat()):
         temporary.unlink()
         raise BucketError(
-            f"{root}: expected a file system that has read-only files, found one without; name a folder on another one "
-            "by FPVE_CACHE"
+            f"{root.parent}: expected a file system that has read-only files, found one without; name a folder on "
+            "another one by FPVE_CACHE"
         )
     temporary.replace(mark)
 
 
-def _is_clean(here: os.stat_result) -> bool:
-    """Whether a file is as the bucket has it."""
-    return stat.S_ISREG(here.st_mode) and not here.st_mode & _WRITABLE
-
-
 def _never_changes(name: str) -> bool:
     """Whether a file of a store is what it is for good, as its name says."""
-    return name.startswith(tuple(f"{folder}/" for folder in _EVICTED))
+    return name.startswith(tuple(f"{folder}/" for folder in EVICTED))
 
 
 def _stamp(there: Object) -> int:

@@ -29,7 +29,6 @@ from fpve.cli import (
 )
 from fpve.cli.signals import Interrupted, end_without_waiting, interruptible, leave
 from fpve.errors import FpveError
-from fpve.replica import in_words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -102,5 +101,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo("fpve: " + " ".join(in_words(message).split()), err=True)
+    click.echo("fpve: " + " ".join(message.split()), err=True)
     end_without_waiting(code)

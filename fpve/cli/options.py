@@ -109,7 +109,7 @@ def save_rows(store: Store, name: str | None, rows: pa.Table | Records) -> None:
     """Keep rows under the name of `--save`, if there is one, with the command line that made them."""
     if name is not None:
         store.save(name, rows, command=shlex.join(["fpve", *sys.argv[1:]]))
-        output.note(f'saved {len(rows):,} rows: `fpve sql {store.path} "SELECT * FROM saved.{name}"`')
+        output.note(f'saved {len(rows):,} rows: `fpve sql {store.location} "SELECT * FROM saved.{name}"`')
 
 
 def object_output(command: Command) -> Command:

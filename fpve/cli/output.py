@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fpve.errors import FpveError
-from fpve.replica import in_words
 from fpve.rowfiles import flat, kind_of, write_rows
 from fpve.rowfiles import to_json as to_json  # commands print objects by it
 
@@ -120,7 +119,7 @@ def facts_text(facts: Iterable[tuple[str, Any]]) -> str:
 
 def note(text: str) -> None:
     """Say something to the person, on stderr, where it is not part of the data."""
-    click.echo(in_words(text), err=True)
+    click.echo(text, err=True)
 
 
 def printable(text: str) -> str:

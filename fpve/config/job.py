@@ -205,7 +205,8 @@ class Job:
 
     def __post_init__(self) -> None:
         """Check the store's place, and what concerns several collections at once."""
-        object.__setattr__(self, "store", located(self.store))
+        # Begun: a job may be sent to another process, which has the path and not the URL.
+        object.__setattr__(self, "store", located(self.store, begin=True))
         # As paths two slashes are one. A blank before a URL would make it the name of a directory.
         if re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/", str(self.store)):
             found = str(self.store).replace(":/", "://", 1)

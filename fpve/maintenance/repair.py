@@ -16,7 +16,7 @@ from fpve.maintenance.notes import Notes
 from fpve.maintenance.remake import fitted_again, kept_answers, remade, rescued_answers, whole_files
 from fpve.maintenance.verify import ROW_KEYS, Problem, has_vector, verify
 from fpve.progress import Progress
-from fpve.replica import located
+from fpve.replica import located, shown
 from fpve.store import copies, means, pages, publishing, tables
 from fpve.store import manifest as manifests
 from fpve.store.damaged import set_aside
@@ -303,8 +303,9 @@ def _sound_collection(snapshot: Snapshot, collection: Collection, bad: Container
     gone = len(whole) - (pc.sum(whole).as_py() or 0)
     if is_imported(collection) and (gone or len(kept) < len(collection.pages)):
         notes.lost.append(
-            f"{collection.name}: its vectors were imported, and no run makes them again; `fpve import {snapshot.root} "
-            f"--vectors {collection.source} --collection {collection.name}` brings back what was taken out"
+            f"{collection.name}: its vectors were imported, and no run makes them again; `fpve import "
+            f"{shown(snapshot.root)} --vectors {collection.source} --collection {collection.name}` brings back what was "
+            "taken out"
         )
     if not gone:
         return replace(collection, pages=tuple(kept))

@@ -12,6 +12,7 @@ from fpve.config import AUTO, Job
 from fpve.pipeline.rules import unknown_labels
 from fpve.planning.plan import CollectionPlan, other_collections
 from fpve.prefixes import rule_fields
+from fpve.replica import shown
 from fpve.store.heads import HeadRef, dropped_heads
 from fpve.store.manifest import Manifest
 from fpve.store.snapshot import Snapshot
@@ -26,8 +27,8 @@ def warnings_of(job: Job, plans: Sequence[CollectionPlan], base: Snapshot | None
         stands = (weight, label, theirs.centre, base.manifest.target_recall)
         if stands != (job.fusion.image_weight, job.fusion.label, job.fusion.centre, job.index.target_recall):
             yield (
-                f"{job.store} has collections of other jobs: its own image_weight, label, centre and target_recall "
-                "stand, whatever this job says of them"
+                f"{shown(job.store)} has collections of other jobs: its own image_weight, label, centre and "
+                "target_recall stand, whatever this job says of them"
             )
     for plan in plans:
         prefix = plan.own.prefix

@@ -84,6 +84,9 @@ def fsync_directory(path: Path) -> None:
 
 def make_root(root: Path) -> None:
     """Make the directory of a store, and its parents, each durable in its parent."""
+    replica = replica_of(root)
+    if replica is not None:
+        replica.begin()
     missing = [one for one in (root, *root.parents) if not one.exists()]
     root.mkdir(parents=True, exist_ok=True)
     for one in missing:

@@ -130,7 +130,7 @@ def test_a_replica_keeps_within_its_bound(job: Job, s3: S3, tmp_path: Path, monk
     expected = [_hits(fpve.open(job.store), number) for number in range(6)]
     whole = _bytes_here(job)
     monkeypatch.setenv("FPVE_CACHE_SIZE", f"{whole // 2}")
-    monkeypatch.setattr("fpve.replica._IN_USE_NS", 0)
+    monkeypatch.setattr("fpve.room._IN_USE_NS", 0)
     small = job_on(tmp_path / "small", s3.url("store"), job.collections[0].source)
     long_open = fpve.open(small.store)
     assert _hits(long_open, 0) == expected[0]
@@ -197,8 +197,11 @@ def test_what_is_evicted_as_it_is_asked_for_is_fetched_again(job: Job, monkeypat
     assert replica.bring(name).read_bytes() == content
 
 
-def test_a_cache_without_read_only_files_is_refused(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_without_read_only_files_is_refused(
+    job: Job, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There nothing would tell what is yet to be put from what may be evicted, or is out of date."""
+    fpve.run(job)
     monkeypatch.setattr(Path, "chmod", lambda *_: None)
     with machine(tmp_path / "fat"), pytest.raises(BucketError, match="expected a file system that has read-only files"):
         fpve.open(s3.url("store"))
