@@ -20,26 +20,27 @@ CLOSE = {"Connection": "close"}
 class Bodies:
     """The bodies that a server holds.
 
-    Attributes:
-        most: bytes that one may have.
+    Args:
+        most: bytes that the largest may have.
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most
+        self._room = _AT_ONCE * most
         self._held = 0
 
     def hold(self, count: int) -> bool:
         """Hold so many bytes more; whether there is room for them."""
         self._held += count
-        return self._held <= _AT_ONCE * self.most
+        return self._held <= self._room
 
     def let_go(self, count: int) -> None:
         """Hold so many bytes less."""
         self._held -= count
 
-    def too_large(self) -> Refused:
-        """The refusal of a body that is too large."""
-        return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {self.most:,} bytes", headers=CLOSE)
+
+def too_large(most: int) -> Refused:
+    """The refusal of a body that has more bytes than it may."""
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {most:,} bytes", headers=CLOSE)
 
 
 class Body:
@@ -48,11 +49,17 @@ class Body:
     Attributes:
         size: bytes that have come.
         refused: why no more is read.
+
+    Args:
+        bodies: that are held.
+        most: bytes that it may have.
+        receive: gives its next piece.
     """
 
-    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+    def __init__(self, bodies: Bodies, most: int, receive: Receive) -> None:
         self.size = 0
         self.refused: Refused | None = None
+        self._most = most
         self._bodies = bodies
         self._receive = receive
         self._is_whole = False
@@ -74,8 +81,8 @@ class Body:
         self.size += count
         self._is_whole = not message.get("more_body", False)
         has_room = self._bodies.hold(count)
-        if self.size > self._bodies.most:
-            return self._end(self._bodies.too_large())
+        if self.size > self._most:
+            return self._end(too_large(self._most))
         if not has_room:
             headers = {"Retry-After": "2", **CLOSE}
             return self._end(Refused(503, "too many uploads at once; try again in some seconds", headers=headers))

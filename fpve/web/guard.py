@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fpve.web.bodies import CLOSE, Bodies, Body
+from fpve.web.bodies import CLOSE, Bodies, Body, too_large
 from fpve.web.names import Names
 from fpve.web.refusals import Refused, refuse_as
 from fpve.web.settings import Settings
@@ -41,6 +41,7 @@ _READ = frozenset(
         b"sec-fetch-dest",
         b"authorization",
         b"cookie",
+        b"content-type",
         b"content-length",
         b"transfer-encoding",
     )
@@ -58,6 +59,7 @@ _HEADERS = [
 ]
 _ASK_AGAIN = (b"cache-control", b"no-cache")
 _COOKIE = "fpve-token"
+_FORM = b"multipart/form-data"
 
 Read = dict[bytes, bytes]
 
@@ -78,7 +80,7 @@ class Guard:
         self._digest = hashlib.sha256(b"fpve cookie " + (self._token or b"")).hexdigest()
         self._names = Names(settings)
         self._is_known = lru_cache(maxsize=256)(self._names)
-        self._bodies = Bodies(settings.max_upload)
+        self._bodies = Bodies(max(settings.max_upload, settings.max_json))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -90,7 +92,7 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_head = scope["method"] == "HEAD"
         send = _guarded(send, is_head=is_head)
-        body = Body(self._bodies, receive)
+        body = Body(self._bodies, self._most(scope), receive)
         has_begun = False
 
         async def send_of_body(message: Message) -> None:
@@ -118,6 +120,11 @@ class Guard:
             self._bodies.let_go(body.size)
             scope["route"] = inner.get("route")
 
+    def _most(self, scope: Scope) -> int:
+        """Bytes that the body of a request may have: more of a form, which is not parsed at once as JSON is."""
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        return self._settings.max_upload if kind.lower().startswith(_FORM) else self._settings.max_json
+
     def _check(self, scope: Scope) -> Response | None:
         """What a request is answered with before the application sees it; None if it may.
 
@@ -141,8 +148,8 @@ class Guard:
         if not length.isdigit():
             raise Refused(400, "expected a Content-Length in digits", headers=CLOSE)
         # So many digits are more than any that may come.
-        if int(length[:20]) > self._bodies.most:
-            raise self._bodies.too_large()
+        if int(length[:20]) > (most := self._most(scope)):
+            raise too_large(most)
         return None if self._token is None else self._check_token(scope, read, self._token)
 
     def _check_origin(self, scope: Scope, read: Read, host: str) -> None:

@@ -18,7 +18,8 @@ class Settings:
         port: the port; 0 takes a free one.
         token: what a client has to know; needed unless `host` is of loopback.
         allowed_hosts: names, besides those of this machine, by which clients may call it.
-        max_upload: bytes of a request's body.
+        max_upload: bytes of a form with a picture.
+        max_json: bytes of any other body.
         sql_timeout: seconds that an SQL query or condition may take.
         sql_memory: bytes that it may take.
         refresh_seconds: how often a newer snapshot is looked for.
@@ -28,8 +29,11 @@ class Settings:
     port: int = 8000
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
-    # A photograph of 100 megapixels as JPEG, or an export of 400,000 ids.
+    # A photograph of 100 megapixels as JPEG.
     max_upload: int = 32_000_000
+    # An export of 100,000 ids of 80 characters. JSON is parsed while nobody else is answered, in a thread as well, for
+    # a parser holds the interpreter: of so many ids for 20 ms, of what is made to take long for a second.
+    max_json: int = 8_000_000
     sql_timeout: float = 10.0
     sql_memory: int = 1_000_000_000
     refresh_seconds: float = 1.0

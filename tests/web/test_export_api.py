@@ -54,6 +54,13 @@ def test_chosen_images_in_their_order(client: TestClient) -> None:
     assert _rows(client, ids=[]) == []
 
 
+def test_ids_that_are_none_are_told_once(client: TestClient) -> None:
+    """However many are wrong, the first one is told: errors of a million would take gigabytes."""
+    response = client.post("/api/export", json={"ids": ["pets/00.png", *range(100_000)]})
+
+    assert (response.status_code, response.json()["error"]) == (400, "ids.1: Input should be a valid string")
+
+
 def test_images_that_meet_a_condition(client: TestClient) -> None:
     """Filters are an object, or the same as JSON; the order is that of the list."""
     filters = {"kind": ["cat"], "price": {"min": 3}}

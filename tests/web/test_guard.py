@@ -279,13 +279,26 @@ def test_a_body_that_is_cut_off_is_told_so(gallery: Gallery, asked_store: Path) 
         response = client.post(path, content=chunks(), headers=form)
         assert (response.status_code, response.json()["error"]) == (413, "expected at most 10,000 bytes")
         assert response.headers["connection"] == "close"
-    assert client.post("/api/search", content=b"x" * 10_001).status_code == 413
+    assert client.post("/api/search", content=b"x" * 10_001, headers=form).status_code == 413
     assert client.get("/api/status").status_code == 200
+
+
+def test_json_has_a_bound_of_its_own(gallery: Gallery, asked_store: Path) -> None:
+    """It is parsed at once, while nobody else is answered: less of it is taken than of a form, whatever it is called."""
+    client = gallery(asked_store, max_json=10_000)
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "text/plain", None):
+        headers = {} if kind is None else {"Content-Type": kind}
+        for content in (b" " * 10_001, iter([b" " * 10_001])):
+            response = client.post("/api/export", content=content, headers=headers)
+            assert (response.status_code, response.json()["error"]) == (413, "expected at most 10,000 bytes")
+    fits = b" " * (10_000 - len('{"ids":[]}')) + b'{"ids":[]}'
+    assert client.post("/api/export", content=fits, headers={"Content-Type": "application/json"}).status_code == 200
+    assert client.post("/api/search", files={"image": ("a.png", bytes(20_000))}).status_code == 415
 
 
 def test_only_so_many_bodies_are_held_at_once(gallery: Gallery, asked_store: Path) -> None:
     """What is held is given back with each answer, however it ends."""
-    client = gallery(asked_store, max_upload=10_000)
+    client = gallery(asked_store, max_upload=10_000, max_json=10_000)
     for _ in range(20):
         assert client.post("/api/search", files={"image": ("a.png", bytes(9_000))}).status_code == 415
 

@@ -51,8 +51,11 @@ class ExportRequest(BaseModel):
     """Which images are to be written, and how."""
 
     format: Literal["csv", "json", "jsonl", "parquet"] = "csv"
+    # The first that is no text is told: an error for each of a million takes gigabytes.
     ids: list[str] | None = Field(
-        None, description="These images, whatever `where` and `filters` say; null: all that meet them."
+        None,
+        fail_fast=True,
+        description="These images, whatever `where` and `filters` say; null: all that meet them.",
     )
     where: str | None = Field(None, max_length=LONGEST, description=WHERE)
     filters: str | dict[str, Any] | None = Field(None, description=FILTERS)
