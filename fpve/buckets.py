@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -52,6 +52,11 @@ class Object:
     size: int
     mtime_ns: int
     tag: str
+
+    @property
+    def put_at(self) -> datetime | None:
+        """When it was put, by the clock of the store; None where that is not told."""
+        return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC) if self.mtime_ns else None
 
 
 class Bucket:
@@ -152,14 +157,22 @@ class Bucket:
         key = self._key(name)
         self._ask(lambda: self._fs.put_file(str(file), key), key)
 
-    def put_new(self, name: str, content: bytes) -> bool:
+    def write(self, name: str, content: bytes) -> None:
+        """Make an object of some bytes, in the place of one of that name."""
+        key = self._key(name)
+        self._ask(lambda: self._fs.pipe_file(key, content), key)
+
+    def put_new(self, name: str, content: bytes, *, ready: Callable[[], object] | None = None) -> bool:
         """Make an object if there is none of that name, in one step; whether it is there and has this content.
 
-        A put whose answer is lost may have been done: so it is looked at before it is tried again.
+        A put whose answer is lost may have been done: so it is looked at before it is tried again. `ready` is called
+        before each try, and what it raises ends this.
         """
         key = self._key(name)
         tries = 0
         while True:
+            if ready is not None:
+                ready()
             try:
                 self._ask(lambda: self._fs.pipe_file(key, content, mode="create"), key)
             except FileExistsError:

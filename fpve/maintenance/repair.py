@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fpve.progress import Progress
 from fpve.replica import located, shown
 from fpve.store import copies, means, pages, publishing, tables
 from fpve.store import manifest as manifests
+from fpve.store.claims import Claim, deleting
 from fpve.store.damaged import set_aside
 from fpve.store.files import forget, forget_all, our_files, push_written, ref
 from fpve.store.heads import dropped_heads, space_of, with_fitting_heads
@@ -126,15 +128,20 @@ def _repair(root: Path, progress: Progress | None) -> Repair:
         published = whole.snapshot
         # What was made again to the bit has the name of what was damaged, and is in its place already.
         bad = {name: one for name, one in bad.items() if name not in {file.path for file in whole.files}}
-    _lose_manifests(root, found, damaged, notes)
-    # The files after the manifests that name them: killed in between, a repair is only begun again.
-    broken = {number for one in bad.values() for number in one.snapshots} | unfit
-    for number in sorted(broken):
-        if number != newest:
-            notes.lost.append(f"snapshot {number}: it needs a damaged file, and can't be opened any more")
-        set_aside(root, manifests.path_of(root, number).relative_to(root).as_posix())
-    for file in bad:
-        set_aside(root, file)
+    with deleting(root) if damaged or bad or unfit else nullcontext() as claim:
+        # Another machine may have made such a file anew since, and published it.
+        since = set(manifests.numbers(root)) - {*found, *damaged} if claim is not None else set()
+        named = {name for number in since for name in manifests.load(root, number).names}
+        bad = {name: one for name, one in bad.items() if name not in named}
+        _lose_manifests(root, found, damaged, notes, claim)
+        # The files after the manifests that name them: killed in between, a repair is only begun again.
+        broken = {number for one in bad.values() for number in one.snapshots} | unfit
+        for number in sorted(broken):
+            if number != newest:
+                notes.lost.append(f"snapshot {number}: it needs a damaged file, and can't be opened any more")
+            _take_away(root, manifests.name_of(number), claim)
+        for file in bad:
+            _take_away(root, file, claim)
     left = manifests.numbers(root)
     return Repair(
         rebuilt=tuple(notes.rebuilt),
@@ -193,13 +200,22 @@ def _rebuild_those_of(snapshot: Snapshot, unbuilt: Container[str], notes: Notes)
             notes.rebuilt.append(files[0])
 
 
-def _lose_manifests(root: Path, found: dict[int, Manifest], damaged: dict[int, str], notes: Notes) -> None:
+def _take_away(root: Path, file: str, claim: Claim | None) -> None:
+    """Set a file aside, as long as others know of it."""
+    if claim is not None:
+        claim.keep()
+    set_aside(root, file)
+
+
+def _lose_manifests(
+    root: Path, found: dict[int, Manifest], damaged: dict[int, str], notes: Notes, claim: Claim | None
+) -> None:
     for number, reason in sorted(damaged.items()):
         newer_than_all = not found or number > max(found)
         remedy = f"; snapshot {max(found)} stands again" if found and newer_than_all else ""
         remedy += "; the next run makes what it held again" if newer_than_all else ""
         notes.lost.append(f"snapshot {number}: its manifest is damaged ({reason}){remedy}")
-        set_aside(root, manifests.path_of(root, number).relative_to(root).as_posix())
+        _take_away(root, manifests.name_of(number), claim)
     if not found:
         kept_answers(root, notes)
         for name in _SAID:
@@ -304,8 +320,8 @@ def _sound_collection(snapshot: Snapshot, collection: Collection, bad: Container
     if is_imported(collection) and (gone or len(kept) < len(collection.pages)):
         notes.lost.append(
             f"{collection.name}: its vectors were imported, and no run makes them again; `fpve import "
-            f"{shown(snapshot.root)} --vectors {collection.source} --collection {collection.name}` brings back what was "
-            "taken out"
+            f"{shown(snapshot.root)} --vectors {collection.source} --collection {collection.name}` brings back what "
+            "was taken out"
         )
     if not gone:
         return replace(collection, pages=tuple(kept))

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,54 @@ _POLL_SECONDS = 0.5
 
 # Is given who holds a store, and is entered while that is waited for.
 Waiting = Callable[[str], AbstractContextManager[object]]
+
+_FOLDER, _OWNER = "state", "writer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes to a store.
+
+    Attributes:
+        job: what for.
+        host, pid: in which process.
+        since: by the clock of that machine, in ISO 8601.
+    """
+
+    job: str
+    host: str
+    pid: int
+    since: str
+
+    @classmethod
+    def this(cls, job: str) -> Owner:
+        """This process, since now."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(job, socket.gethostname(), os.getpid(), since)
+
+    @classmethod
+    def of(cls, root: Path) -> Owner:
+        """Who holds the lock of a store on this machine; if nobody does, this process."""
+        try:
+            return cls(**json.loads((root / _FOLDER / _OWNER).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return cls.this("fpve")
+
+    def to_bytes(self) -> bytes:
+        """As it is written for others."""
+        return json.dumps(asdict(self)).encode()
+
+    def __str__(self) -> str:
+        return f"job {self.job!r} (process {self.pid} on {self.host}, since {self.since})"
+
+
+def in_words(content: bytes) -> str:
+    """Who has written that, for people."""
+    try:
+        return str(Owner(**json.loads(content)))
+    except (ValueError, TypeError):
+        # It has the lock, but has not yet written who it is.
+        return "another process"
 
 
 @contextmanager
@@ -35,8 +84,8 @@ def writer_lock(root: Path, job: str, *, waiting: Waiting | None = None) -> Iter
         StoreLocked: another writer holds it, and is not waited for; the text says who.
     """
     make_root(root)
-    folder = make_directory(root, "state")
-    owner = folder / "writer.json"
+    folder = make_directory(root, _FOLDER)
+    owner = folder / _OWNER
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
@@ -46,7 +95,7 @@ def writer_lock(root: Path, job: str, *, waiting: Waiting | None = None) -> Iter
         with waiting(_holder(owner)):
             lock.acquire(poll_interval=_POLL_SECONDS)
     try:
-        owner.write_text(json.dumps(_self(job)), encoding="utf-8")
+        owner.write_bytes(Owner.this(job).to_bytes())
         try:
             yield
         finally:
@@ -55,19 +104,8 @@ def writer_lock(root: Path, job: str, *, waiting: Waiting | None = None) -> Iter
         lock.release()
 
 
-def _self(job: str) -> dict[str, str | int]:
-    return {
-        "job": job,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _holder(owner: Path) -> str:
     try:
-        found = json.loads(owner.read_text(encoding="utf-8"))
-        return f"job {found['job']!r} (process {found['pid']} on {found['host']}, since {found['since']})"
-    except (OSError, ValueError, KeyError):
-        # It has the lock, but has not yet written who it is.
-        return "another process"
+        return in_words(owner.read_bytes())
+    except OSError:
+        return in_words(b"")

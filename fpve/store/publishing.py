@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fpve._version import __version__
-from fpve.errors import SnapshotTaken, StoreCorrupt, StoreNotFound
+from fpve.errors import SnapshotTaken, StoreCorrupt, StoreError, StoreNotFound
 from fpve.replica import Replica, replica_of
 from fpve.store import manifest as manifests
+from fpve.store.claims import Claim, publishing
 from fpve.store.damaged import set_aside_files
-from fpve.store.files import at_hand, fsync_directory, inside, is_there, make_directory
+from fpve.store.files import at_hand, fsync_directory, inside, is_ours, is_there, make_directory
 from fpve.store.manifest import FOLDER, Manifest, Operation
 
 _SET_ASIDE = re.compile(r"snapshots_(\d{20})\.json\.")
@@ -37,6 +39,7 @@ def publish(root: Path, manifest: Manifest) -> None:
 
     Raises:
         SnapshotTaken: another writer published that number first.
+        StoreLocked: another machine deletes files of a store in a bucket, and was waited for too long.
         StoreCorrupt: a file that it names is not there: somebody deleted it, or the whole store, in the meantime.
     """
     # Before looking: where the whole store is replaced after that, this directory is gone, and nothing can be named.
@@ -74,17 +77,59 @@ def _publish_in_bucket(replica: Replica, manifest: Manifest) -> None:
         # Without the parent, which may be damaged, all are looked for.
         with suppress(StoreCorrupt, StoreNotFound):
             known = set(manifests.load(root, manifest.parent).names)
+    new = [name for name in manifest.names if name not in known]
+    # This takes long, and nobody has to wait for it: what is deleted meanwhile is put again.
+    replica.put(new)
+    with publishing(replica) as claim:
+        if not _is_next(replica, manifest, claim.listed):
+            raise _taken(root, manifest)
+        try:
+            replica.complete(new, ready=claim.keep)
+        except FileNotFoundError as error:
+            raise _vanished(root, manifest, str(error)) from None
+        _put(replica, manifest, claim)
+    at_hand(root, manifests.name_of(manifest.snapshot), changes=True)
+
+
+def _is_next(replica: Replica, manifest: Manifest, listed: Collection[str]) -> bool:
+    """Whether a manifest follows the newest snapshot, of which every file is there as long as nobody deletes."""
+    own = manifests.name_of(manifest.snapshot)
+    if any(name >= own and is_ours(replica.root, replica.root / name) for name in listed):
+        # Its number may be free all the same: `prune` passes over what a reader has open, and deletes the next ones.
+        return False
+    parent = None if manifest.parent is None else manifests.name_of(manifest.parent)
+    return parent is None or parent in listed or replica.bucket.look(parent) is not None
+
+
+def _put(replica: Replica, manifest: Manifest, claim: Claim) -> None:
+    """Put a manifest for good.
+
+    Raises:
+        SnapshotTaken: another writer was first.
+    """
     try:
-        replica.complete([name for name in manifest.names if name not in known])
-    except FileNotFoundError as error:
-        raise StoreCorrupt(
-            f"{inside(root, str(error))}: a file of the store vanished while it was being written to; nothing was "
-            f"published. `fpve verify {root}` says what else is missing"
-        ) from None
-    name = manifests.name_of(manifest.snapshot)
-    if not replica.bucket.put_new(name, manifests.dumps(manifest)):
-        raise _taken(root, manifest)
-    at_hand(root, name, changes=True)
+        name, content = manifests.name_of(manifest.snapshot), manifests.dumps(manifest)
+        is_first = replica.bucket.put_new(name, content, ready=claim.keep)
+    except BaseException:
+        # It may yet arrive, and what it names is not to be deleted before.
+        claim.leave()
+        raise
+    if not is_first:
+        raise _taken(replica.root, manifest)
+
+
+def _vanished(root: Path, manifest: Manifest, name: str) -> StoreError:
+    """The error where a file is gone that a manifest of a store in a bucket is to name, and the last one does not."""
+    if manifest.operation == "rollback":
+        # It has made none of them, and would find the same again.
+        return StoreCorrupt(
+            f"{inside(root, name)}: a file of that snapshot is not there any more; nothing was published. "
+            f"`fpve verify {root}` says what else is missing"
+        )
+    return SnapshotTaken(
+        f"{inside(root, name)}: a file of the store was deleted by another machine while it was being written to; "
+        "nothing was published; run again"
+    )
 
 
 def _taken(root: Path, manifest: Manifest) -> SnapshotTaken:

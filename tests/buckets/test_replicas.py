@@ -23,6 +23,7 @@ from fpve.maintenance.fresh import afresh
 from fpve.replica import begin_replica, replica_of
 from fpve.store import manifest as manifests
 from fpve.store import means, pages
+from fpve.store.claims import is_claim
 from fpve.store.snapshot import Snapshot
 
 Found = list[tuple[str, float]]
@@ -49,12 +50,14 @@ Says = Callable[[Callable[[list[Object]], list[Object]]], None]
 
 @pytest.fixture
 def listing(monkeypatch: pytest.MonkeyPatch) -> Says:
-    """Changes what every listing says from then on."""
+    """Changes what every listing says from then on, but for claims, which it must have."""
     real = Bucket.objects
 
     def says(changed: Callable[[list[Object]], list[Object]]) -> None:
         def objects(bucket: Bucket, folder: str = "") -> Iterator[Object]:
-            yield from changed(list(real(bucket, folder)))
+            found = list(real(bucket, folder))
+            claims = [one for one in found if is_claim(one.name)]
+            yield from (*claims, *changed([one for one in found if one not in claims]))
 
         monkeypatch.setattr(Bucket, "objects", objects)
 

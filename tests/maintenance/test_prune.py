@@ -172,10 +172,10 @@ def test_files_that_vanish_meanwhile_are_no_error(store: Path, monkeypatch: pyte
         vanishing[0].unlink()
         return found
 
-    def gone_before_the_end(root: Path, files: dict[Path, object], *, dry_run: bool) -> tuple[int, int]:
+    def gone_before_the_end(turn: object, files: dict[Path, object]) -> tuple[int, int]:
         assert vanishing[1] in files
         vanishing[1].unlink()
-        return delete(root, files, dry_run=dry_run)
+        return delete(turn, files)
 
     delete = prune_module._delete
     monkeypatch.setattr(prune_module, "unnamed_files", gone_before_the_look)
