@@ -16,10 +16,10 @@ PATIENCE = 60.0
 class Told:
     """Pictures as their first pixels.
 
-    Files in the folder tell what it does. Where there is `kill`, the first one that encodes writes its process to
-    `killed` and waits for its end; where there is `lose`, the first one on a node that `lose` does not name writes that
-    node to `lost` and waits likewise. A white picture writes `held` and waits where there is `hold`, a black one is
-    the end of the process where there is `die`, and a blue one an exception where there is `fail`.
+    Files in the folder tell what it does. Where there is `kill`, the first one that encodes a third batch writes its
+    process to `killed` and waits for its end; where there is `lose`, the first one on a node that `lose` does not name
+    writes that node to `lost` and waits likewise. A white picture writes `held` and waits where there is `hold`, a
+    black one is the end of the process where there is `die`, and a blue one an exception where there is `fail`.
     """
 
     dim = 6
@@ -28,6 +28,7 @@ class Told:
 
     def __init__(self, device: str) -> None:
         self._folder = Path(device)
+        self._batches = 0
 
     def prepare(self, image: Any) -> np.ndarray:
         """Make (4, 4, 3) uint8 of an RGB picture."""
@@ -35,7 +36,8 @@ class Told:
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
         """Encode (n, 4, 4, 3) into (n, 6)."""
-        if (self._folder / "kill").exists() and self._first("killed", str(os.getpid())):
+        self._batches += 1
+        if self._batches >= 3 and (self._folder / "kill").exists() and self._first("killed", str(os.getpid())):
             _wait()
         if (self._folder / "lose").exists():
             node = _node()

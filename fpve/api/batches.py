@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from fpve.batch import Answering, Batch
 from fpve.engines.cluster.cluster import Cluster
-from fpve.engines.cluster.mapping import open_mapper
-from fpve.engines.named import EngineName
+from fpve.engines.named import EngineName, open_mapper
 from fpve.mapper import Mapper
 from fpve.opened import Opened
 from fpve.progress import Progress

@@ -301,7 +301,8 @@ def _generated_facts(report: RunReport) -> list[tuple[str, object]]:
 
 
 def _forecast_facts(report: RunReport) -> list[tuple[str, object]]:
-    facts: list[tuple[str, object]] = [
+    facts: list[tuple[str, object]] = [("runs on", report.runs_on)] if report.runs_on else []
+    facts += [
         ("estimated", f"{report.estimated_minutes:,.1f} minutes ({report.estimate_basis})"),
         ("to read", _size(report.bytes_to_read)),
         ("to write", f"about {_size(report.bytes_to_write or 0)}"),

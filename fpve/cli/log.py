@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
+from fpve.cli.output import note
 from fpve.events import LOGGER
 
 STDERR = "-"
@@ -67,6 +68,28 @@ def log_to(target: str | None, *, refused: Callable[[OSError], None]) -> Iterato
         with suppress(OSError):
             # It flushes once more; that the disk is full has been said.
             handler.close()
+
+
+@contextmanager
+def notes_of(event: str) -> Iterator[None]:
+    """Print what events of a name say, as notes on stderr, while the context lasts."""
+    handler = _Notes(event)
+    LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self._event = event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == self._event:
+            for text in getattr(record, "fields", {}).values():
+                note(f"note: {text}")
 
 
 class _SaysOnce:

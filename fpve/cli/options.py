@@ -6,6 +6,7 @@ import functools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -169,9 +170,13 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
                     "--address, --workers, --cpus-per-worker, --gpus-per-worker and --retries are of --engine ray"
                 )
             return command(*args, on={}, **options)
+        from fpve.cli.log import STDERR, notes_of
         from fpve.engines.cluster.cluster import Cluster
+        from fpve.engines.cluster.room import CLUSTER_FULL
 
-        return command(*args, on={"engine": engine, "cluster": Cluster(**told)}, **options)
+        # Where the log is on stderr, it says so there.
+        with nullcontext() if options.get("log") == STDERR else notes_of(CLUSTER_FULL):
+            return command(*args, on={"engine": engine, "cluster": Cluster(**told)}, **options)
 
     options: Callable[..., Any] = gathered
     for option in (

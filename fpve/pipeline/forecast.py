@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fpve.engines.cluster.connection import Expected
 from fpve.engines.work import Models
 from fpve.index.ann import is_wanted
 from fpve.pipeline.generate import questions, rules_of
@@ -44,6 +45,7 @@ class Forecast:
         estimated_minutes: how long the encoding would take.
         estimate_basis: what that is taken from.
         language_model_requests: prompts that would be answered, each once, within `max_requests`.
+        runs_on: where it would be encoded; None for this process.
     """
 
     encoded: int
@@ -53,9 +55,12 @@ class Forecast:
     estimated_minutes: float
     estimate_basis: str
     language_model_requests: int
+    runs_on: str | None
 
 
-def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int], target_recall: float) -> Forecast:
+def forecast(
+    plan: Plan, vectors: Vectors | None, dims: tuple[int, int], target_recall: float, there: Expected | None = None
+) -> Forecast:
     """Say what a run of the plan would cost.
 
     Args:
@@ -63,6 +68,7 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int], target_
         vectors: what is there already; None where everything would be encoded.
         dims: lengths of the image block and of the prefix block.
         target_recall: of the ANN indexes.
+        there: where it would be encoded; None for this process.
     """
     encoded = fused = read = 0
     missing = []
@@ -83,12 +89,14 @@ def forecast(plan: Plan, vectors: Vectors | None, dims: tuple[int, int], target_
     if missing:
         rows_to_fuse = pa.concat_tables(missing)
         fused = len(rows_to_fuse.group_by(rows_to_fuse.column_names).aggregate([]))
-    rate, basis = _rate(plan.base if vectors is not None and vectors.keeps_features else None)
+    rate, basis = _rate(plan.base if vectors is not None and vectors.keeps_features else None, there)
     write = (encoded + fused) * sum(dims) * _FLOAT_BYTES * _COPIES
     if is_wanted(encoded + fused, sum(dims), target_recall):
         write += int((encoded + fused) * sum(dims) * _FLOAT_BYTES * _ANN_COPIES)
     write += encoded * _thumbnail_bytes(plan.base)
-    return Forecast(encoded, fused, read, write, round(encoded / rate / 60, 1), basis, _requests(plan))
+    minutes = round(encoded / rate / 60, 1)
+    where = None if there is None else there.where
+    return Forecast(encoded, fused, read, write, minutes, basis, _requests(plan), where)
 
 
 def _requests(plan: Plan) -> int:
@@ -106,7 +114,7 @@ def downloads(models: Models) -> tuple[str, ...]:
     return tuple(one.name for one in (models.image, models.text) if one is not None and not one.available)
 
 
-def _rate(base: Snapshot | None) -> tuple[float, str]:
+def _rate(base: Snapshot | None, there: Expected | None) -> tuple[float, str]:
     """Pictures a second, and where that figure comes from: the newest run with this encoder that says it, if any."""
     if base is not None:
         runs = base.runs()
@@ -115,8 +123,8 @@ def _rate(base: Snapshot | None) -> tuple[float, str]:
         if len(found):
             rate, started = (found[name][len(found) - 1].as_py() for name in ("images_per_second", "started_at"))
             return rate, f"{rate:,.1f} images/s, as in the run of {started:%Y-%m-%d %H:%M} UTC"
-    cores = os.cpu_count() or 1
-    return ASSUMED_RATE * cores, f"{ASSUMED_RATE:g} images/s on each of {cores} cores, an assumption"
+    cores = os.cpu_count() or 1 if there is None else there.cpus
+    return ASSUMED_RATE * cores, f"{ASSUMED_RATE:g} images/s on each of {cores:g} cores, an assumption"
 
 
 def _thumbnail_bytes(base: Snapshot | None) -> int:

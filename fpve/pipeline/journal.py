@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from fpve._version import __version__
 from fpve.config import Job, load_job
+from fpve.engines.cluster.room import CLUSTER_FULL
 from fpve.errors import FpveError, StoreError
 from fpve.events import Events
 from fpve.pipeline.metrics import write_metrics
@@ -79,6 +80,10 @@ class Journal:
     def waiting(self, holder: str) -> None:
         """Say who else writes to the store, and is waited for."""
         self.events.send("waiting", holder=holder)
+
+    def cluster_full(self, waiting_for: str) -> None:
+        """Say what workers wait for in a cluster that has no room for them."""
+        self.events.send(CLUSTER_FULL, level=logging.WARNING, waiting_for=waiting_for)
 
     def planned(self, report: RunReport) -> None:
         """Say what the sources hold."""

@@ -43,6 +43,7 @@ class RunReport:
             cache of scanned files, which is rewritten whole when one of them changed, be it that nothing is published.
         estimated_minutes: in a dry run, how long encoding would take.
         estimate_basis: which rate that is taken from: the store's newest run that encoded enough, or an assumption.
+        runs_on: in a dry run, where it would be encoded: on which cluster, by how many workers; None for this process.
         downloads: in a dry run, the encoders whose weights are not on this machine; a run would fetch them, and encode
             everything.
         language_model_requests: prompts that a language model was asked, each once; retries don't count. In a dry run,
@@ -92,6 +93,7 @@ class RunReport:
     bytes_written: dict[str, int] = field(default_factory=dict)
     estimated_minutes: float | None = None
     estimate_basis: str | None = None
+    runs_on: str | None = None
     downloads: tuple[str, ...] = ()
     language_model_requests: int = 0
     prompt_tokens: int = 0

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpve.config import Job, Limits
-from fpve.engines.cluster.mapping import kept, mapper_of
 from fpve.engines.local import LocalEngine
+from fpve.engines.named import expected_of, kept, mapper_of
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import BucketError, GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
 from fpve.maintenance.compact import compact_if_due
@@ -93,7 +93,10 @@ def run(
 def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait: bool) -> RunReport:
     store = runner.job.store
     plan = runner.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined)
-    with writer_lock(store, runner.job.name, waiting=runner.waiting if wait else None), kept(runner.engine):
+    with (
+        writer_lock(store, runner.job.name, waiting=runner.waiting if wait else None),
+        kept(runner.engine, runner.journal.cluster_full),
+    ):
         newest = manifests.numbers(store)
         if plan.base is not None and not newest:
             raise StoreCorrupt(
@@ -196,18 +199,17 @@ class _Runner:
 
     def expected(self, *, allow_removals: bool, retry_quarantined: bool) -> RunReport:
         """The report of a dry run, which fetches nothing."""
-        missing = downloads(self.models)
+        there, missing = expected_of(self.engine), downloads(self.models)
         heads: tuple[HeadRef, ...] = ()
         plan = self.plan(allow_removals=allow_removals, retry_quarantined=retry_quarantined, downloads=missing)
         if missing:
-            found = forecast(plan, None, ASSUMED_DIMS, self.job.index.target_recall)
+            found = forecast(plan, None, ASSUMED_DIMS, self.job.index.target_recall, there)
         else:
             header, target = header_for(self.job, self.models, plan.base)
             vectors = Vectors(self.job.store, target.recipe, target.fusion, plan.base)
             heads = plan.base.manifest.heads if plan.base is not None and not header.keeps_segments else ()
-            found = forecast(
-                plan, vectors, (target.fusion.image_dim, target.fusion.prefix_dim), self.job.index.target_recall
-            )
+            dims = target.fusion.image_dim, target.fusion.prefix_dim
+            found = forecast(plan, vectors, dims, self.job.index.target_recall, there)
         warnings = (*warnings_of(self.job, plan.collections, plan.base), *without_heads(self.job.store, heads))
         return replace(self.finished(), dry_run=True, downloads=missing, warnings=warnings, **asdict(found))
 

@@ -36,7 +36,7 @@ from resident import anonymous
 from stores import ordinary_metadata, write_store
 
 from fpve.engines.cluster import Cluster
-from fpve.engines.cluster.mapping import RayMapper
+from fpve.engines.cluster.mapper import RayMapper
 from fpve.fusion import Blocks
 from fpve.index import reindexed
 from fpve.neighbours import Neighbours

@@ -130,8 +130,8 @@ def test_a_worker_without_its_source_or_its_model_says_so(
 
     monkeypatch.setattr("fpve.engines.cluster.worker.encode_here", fails)
     (tmp_path / "store").mkdir()
-    begun = SimpleNamespace(remote=lambda shard: 1)
-    shared = Shared(Lot.of(numbered(tmp_path, 4)), KnownHashes(), SimpleNamespace(begin=begun))
+    tally = SimpleNamespace(begin=SimpleNamespace(remote=lambda shard: 1))
+    shared = Shared(Lot.of(numbered(tmp_path, 4)), KnownHashes(), tally)
     worker = Worker(orders_for(tmp_path / "store", None), shared)
     receipt = Receipt.from_table(worker(pa.table({"number": [1], "first": [2], "end": [4]})))
     assert (receipt.failure, receipt.reason) == (Failure.WORKER, f"{type(error).__name__}: {error}")

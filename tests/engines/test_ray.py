@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,12 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from PIL import Image
+from s3 import S3, environment
 from samples import FAKE, draw
 
 import fpve
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job, Limits
 from fpve.engines.cluster import Cluster, RayEngine, connected
 from fpve.errors import ClusterError
+from fpve.events import LOGGER
 from fpve.progress import SilentProgress
 from fpve.store.snapshot import Snapshot
 
@@ -40,14 +43,24 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """Three nodes of one CPU each, to which this process is connected."""
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each node has a folder of caches of its own: a replica of each store in a bucket."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def nodes(caches: Path, s3_server: S3) -> Iterator[Any]:
+    """Three nodes of one CPU each, to which this process is connected, and which know where S3 is."""
     from ray.cluster_utils import Cluster as Nodes
 
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
+    def node(number: int) -> dict[str, Any]:
+        known = {**environment(s3_server), "FPVE_CACHE": str(caches / str(number))}
+        return {"num_cpus": 1, "object_store_memory": MEMORY, "env_vars": known}
+
+    nodes = Nodes(initialize_head=True, head_node_args={**node(0), "include_dashboard": False, "no_monitor": True})
     try:
-        for _ in range(2):
-            nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+        for number in (1, 2):
+            nodes.add_node(**node(number))
         with connected(Cluster(nodes.address)) as workers:
             assert workers == 3
             yield nodes
@@ -101,20 +114,27 @@ def vector_names(store: Path) -> list[tuple[str, str | None]]:
 
 
 class Counted(SilentProgress):
-    """Counts what is done, by stage."""
+    """Counts what is done, by stage.
+
+    Attributes:
+        done: how much that is now.
+        told: how much it was, each time that more was told of.
+    """
 
     def __init__(self) -> None:
         self.done: dict[str, int] = {}
+        self.told: dict[str, list[int]] = {}
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Any]:
         """Count from 0, and see that all was done at the end."""
-        self.done[name] = 0
+        self.done[name], self.told[name] = 0, []
         counted = self
 
         class Stage:
             def advance(self, count: int = 1) -> None:
                 counted.done[name] += count
+                counted.told[name].append(counted.done[name])
 
             def limited_by(self, part: str) -> None:
                 pass
@@ -177,8 +197,13 @@ def test_the_store_is_the_local_one(nodes: Any, tmp_path: Path) -> None:
     assert (again.encoded, again.published) == (0, False)
 
 
-def test_a_process_and_then_a_node_are_lost(nodes: Any, tmp_path: Path, folder: Path) -> None:
-    """What they were at is done by others: nothing is lost, nothing is there twice, nothing is in quarantine."""
+def test_a_process_and_then_a_node_are_lost(
+    nodes: Any, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they were at is done by others: nothing is lost, nothing is there twice, nothing is in quarantine.
+
+    Progress tells of parts of shards, goes forward only, and ends with all inputs.
+    """
     import ray
 
     source = tmp_path / "pets"
@@ -187,15 +212,22 @@ def test_a_process_and_then_a_node_are_lost(nodes: Any, tmp_path: Path, folder: 
     (folder / "kill").touch()
     (folder / "lose").write_text(ray.get_runtime_context().get_node_id())
 
+    monkeypatch.setattr("fpve.engines.cluster.engine._TOLD_EVERY", 0.0)
+    monkeypatch.setattr("fpve.engines.cluster.engine._LOOK_EVERY", 0.05)
+    progress = Counted()
+
     def lose() -> None:
-        os.kill(int(until(folder / "killed")), signal.SIGKILL)
+        killed = int(until(folder / "killed"))
+        # Of shards of ten in batches of four.
+        wait_for(lambda: any(done % 10 for done in progress.told["encode"]))
+        os.kill(killed, signal.SIGKILL)
         lost = until(folder / "lost")
         nodes.remove_node(next(one for one in nodes.worker_nodes if one.node_id == lost))
 
     thread = threading.Thread(target=lose)
     thread.start()
     try:
-        report = fpve.run(job, engine=RayEngine(shard_rows=4))
+        report = fpve.run(job, engine=RayEngine(shard_rows=10), progress=progress)
     finally:
         thread.join()
         nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
@@ -204,6 +236,8 @@ def test_a_process_and_then_a_node_are_lost(nodes: Any, tmp_path: Path, folder: 
     local = told_job(tmp_path / "local", source, folder)
     fpve.run(local)
     assert (report.encoded, report.quarantined) == (40, 0)
+    assert progress.told["encode"] == sorted(set(progress.told["encode"]))
+    assert progress.done["encode"] == 40
     assert images_of(job.store) == images_of(local.store)
     assert vector_names(job.store) == vector_names(local.store)
     assert not list((job.store / "pending").iterdir())
@@ -271,10 +305,58 @@ def test_a_killed_driver_and_the_command(nodes: Any, tmp_path: Path, folder: Pat
     assert vector_names(tmp_path / "store") == vector_names(local.store)
 
 
-def test_what_has_no_room_is_one_line(nodes: Any, job: Job) -> None:
-    """Workers that no node has room for are an error that says what there is."""
-    with pytest.raises(ClusterError, match=r"room for a worker of 64 CPUs and 0 GPUs: the largest have 1 CPUs and 0"):
-        fpve.run(job, engine="ray", cluster=Cluster(cpus=64))
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [({"cpus": 64}, "64 CPUs and 0 GPUs"), ({"gpus": 1}, "1 CPUs and 1 GPUs")],
+    ids=lambda one: "" if isinstance(one, str) else "".join(one),
+)
+def test_what_has_no_room_is_one_line(nodes: Any, job: Job, needed: dict[str, int], said: str, dry_run: bool) -> None:
+    """Workers that no node has room for are an error that says what there is; nobody waits for them."""
+    with pytest.raises(ClusterError, match=f"room for a worker of {said}: the largest have 1 CPUs and 0 GPUs; ask"):
+        fpve.run(job, engine="ray", cluster=Cluster(**needed), dry_run=dry_run)
+
+
+def test_a_dry_run_says_where(nodes: Any, job: Job) -> None:
+    """On which cluster, by how many workers, and by how many CPUs the time is told; nothing is written."""
+    report = fpve.run(job, engine="ray", cluster=Cluster(workers=2, cpus=0.5), dry_run=True)
+    assert report.runs_on == f"2 workers of 0.5 CPUs on the Ray cluster at {nodes.address}"
+    assert report.estimate_basis == "30 images/s on each of 1 cores, an assumption"
+    assert not job.store.exists()
+
+
+def test_a_full_cluster_is_told_of(nodes: Any, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, with what there is, as an event of the run and as a note; it goes on when there is room."""
+    import ray
+
+    monkeypatch.setattr("fpve.engines.cluster.room._PATIENCE", 0.1)
+    monkeypatch.setattr("fpve.engines.cluster.engine._LOOK_EVERY", 0.1)
+
+    class Busy:
+        def ready(self) -> None:
+            pass
+
+    busy = [ray.remote(num_cpus=1)(Busy).remote() for _ in range(3)]
+    ray.get([one.ready.remote() for one in busy])
+    said = []
+
+    class Freeing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg == "cluster_full":
+                said.append((record.__dict__["job"], record.__dict__["fields"]))
+                for one in busy:
+                    ray.kill(one)
+
+    monkeypatch.setattr(LOGGER, "handlers", [*LOGGER.handlers, Freeing()])
+    assert fpve.run(job, engine="ray", cluster=Cluster(workers=1)).encoded == 12
+    text = f"waiting for 1 CPU of the Ray cluster at {nodes.address}; it has 3, of which 3 are used"
+    assert said == [("pets", {"waiting_for": text})]
+
+
+def test_where_nothing_changed_no_cluster_is_asked(job: Job) -> None:
+    """A run with nothing to do, of the Ray engine, is one of this process: there need not be a cluster."""
+    fpve.run(job)
+    assert not fpve.run(job, engine="ray", cluster=Cluster("127.0.0.1:1")).published
 
 
 def test_where_nobody_listens_there_is_one_line() -> None:

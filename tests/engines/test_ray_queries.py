@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cluster_tasks
 import numpy as np
@@ -20,7 +21,7 @@ import fpve
 from fpve.cli import cli
 from fpve.config import Job
 from fpve.engines.cluster import Cluster, connected
-from fpve.engines.cluster.mapping import RayMapper
+from fpve.engines.cluster.mapper import RayMapper
 from fpve.errors import ClusterError, QueryError
 from fpve.index import reindexed
 from fpve.search import Searcher
@@ -31,11 +32,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-MEMORY = 80 * 2**20
+NODE = {"num_cpus": 3, "object_store_memory": 80 * 2**20, "include_dashboard": False, "no_monitor": True}
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
+def ray() -> Iterator[Any]:
     """A Ray of three CPUs, to which this process is connected."""
     import ray
     from ray import cloudpickle
@@ -44,7 +45,7 @@ def ray() -> Iterator[None]:
     # Workers don't find it.
     cloudpickle.register_pickle_by_value(cluster_tasks)
 
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 3, "object_store_memory": MEMORY})
+    nodes = Nodes(initialize_head=True, head_node_args=NODE)
     try:
         with connected(Cluster(nodes.address)):
             yield ray
@@ -91,6 +92,25 @@ def test_a_map_gives_results_in_order_and_raises_what_is_raised(mapper: RayMappe
     assert list(mapper.map(doubled, [])) == []
     with pytest.raises(QueryError, match=r"^expected a number that is not negative, found -3$"):
         list(mapper.map(doubled, [1, -3, 2]))
+
+
+def test_a_full_cluster_is_told_of(ray: Any, mapper: RayMapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for one worker of two it does all, in silence; where there is room for none, that is said."""
+    monkeypatch.setattr("fpve.engines.cluster.room._PATIENCE", 0.1)
+    said = []
+
+    def free(text: str) -> None:
+        said.append(text)
+        first.close()
+
+    assert list(mapper.map(doubled, [1, 2])) == [2, 4]
+    with RayMapper(Cluster(workers=2), said=said.append) as first:
+        assert list(first.map(doubled, range(9))) == list(range(0, 18, 2))
+        assert said == []
+        with RayMapper(Cluster(workers=1), said=free) as second:
+            assert list(second.map(doubled, [4])) == [8]
+    address = ray.get_runtime_context().gcs_address
+    assert said == [f"waiting for 1 CPU of the Ray cluster at {address}; it has 3, of which 3 are used"]
 
 
 def test_things_are_held_by_their_workers(mapper: RayMapper) -> None:

@@ -1,13 +1,16 @@
 """Work on a Ray cluster, which may be this machine. Nothing here imports Ray before there is work.
 
-cluster     which Ray, how many workers of what size, and being connected with it
-engine      the engine that encodes there             books       what has become of each input
-lot         all inputs, and how they are cut          passes      shards through Ray Data, each tried once
-worker      a process that encodes shards             receipt     what it says of one
-tries       how often each was begun          mapping   work that falls into parts: indexes, searches
+cluster      which Ray, how many workers of what size      engine     encodes there: shards out, receipts in
+connection   being connected with it, quietly              lot        all inputs of a run, and how they are cut
+room         who has room there, and who waits for it      passes     shards through Ray Data, each tried once
+                                                           worker     a process that encodes shards
+mapper       other work that falls into parts:             tally      what it says while it works on one
+             indexes, searches                             receipt    what it says of one in the end
+                                                           books      what has become of each input
 """
 
-from fpve.engines.cluster.cluster import Cluster, connected
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.connection import connected
 from fpve.engines.cluster.engine import RayEngine
 
 __all__ = ["Cluster", "RayEngine", "connected"]

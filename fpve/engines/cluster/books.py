@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
+from threading import Lock
 
 from fpve.engines.cluster.lot import Shard
 from fpve.engines.cluster.receipt import Failure, Receipt
@@ -35,6 +36,10 @@ class Books:
         self._busy: Counter[str] = Counter()
         self._limits: Counter[str] = Counter()
         self._written: list[str] = []
+        self._lock = Lock()
+        # How many inputs are done, of shards that are done and of others; and of how many the stage has been told.
+        self._done = self._told = 0
+        self._reached: Mapping[int, int] = {}
 
     @property
     def left(self) -> list[Shard]:
@@ -68,7 +73,17 @@ class Books:
         self._written += found.shards
         if found.limited_by is not None:
             self._limits[found.limited_by] += found.pictures
-            self._stage.limited_by(self._limits.most_common(1)[0][0])
+            with self._lock:
+                self._stage.limited_by(self._limits.most_common(1)[0][0])
+
+    def reach(self, reached: Mapping[int, int]) -> None:
+        """Tell the stage how many inputs are done of shards that have no receipt yet, by their numbers.
+
+        Another thread may do so. A shard that is begun again is told of again where it has got further than before.
+        """
+        with self._lock:
+            self._reached = reached
+            self._tell()
 
     def give_up(self, shard: Shard) -> None:
         """Have a shard's inputs fail, none of which is known to be the reason.
@@ -107,8 +122,19 @@ class Books:
 
     def _close(self, shard: Shard, outcomes: list[Outcome]) -> None:
         self._outcomes[shard.first : shard.end] = outcomes
-        del self._shards[shard.number]
-        self._stage.advance(len(shard))
+        with self._lock:
+            del self._shards[shard.number]
+            self._done += len(shard)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the stage what it has not been told: nothing is told twice, and all in the end."""
+        open_ = (self._shards.get(number) for number in self._reached)
+        under_way = sum(min(self._reached[one.number], len(one)) for one in open_ if one is not None)
+        more = self._done + under_way - self._told
+        if more > 0:
+            self._told += more
+            self._stage.advance(more)
 
     def _check_readable(self, shard: Shard, receipt: Receipt) -> None:
         """Refuse to take it for an input's fault that one machine does not see any.

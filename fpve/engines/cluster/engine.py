@@ -14,21 +14,36 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 
 from fpve.engines.cluster.books import Books
-from fpve.engines.cluster.cluster import NO_RAY, Cluster, connected
+from fpve.engines.cluster.cluster import NO_RAY, Cluster
+from fpve.engines.cluster.connection import connected
 from fpve.engines.cluster.lot import KnownHashes, Lot, cut
 from fpve.engines.cluster.passes import GaveUp, one_pass
-from fpve.engines.cluster.tries import count_tries
+from fpve.engines.cluster.room import Said, Waiting, say
+from fpve.engines.cluster.tally import begin_tally
 from fpve.engines.cluster.worker import Orders, Shared, location_of, marked
 from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import ClusterError
 from fpve.progress import Progress
 
+# Seconds between two messages of a worker that say how far it is: often enough to see that work goes on, and a message
+# takes less than a millisecond of it.
+_TOLD_EVERY = 2.0
+# Seconds between two looks at what workers have told.
+_LOOK_EVERY = 2.0
+# Seconds for an answer to that; it comes at once, or with the next look.
+_PATIENCE = 2.0
+
 
 class RayEngine:
     """Encodes on a Ray cluster.
+
+    Attributes:
+        said: is told what is waited for, if the cluster has no room for a worker.
 
     Args:
         cluster: which, and by how many workers.
@@ -43,6 +58,7 @@ class RayEngine:
             raise ClusterError(NO_RAY)
         self._cluster = cluster or Cluster()
         self._shard_rows = shard_rows
+        self.said: Said = say
         self._kept: ExitStack | None = None
         self._workers: int | None = None
 
@@ -98,6 +114,7 @@ class RayEngine:
                 threads=self._cluster.threads,
                 tries=self._cluster.retries + 1,
                 folder=str(Path.cwd()),
+                told_every=_TOLD_EVERY,
             )
             shards = cut(len(work.inputs), workers, self._shard_rows)
             books = Books(work, target, shards, orders.tries, stage)
@@ -108,18 +125,56 @@ class RayEngine:
         """Try shards until they are done, or have failed as often as they may."""
         import ray
 
-        lot, tries = ray.put(Lot.of(books.work)), count_tries()
+        lot, tally = ray.put(Lot.of(books.work)), begin_tally()
         passes = 0
-        while (left := books.left) and passes < orders.tries:
-            shared = Shared(lot, ray.put(KnownHashes(books.known())), tries)
+        with self._watched(tally, books, min(workers, len(books.left))):
+            while (left := books.left) and passes < orders.tries:
+                shared = Shared(lot, ray.put(KnownHashes(books.known())), tally)
+                try:
+                    with closing(one_pass(left, orders, shared, cluster=self._cluster, workers=workers)) as receipts:
+                        for receipt in receipts:
+                            books.enter(receipt)
+                    passes += 1
+                except GaveUp:
+                    # That was no shard's fault, as long as there is something that it can do.
+                    if len(books.left) == len(left):
+                        raise
+            for shard in books.left:
+                books.give_up(shard)
+
+    @contextmanager
+    def _watched(self, tally: Any, books: Books, workers: int) -> Iterator[None]:
+        """Have the books told, meanwhile, how far shards are, and somebody what is waited for."""
+        import ray
+        from ray.exceptions import RayError
+
+        waiting = Waiting({"CPU": self._cluster.cpus, "GPU": self._cluster.gpus}, workers, self.said)
+        end, failed = Event(), []
+
+        def watch() -> None:
+            begun = 0
+            while not end.wait(_LOOK_EVERY):
+                if not begun:
+                    waiting.look()
+                try:
+                    begun, reached = ray.get(tally.standing.remote(), timeout=_PATIENCE)
+                except RayError:
+                    # It is not there yet, or is busy. Receipts come all the same.
+                    continue
+                books.reach(reached)
+
+        def run() -> None:
             try:
-                with closing(one_pass(left, orders, shared, cluster=self._cluster, workers=workers)) as receipts:
-                    for receipt in receipts:
-                        books.enter(receipt)
-                passes += 1
-            except GaveUp:
-                # That was no shard's fault, as long as there is something that it can do.
-                if len(books.left) == len(left):
-                    raise
-        for shard in books.left:
-            books.give_up(shard)
+                watch()
+            except BaseException as error:  # noqa: BLE001 (raised again below)
+                failed.append(error)
+
+        thread = Thread(target=run, name="fpve-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+        if failed:
+            raise failed[0]

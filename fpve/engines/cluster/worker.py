@@ -18,11 +18,11 @@ from fpve.config import Encoders
 from fpve.encoders.weights import first_line
 from fpve.engines.cluster.lot import KnownHashes, Lot, Shard
 from fpve.engines.cluster.receipt import Failure, Receipt
+from fpve.engines.cluster.tally import ToldStage
 from fpve.engines.local import encode_here
 from fpve.engines.work import Encoded, Models, Target
 from fpve.errors import ClusterError, EncoderMismatch, EncoderNotFound, SourceError
 from fpve.fusion import Fusion
-from fpve.progress import SilentProgress
 from fpve.replica import located, replica_of, shown
 from fpve.store.files import make_directory
 from fpve.store.pending import Recipe
@@ -42,6 +42,7 @@ class Orders:
         threads: how many threads decode and encode.
         tries: how often a shard is begun at most.
         folder: the driver's working directory, at which the relative paths of a job begin.
+        told_every: seconds after which the tally is told how far a shard is.
         version: of fpve.
     """
 
@@ -53,6 +54,7 @@ class Orders:
     threads: int
     tries: int
     folder: str
+    told_every: float = 2.0
     version: str = __version__
 
 
@@ -63,12 +65,12 @@ class Shared:
     Attributes:
         lot: the inputs, a `Lot`.
         known: the content hashes that need not be encoded, `KnownHashes`.
-        tries: the count of tries, `Tries`.
+        tally: a handle of a `Tally`.
     """
 
     lot: Any
     known: Any
-    tries: Any
+    tally: Any
 
 
 def location_of(root: Path) -> str:
@@ -112,7 +114,7 @@ class Worker:
     def __init__(self, orders: Orders, shared: Shared) -> None:
         self._host = socket.gethostname()
         self._orders = orders
-        self._tries = shared.tries
+        self._tally = shared.tally
         self._refusal: str | None = None
         # The rest of the machine is other workers'. Nobody has asked yet how many there are.
         os.environ["FPVE_CORES"] = str(orders.threads)
@@ -154,9 +156,9 @@ class Worker:
         try:
             if self._begun(shard) > self._orders.tries:
                 return Receipt(shard.number, self._host, _NOTHING, Failure.LOST, "the process of its worker died")
-            with SilentProgress().stage("encode", None) as stage:
-                work = self._lot.work(shard, self._known)
-                encoded = encode_here(work, self._models, self._target, stage, threads=self._orders.threads)
+            work = self._lot.work(shard, self._known)
+            stage = ToldStage(self._tally, shard.number, self._orders.told_every)
+            encoded = encode_here(work, self._models, self._target, stage, threads=self._orders.threads)
         except (SourceError, EncoderNotFound) as error:
             # A source that is out of reach altogether, or a model that is not on this machine: they end a run anywhere.
             return Receipt(shard.number, self._host, _NOTHING, Failure.WORKER, _described(error))
@@ -165,12 +167,13 @@ class Worker:
             return Receipt(shard.number, self._host, _NOTHING, Failure.STORE, _described(error))
         except Exception as error:  # noqa: BLE001 (somebody else's code, or a shard that can't be encoded)
             return Receipt(shard.number, self._host, _NOTHING, Failure.SHARD, _described(error))
+        self._tally.end.remote(shard.number)
         return Receipt(shard.number, self._host, encoded)
 
     def _begun(self, shard: Shard) -> int:
         import ray
 
-        return int(ray.get(self._tries.begin.remote(shard.number)))
+        return int(ray.get(self._tally.begin.remote(shard.number)))
 
 
 def _check_same(models: Models, recipe: Recipe) -> None:

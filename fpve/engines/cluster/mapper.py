@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from threading import Lock
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from fpve.engines.cluster.cluster import Cluster, check_engine, connected
-from fpve.engines.work import Engine
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.connection import connected
+from fpve.engines.cluster.room import Said, Waiting, say
 from fpve.errors import ClusterError
-from fpve.mapper import Mapper
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,32 +24,8 @@ Kept = TypeVar("Kept", covariant=True)
 _CALLS = 2
 # Results that may wait for an earlier one, for each worker.
 _AHEAD = 32
-
-
-def open_mapper(engine: str | Mapper, cluster: Cluster | None) -> Mapper | None:
-    """Where work that falls into parts is done by an engine of this name; None if by this process.
-
-    Raises:
-        ClusterError: there is no such engine, or a cluster is given to one without.
-    """
-    check_engine(engine, cluster)
-    if engine == "ray":
-        return RayMapper(cluster)
-    return None if isinstance(engine, str) else engine
-
-
-def mapper_of(engine: Engine) -> AbstractContextManager[Mapper | None]:
-    """Where work that falls into parts is done beside an engine: on its cluster, if it has one."""
-    from fpve.engines.cluster.engine import RayEngine
-
-    return RayMapper(engine.cluster) if isinstance(engine, RayEngine) else nullcontext()
-
-
-def kept(engine: Engine) -> AbstractContextManager[object]:
-    """Have an engine stay connected with its cluster, if it has one, until the context is left."""
-    from fpve.engines.cluster.engine import RayEngine
-
-    return engine if isinstance(engine, RayEngine) else nullcontext()
+# Seconds after which it is looked again what those wait for that are to come.
+_LOOK = 1.0
 
 
 class RayMapper:
@@ -57,10 +33,15 @@ class RayMapper:
 
     A worker that dies is replaced if the cluster has room, and what it had to do is done by others, at most as often as
     the cluster's `retries` say. It is to be closed, or used as a context; used again after that, it begins anew.
+
+    Args:
+        cluster: which, and how many workers at most: there are no more than there are parts of what is done.
+        said: is told what is waited for, if the cluster has no room for a worker.
     """
 
-    def __init__(self, cluster: Cluster | None = None) -> None:
+    def __init__(self, cluster: Cluster | None = None, *, said: Said = say) -> None:
         self._cluster = cluster or Cluster()
+        self._said = said
         self._lock = Lock()
         self._stack = ExitStack()
         self._pool: _Pool | None = None
@@ -83,7 +64,7 @@ class RayMapper:
 
     @property
     def size(self) -> int:
-        """How many workers there are.
+        """How many workers there can be.
 
         Raises:
             ClusterError: there is no cluster, or it has no room for one.
@@ -105,11 +86,11 @@ class RayMapper:
         return _Held(self.pool, make, items)
 
     def pool(self) -> _Pool:
-        """The workers, which are begun if there are none."""
+        """The workers, of which there may be none yet."""
         with self._lock:
             if self._pool is None:
                 workers = self._stack.enter_context(connected(self._cluster))
-                self._pool = _Pool(self._cluster, workers)
+                self._pool = _Pool(self._cluster, workers, self._said)
             return self._pool
 
 
@@ -124,20 +105,54 @@ class _Call(NamedTuple):
 
 
 class _Pool:
-    """Workers, each at its place, and calls of them."""
+    """Workers, each at its place, and calls of them.
 
-    def __init__(self, cluster: Cluster, size: int) -> None:
+    Attributes:
+        size: how many there are at most.
+    """
+
+    def __init__(self, cluster: Cluster, size: int, said: Said) -> None:
         import ray
 
         self._cluster = cluster
+        self._said = said
         self.ray = ray
         self.size = size
         self._kind = ray.remote(_Worker).options(num_cpus=cluster.cpus, scheduling_strategy="SPREAD")
         self._lock = Lock()
         self._stopped = False
-        self._workers: list[Any] = [self._kind.remote() for _ in range(size)]
-        # Those that are to take the places of the dead, by what tells that the cluster has room for them.
+        self._workers: list[Any] = []
+        # Those that are to have a place of their own, by what tells that the cluster has room for them.
         self._coming: dict[Any, tuple[int, Any]] = {}
+
+    def begin(self, parts: int) -> int:
+        """Have a worker for each of so many parts, up to `size`; how many places there are.
+
+        Waits until they are there. Where the cluster has room for some of them only, these have the places of the
+        others until they come; where it has room for none, somebody is told what is waited for.
+        """
+        with self._lock:
+            wanted = range(len(self._workers), min(parts, self.size))
+            for place in wanted:
+                new = self._kind.remote()
+                self._workers.append(new)
+                self._coming[new.ready.remote()] = place, new
+            waiting = Waiting({"CPU": self._cluster.cpus}, len(self._workers), self._said)
+            while self._coming and (wanted or not self._there()):
+                if self.ray.wait(list(self._coming), timeout=_LOOK)[0]:
+                    self._settle()
+                elif waiting.look() and self._there():
+                    break
+            for number, place in enumerate(wanted if self._coming else ()):
+                there = self._there()
+                if self._workers[place] not in there:
+                    self._workers[place] = there[number % len(there)]
+            return len(self._workers)
+
+    def _there(self) -> list[Any]:
+        """The workers that have begun."""
+        to_come = [worker for _, worker in self._coming.values()]
+        return [one for one in self._workers if one not in to_come]
 
     def stop(self) -> None:
         """End all workers."""
@@ -189,10 +204,10 @@ class _Pool:
         shared, key = self.ray.put(function), secrets.token_hex(8)
         waiting: dict[Any, tuple[int, _Call]] = {}
         done: dict[int, Result] = {}
-        busy = [0] * self.size
+        busy = [0] * self.begin(len(items))
         begun = ended = 0
         while ended < len(items):
-            while begun < min(len(items), ended + _AHEAD * self.size) and min(busy) < _CALLS:
+            while begun < min(len(items), ended + _AHEAD * len(busy)) and min(busy) < _CALLS:
                 place = busy.index(min(busy))
                 busy[place] += 1
                 answer, call = self.call(place, "apply", key, shared, items[begun])
@@ -219,7 +234,7 @@ class _Pool:
                 for number, place in enumerate(places):
                     self._workers[place] = others[number % len(others)]
             else:
-                self._workers = [new] * self.size
+                self._workers = [new] * len(self._workers)
 
     def _settle(self) -> None:
         """Give those workers their places that have come."""
@@ -250,9 +265,10 @@ class _Held(Generic[Kept]):
                 self._on = _Sent(pool, *self._made_of)
                 weakref.finalize(self, pool.forget, self._on.key).atexit = False
             sent = self._on
+            places = pool.begin(len(items))
             shared, each = pool.ray.put(function), [sent.item(number, one) for number, one in enumerate(items)]
         calls = [
-            pool.call(number % pool.size, "ask", f"{sent.key}-{number}", sent.make, sent.of[number], shared, one)
+            pool.call(number % places, "ask", f"{sent.key}-{number}", sent.make, sent.of[number], shared, one)
             for number, one in enumerate(each)
             if one is not None
         ]
