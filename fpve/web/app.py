@@ -1,4 +1,4 @@
-"""The application: routes, refusals, and the files of the page."""
+"""The application: its routes, its refusals, and what is around them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fpve._version import __version__
 from fpve.images import without_warnings
 from fpve.web.guard import Guard
 from fpve.web.metrics import Measured, Metrics
+from fpve.web.page_files import PageFiles
 from fpve.web.refusals import REFUSALS, add_handlers
 from fpve.web.routes import ROUTERS
 from fpve.web.served import Served
 from fpve.web.settings import Settings
-
-STATIC = Path(__file__).parent / "static"
 
 
 class _Gallery(FastAPI):
@@ -82,9 +80,8 @@ def create_app(path: str | Path, settings: Settings | None = None, *, at: int | 
         responses=REFUSALS,
         lifespan=lifespan,
     )
-    app.state.served, app.state.metrics = served, metrics
+    app.state.served, app.state.metrics, app.state.page_files = served, metrics, PageFiles()
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app

@@ -63,7 +63,7 @@ STRANGERS = [
 # With the server's own host in the place of {}.
 ORIGINS = ["http://evil.example", "null", "https://{}", "http://{}:1", "http://{}.evil.example", ""]
 METHODS = ["TRACE", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "PROPFIND", "get", "X" * 100]
-_PLACES = ("/api/thumbnails/", "/api/pictures/", "/api/images/", "/api/queries/", "/", "/css/")
+_PLACES = ("/api/thumbnails/", "/api/pictures/", "/api/images/", "/api/queries/", "/", "/files/x/")
 # Seconds after which a server that does not answer hangs.
 _LONG = 20
 
@@ -284,7 +284,7 @@ def test_a_body_that_is_cut_off_is_told_so(gallery: Gallery, asked_store: Path) 
 
 
 def test_json_has_a_bound_of_its_own(gallery: Gallery, asked_store: Path) -> None:
-    """It is parsed at once, while nobody else is answered: less of it is taken than of a form, whatever it is called."""
+    """It is parsed while nobody else is answered: less of it is taken than of a form, whatever it is called."""
     client = gallery(asked_store, max_json=10_000)
     for kind in ("application/json", "Application/JSON; charset=utf-8", "text/plain", None):
         headers = {} if kind is None else {"Content-Type": kind}

@@ -1,6 +1,6 @@
 """How soon the gallery is there, and how smoothly it scrolls: of 1,000 images and of 100,000, in Chromium.
 
-    .venv/bin/python scripts/bench/serve/paint.py [STORE …] [--rows 1000 100000] [--loads 7]
+    .venv/bin/python scripts/bench/serve/paint.py [STORE …] [--rows 1000 100000] [--loads 7] [--latency 100]
 
 Of each store, given or made (synthetic, with thumbnails), the page is opened so many times in a browser that knows
 nothing of it; the stores take turns. Times are from the beginning of the navigation.
@@ -9,9 +9,12 @@ nothing of it; the stores take turns. Times are from the beginning of the naviga
     thumbnail     the first thumbnail is drawn; screenful: all tiles on the screen have theirs
     facets        the first column of the sidebar has its values
 
-Then the grid is scrolled, at the speed of somebody who looks (four screens a second), and through all of it in some
-seconds: milliseconds between two frames, the share of frames of which a quarter or more had no images yet, the most
-nodes that the page ever had, and, at the end, how long until the last screenful is drawn.
+With --latency each request takes so many milliseconds longer, as to a server that is far away, and each page is opened
+a second time, in a browser that knows its files; nothing is scrolled.
+
+Without it the grid is scrolled, at the speed of somebody who looks (four screens a second), and through all of it in
+some seconds: milliseconds between two frames, the share of frames of which a quarter or more had no images yet, the
+most nodes that the page ever had, and, at the end, how long until the last screenful is drawn.
 """
 
 from __future__ import annotations
@@ -102,6 +105,7 @@ def main() -> int:
     parser.add_argument("stores", nargs="*", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--loads", type=int, default=7)
+    parser.add_argument("--latency", type=float, default=0, help="milliseconds that each request takes longer (0)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fpve-paint-") as folder, ExitStack() as stack:
         stores = options.stores
@@ -111,16 +115,19 @@ def main() -> int:
         servers = [stack.enter_context(serving(store)) for store in stores]
         browser = stack.enter_context(chromium())
         print(f"{header(('playwright',))}, Chromium {browser.version}")
-        loads: list[list[dict[str, float]]] = [[] for _ in servers]
+        loads: list[list[list[dict[str, float]]]] = [[[] for _ in servers] for _ in range(2 if options.latency else 1)]
         for number in range(-1, options.loads):
-            for server, mine in zip(servers, loads, strict=True):
+            for at, server in enumerate(servers):
+                told = _load(browser, server, options.latency)
                 # The first one is for warmth.
-                told = _load(browser, server)
-                if number >= 0:
-                    mine.append(told)
+                for mine, one in zip(loads, told, strict=True) if number >= 0 else ():
+                    mine[at].append(one)
         names = [_name(browser, server) for server in servers]
-        print_table(("", *(f"{one} ms" for one in TIMES)), [*_times(names, loads)])
-        print()
+        for mine in loads:
+            print_table(("", *(f"{one} ms" for one in TIMES)), [*_times(names, mine)])
+            print()
+        if options.latency:
+            return 0
         rows = [
             _scrolled(browser, server, name, speed)
             for server, name in zip(servers, names, strict=True)
@@ -130,17 +137,29 @@ def main() -> int:
     return 0
 
 
-def _open(browser: Browser, server: Server) -> Page:
+def _open(browser: Browser, server: Server, latency: float = 0) -> Page:
     page = browser.new_context(viewport=SIZE).new_page()
     page.add_init_script(WATCH)
+    if latency:
+        far = {"offline": False, "latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
+        page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", far)
     page.goto(server.address)
     return page
 
 
-def _load(browser: Browser, server: Server) -> dict[str, float]:
-    page = _open(browser, server)
-    told: dict[str, float] = page.evaluate(ALL_SEEN, [TIMES, PATIENCE])
+def _load(browser: Browser, server: Server, latency: float) -> list[dict[str, float]]:
+    """When a page was there that is opened for the first time; with a latency, and for the second time."""
+    page = _open(browser, server, latency)
+    told = [_seen(page, server)]
+    if latency:
+        page.goto(server.address)
+        told.append(_seen(page, server))
     page.context.close()
+    return told
+
+
+def _seen(page: Page, server: Server) -> dict[str, float]:
+    told: dict[str, float] = page.evaluate(ALL_SEEN, [TIMES, PATIENCE])
     if missing := [name for name in TIMES if name not in told]:
         sys.exit(f"{server.address}: expected {', '.join(missing)} within {PATIENCE / 1000:.0f} s")
     return told

@@ -30,7 +30,7 @@ _ATTEMPTS = """async address => {
     read: await sent("api/status", {credentials: "include"}),
     send: await sent("api/sql", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"}),
     picture: await shown("img", "src", "api/thumbnails/pets/00.png"),
-    script: await shown("script", "src", "state.js"),
+    script: await shown("script", "src", "files/x/state.js"),
   };
 }"""
 
@@ -98,7 +98,7 @@ def test_pages_of_other_sites_get_nothing(browser: Browser, pets: Path, elsewher
     page = context.new_page()
     with serving(pets) as server:
         # It is there, for who comes by its own address.
-        for path in ("/api/thumbnails/pets/00.png", "/state.js"):
+        for path in ("/api/thumbnails/pets/00.png", "/files/x/state.js"):
             assert page.request.get(server.url(path)).status == 200
         page.goto(elsewhere)
         found = page.evaluate(_ATTEMPTS, server.address)

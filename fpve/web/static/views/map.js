@@ -1,6 +1,6 @@
 // All images in a plane, by what a search compares: what is alike is near.
 
-import { TONES } from "/plot.js";
+import { TONES } from "../plot.js";
 import { isAbort } from "../api.js";
 import { button, el } from "../dom.js";
 import { count, plural, shares } from "../words.js";

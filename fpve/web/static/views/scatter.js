@@ -1,6 +1,6 @@
 // The points of a map on a canvas, with what is drawn over them: rings, a lasso, a card beside the pointer.
 
-import { Camera, Legend, Plot, TONES } from "/plot.js";
+import { Camera, Legend, Plot, TONES } from "../plot.js";
 import { pathOf } from "../api.js";
 import { el } from "../dom.js";
 import { Lasso } from "../lasso.js";
