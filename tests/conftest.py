@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Half the time of tests that write stores is waiting for a disk, which keeps what nobody wants a minute later.
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    # Where Python is told to write no bytecode, each process that a test starts would compile all of fpve again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     processes = len(getattr(config.option, "tx", None) or [])
     if processes:
         # Of more threads than cores each waits, in a loop, for those that have none.
@@ -60,7 +62,7 @@ def sizes() -> Iterator[None]:
     """What a test makes small for its pictures is as large as it was for the next one, of whatever file that is."""
     before = (shards.SHARD_ROWS, pages.PAGE_ROWS, means.MIN_BLOCKS)
     yield
-    assert (shards.SHARD_ROWS, pages.PAGE_ROWS, means.MIN_BLOCKS) == before
+    assert before == (shards.SHARD_ROWS, pages.PAGE_ROWS, means.MIN_BLOCKS)
 
 
 @pytest.fixture
