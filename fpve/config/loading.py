@@ -8,6 +8,7 @@ import tomllib
 import types
 import typing
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,9 +52,15 @@ def parse_job(data: dict[str, Any], *, where: str = "job") -> Job:
     """
     try:
         # As JSON, because pydantic's strict mode then takes arrays as tuples and strings as paths.
-        return TypeAdapter(Job).validate_json(json.dumps(data, default=str))
+        return _reader().validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise JobError(f"{where}: {_first_error(error)}") from None
+
+
+@cache
+def _reader() -> TypeAdapter[Job]:
+    """What checks the settings of a job; making it takes longer than reading one."""
+    return TypeAdapter(Job)
 
 
 def resolve_paths(job: Job, base: Path) -> Job:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -228,10 +229,16 @@ def written_rules(value: Any) -> tuple[Any, ...]:
 
 def _parsed(settings: Any) -> PrefixRule:
     try:
-        return TypeAdapter(PrefixRule).validate_json(json.dumps(settings))
+        return _reader().validate_json(json.dumps(settings))
     except ValidationError as error:
         found = error.errors()[0]
         raise JobError(f"prefix: {'.'.join(map(str, found['loc']))}: {found['msg']}") from None
+
+
+@cache
+def _reader() -> TypeAdapter[PrefixRule]:
+    """What checks the settings of a rule; making it takes longer than reading a thousand."""
+    return TypeAdapter(PrefixRule)
 
 
 def _settings(value: Any) -> dict[str, Any]:
