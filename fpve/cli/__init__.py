@@ -9,6 +9,7 @@ import sys
 import click
 
 from fpve._version import __version__
+from fpve.arrow import arrow_alone
 from fpve.cli import (
     classify,
     compare,
@@ -29,6 +30,9 @@ from fpve.cli import (
 )
 from fpve.cli.signals import Interrupted, end_without_waiting, interruptible, leave
 from fpve.errors import FpveError
+
+# Answered without any data.
+_HELP = frozenset({"-h", "--help", "--version"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -74,6 +78,8 @@ def main() -> None:
     """
     try:
         with interruptible():
+            if not _HELP.intersection(sys.argv):
+                arrow_alone()
             code = cli.main(standalone_mode=False, prog_name="fpve")
             # Now, not at exit, where Python could only print a warning.
             sys.stdout.flush()

@@ -21,6 +21,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from fpve.arrow import arrow_alone
+
+if __name__ == "__main__":
+    # Before modules that make values of pyarrow when they are imported.
+    arrow_alone()
+
 import numpy as np
 import pyarrow as pa
 

@@ -70,6 +70,16 @@ def test_help_is_quick_and_imports_no_heavy_library() -> None:
     print(f"fpve --help: {seconds:.2f} s")  # noqa: T201
 
 
+def test_a_command_imports_no_pandas(store: Path) -> None:
+    """Where pandas is installed pyarrow imports it, which takes half a second; whoever asks for it later has it."""
+    script = (
+        "import sys; from fpve.cli import main\ntry: main()\nfinally:\n"
+        "    print('pandas' in sys.modules); import pyarrow as pa; print(pa.table({'a': [1]}).to_pandas().shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "history", store], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-2:] == ["False", "(1, 1)"]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_for_all_it_takes(name: str) -> None:
     """Each command and each of its options says what it does; the README names the command."""
