@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from s3 import S3, environment
-from samples import FAKE, draw
+from samples import FAKE, KINDS, draw
 
 import fpve
+from fpve.cli import cli
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job, Limits
+from fpve.engines import shards
 from fpve.engines.cluster import Cluster, RayEngine, connected
 from fpve.errors import ClusterError
 from fpve.events import LOGGER
@@ -96,7 +100,7 @@ def draw_many(source: Path, count: int) -> None:
         os.utime(file, (1e9, 1e9))
 
 
-def images_of(store: Path) -> dict[str, Any]:
+def images_of(store: Path | str) -> dict[str, Any]:
     """All images with their metadata, and their vectors, by their ids."""
     opened = fpve.open(store)
     images = opened.sql("SELECT * EXCLUDE (segment, row) FROM images").to_pylist()
@@ -241,6 +245,66 @@ def test_a_process_and_then_a_node_are_lost(
     assert images_of(job.store) == images_of(local.store)
     assert vector_names(job.store) == vector_names(local.store)
     assert not list((job.store / "pending").iterdir())
+
+
+def test_a_store_in_a_bucket(
+    nodes: Any, caches: Path, s3: S3, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that share nothing but a bucket make what this process makes in a directory, also when a worker is killed.
+
+    So it is of rows, vectors, indexes and predicted labels, and of a batch of queries.
+    """
+    source = tmp_path / "pets"
+    source.mkdir()
+    draw_many(source, 40)
+    kinds = [f"{number:03d}.png,{KINDS[number % 3] if number % 4 else ''}" for number in range(40)]
+    (source / "metadata.csv").write_text("\n".join(["path,kind", *kinds]) + "\n")
+    s3.put_folder(source, "pets")
+    stores = {"bucket": s3.url("store"), "directory": str(tmp_path / "store")}
+    for name, store in stores.items():
+        (tmp_path / f"{name}.toml").write_text(
+            f'name = "pets"\nstore = "{store}"\n[encoders]\ntext = "none"\n'
+            f'image = {{ name = "python:cluster_encoders:Told", path = "{TESTS}", device = "{folder}" }}\n'
+            f'[[collections]]\nname = "pets"\nsource = "{s3.url("pets")}"\n'
+            f'metadata = "{s3.url("pets/metadata.csv")}"\n[[predict]]\nlabel = "kind"\n'
+        )
+    (folder / "kill").touch()
+
+    def kill() -> None:
+        os.kill(int(until(folder / "killed")), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        report = fpve.run(tmp_path / "bucket.toml", engine=RayEngine(shard_rows=10))
+    finally:
+        thread.join()
+    (folder / "kill").unlink()
+    # Of how vectors are cut into segments the last bit of a score depends.
+    monkeypatch.setattr(shards, "SHARD_ROWS", 10)
+    local = fpve.run(tmp_path / "directory.toml")
+
+    assert (report.encoded, report.quarantined, report.predicted) == (40, 0, 10)
+    assert (local.encoded, local.predicted) == (40, 10)
+    assert images_of(stores["bucket"]) == images_of(stores["directory"])
+    question = "SELECT * EXCLUDE (predicted_at) FROM predictions ORDER BY image_id"
+    opened = {name: fpve.open(store) for name, store in stores.items()}
+    assert opened["bucket"].sql(question) == opened["directory"].sql(question)
+    assert fpve.verify(stores["bucket"]).ok
+    assert "store/pending/" not in "".join(s3.keys())
+    # Each node that worked has a replica of its own, none has this process's.
+    replicas = [len(list((caches / str(number) / "stores").glob("*"))) for number in range(3)]
+    assert sum(replicas) >= 2
+    assert max(replicas) == 1
+
+    ids = pa.table({"image_id": [f"pets/{number:03d}.png" for number in range(0, 40, 3)]})
+    pq.write_table(ids, tmp_path / "queries.parquet")
+    words = ["search", "--queries", str(tmp_path / "queries.parquet"), "-k", "5", "--format", "json"]
+    there = CliRunner().invoke(cli, [*words, stores["bucket"], "--engine", "ray", "--workers", "2"])
+    here = CliRunner().invoke(cli, [*words, stores["directory"]])
+    assert there.exit_code == here.exit_code == 0, there.output
+    assert json.loads(there.stdout) == json.loads(here.stdout)
+    assert len(json.loads(there.stdout)) == 70
 
 
 def test_shards_that_fail_each_time(nodes: Any, tmp_path: Path, folder: Path) -> None:

@@ -80,7 +80,7 @@ def location_of(root: Path) -> str:
 
 def root_at(location: str) -> Path:
     """The directory of this machine in which a store is, or its own replica of one in a bucket."""
-    return located(location)
+    return located(location, begin=True)
 
 
 @contextmanager
