@@ -107,8 +107,9 @@ def _put(replica: Replica, manifest: Manifest, claim: Claim) -> None:
     Raises:
         SnapshotTaken: another writer was first.
     """
+    name, content = manifests.name_of(manifest.snapshot), manifests.dumps(manifest)
+    claim.keep()
     try:
-        name, content = manifests.name_of(manifest.snapshot), manifests.dumps(manifest)
         is_first = replica.bucket.put_new(name, content, ready=claim.keep)
     except BaseException:
         # It may yet arrive, and what it names is not to be deleted before.

@@ -33,7 +33,8 @@ _KINDS = {
     "copy": "/images/.*arrow$",
     "index": "exact.faiss$",
     "prefixes": "/tables/prefixes/",
-    "manifest": "/snapshots/",
+    "claim": r"/snapshots/\.",
+    "manifest": r"/snapshots/\d",
     "scan state": "/state/scan/",
 }
 
@@ -76,7 +77,9 @@ def test_a_put_that_fails_tears_nothing(job: Job, s3: S3, kind: str, tmp_path: P
     _check(s3, job)
     # Of a machine that has nothing here: what was finished is found in the bucket.
     finished = any(one.endswith("shard.json") for one in set(s3.keys()))
-    assert finished == (kind in ("adopted rows", "page", "copy", "index", "prefixes", "manifest", "scan state"))
+    assert finished == (
+        kind in ("adopted rows", "page", "copy", "index", "prefixes", "claim", "manifest", "scan state")
+    )
     again = fpve.run(job_on(tmp_path / "there", s3.url("store"), job.collections[0].source))
     assert (again.encoded, again.snapshot) == (0 if finished else 3, 1)
     assert again.published == (kind != "scan state")

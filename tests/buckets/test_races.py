@@ -35,8 +35,12 @@ def _once(is_meant: Callable[[Asked], bool], act: Callable[[], object]) -> Calla
     return interfere
 
 
-def _is_put_of(folder: str) -> Callable[[Asked], bool]:
-    return lambda asked: asked.method == "PUT" and f"/{folder}/" in asked.key
+def _is_put_of(name: str) -> Callable[[Asked], bool]:
+    return lambda asked: asked.method == "PUT" and f"/{name}" in asked.key
+
+
+# How the names of claims and of manifests begin.
+_CLAIM, _MANIFEST = "snapshots/.", "snapshots/0"
 
 
 def _images(s3: S3, job: Job) -> set[str]:
@@ -63,15 +67,17 @@ def cars(tmp_path: Path, s3: S3) -> Job:
     return replace(job, name="cars", collections=(replace(job.collections[0], name="cars"),))
 
 
-@pytest.mark.parametrize(("folder", "is_new"), [("pending", True), ("images", False), ("snapshots", False)])
+@pytest.mark.parametrize(
+    ("name", "is_new"), [("pending/", True), ("images/", False), (_CLAIM, False), (_MANIFEST, False)]
+)
 def test_a_run_begins_anew_where_another_machine_publishes_first(
-    pets: Job, cars: Job, s3: S3, folder: str, is_new: bool
+    pets: Job, cars: Job, s3: S3, name: str, is_new: bool
 ) -> None:
     """Whenever in its course that is: both changes are in the store, and nothing is encoded twice."""
     if not is_new:
         fpve.run(pets)
         draw(pets.collections[0].source / "03.png", 3)
-    s3.before = _once(_is_put_of(folder), lambda: fpve.run(cars))
+    s3.before = _once(_is_put_of(name), lambda: fpve.run(cars))
     s3.counts()
     report = fpve.run(pets)
     shards = [one.key for one in s3.asked if one.method == "PUT" and one.key.endswith("shard.json")]
@@ -80,7 +86,7 @@ def test_a_run_begins_anew_where_another_machine_publishes_first(
     # Of the time in which it was encoded, not of the one in which nothing was left to be.
     assert report.limited_by is not None
     assert _images(s3, pets) == _names(pets) | _names(cars)
-    assert not [name for name in set(s3.keys()) if "/pending/" in name]
+    assert not [key for key in set(s3.keys()) if "/pending/" in key]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +114,10 @@ def test_a_machine_that_finds_its_shards_published_by_another_begins_anew(
     assert _images(s3, pets) == _names(pets)
 
 
+@pytest.mark.parametrize("moment", [_CLAIM, _MANIFEST])
 @pytest.mark.parametrize("name", ["label", "set_prefix", "compact", "rollback"])
 def test_an_edit_stops_where_another_machine_publishes_first(
-    pets: Job, cars: Job, s3: S3, tmp_path: Path, name: str
+    pets: Job, cars: Job, s3: S3, tmp_path: Path, name: str, moment: str
 ) -> None:
     """It says so in one line, loses nothing of the other's, and can be done again."""
     fpve.run(pets)
@@ -122,7 +129,7 @@ def test_an_edit_stops_where_another_machine_publishes_first(
         "set_prefix": {"where": "true", "text": "by hand"},
         "rollback": {"to": 1},
     }
-    s3.before = _once(_is_put_of("snapshots"), lambda: fpve.run(cars))
+    s3.before = _once(_is_put_of(moment), lambda: fpve.run(cars))
     edit = getattr(fpve, name)
     with pytest.raises(StoreLocked, match="snapshot 3 was published by another writer; run again"):
         edit(pets.store, **arguments.get(name, {}))
@@ -135,7 +142,7 @@ def test_an_edit_stops_where_another_machine_publishes_first(
 def test_a_writer_whose_answer_got_lost_finds_that_it_has_won(pets: Job, s3: S3, status: int) -> None:
     """The manifest was put, and the writer was told that it was not: it looks."""
     left = [status]
-    s3.after = lambda asked: left.pop() if left and _is_put_of("snapshots")(asked) else None
+    s3.after = lambda asked: left.pop() if left and _is_put_of(_MANIFEST)(asked) else None
     report = fpve.run(pets)
     assert (report.published, report.snapshot, left) == (True, 1, [])
     assert not fpve.run(pets).published
@@ -146,7 +153,7 @@ def test_a_writer_whose_answer_got_lost_finds_that_another_has_won(pets: Job, ca
     """What is there of its number is not its own, so it begins anew."""
 
     def refuse(asked: Asked) -> int | None:
-        if refused or not _is_put_of("snapshots")(asked):
+        if refused or not _is_put_of(_MANIFEST)(asked):
             return None
         refused.append(asked)
         fpve.run(cars)
