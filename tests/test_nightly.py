@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import Done, command_here
 from prometheus_client.parser import text_string_to_metric_families
 from samples import draw, make_job
 
@@ -30,6 +31,7 @@ from fpve.errors import GuardError, JobError, SnapshotTaken, StoreCorrupt, Store
 from fpve.events import Events
 from fpve.pipeline.journal import LoggedProgress, one_line
 from fpve.progress import SilentProgress
+from fpve.store import lock
 from fpve.store.lock import writer_lock
 
 JOB = """
@@ -90,9 +92,9 @@ def figures(file: Path) -> dict[str, float]:
     return found
 
 
-def command(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "fpve", *map(str, words)], capture_output=True, text=True, check=False)
+def command(*words: object, code: int = 0) -> Done:
+    """Run the command line in this process."""
+    done = command_here(words)
     assert done.returncode == code, done.stderr
     return done
 
@@ -186,16 +188,29 @@ def test_commands_wait_for_the_store(job_file: Path, words: tuple[str, ...], mon
     if words == ("label",):
         Path("labels.csv").write_text("image_id,kind\npets/cat/00.png,lynx\n")
         words = ("label", "store", "labels.csv")
+    held, waits = threading.Event(), threading.Event()
+    released = []
+
+    def hold() -> None:
+        with writer_lock(store, "night"):
+            held.set()
+            released.append(waits.wait(60))
+
+    def holder(owner: Path) -> str:
+        waits.set()
+        return named(owner)
+
+    named = lock._holder
     with writer_lock(store, "night"):
         assert "job 'night'" in command(*words, code=1).stderr
-        process = subprocess.Popen([sys.executable, "-m", "fpve", *words, "--wait"], stdout=subprocess.DEVNULL)
-        try:
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=4)
-        except BaseException:
-            process.kill()
-            raise
-    assert process.wait(timeout=60) == 0
+    # Whoever waits wants to know for whom.
+    monkeypatch.setattr(lock, "_holder", holder)
+    with ThreadPoolExecutor(1) as threads:
+        holding = threads.submit(hold)
+        held.wait(60)
+        command(*words, "--wait")
+        assert released == [True]
+        holding.result()
 
 
 def test_encode_takes_the_options_of_run(job_file: Path, pictures: Path) -> None:

@@ -16,6 +16,7 @@ import click
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from commands import Done, command_alone, command_here
 from samples import draw
 
 from fpve.cli import cli
@@ -27,11 +28,9 @@ REPOSITORY = Path(__file__).parents[2]
 COMMANDS = sorted(cli.commands)
 
 
-def fpve(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "fpve", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
-    )
+def fpve(*words: object, cwd: Path | None = None) -> Done:
+    """Run the command line in this process."""
+    return command_here(words, cwd=cwd)
 
 
 @pytest.fixture
@@ -92,7 +91,11 @@ def test_every_command_has_help_for_all_it_takes(name: str) -> None:
 
 
 def test_from_a_folder_to_an_answer(tmp_path: Path, pictures: Path) -> None:
-    """init, check, run and search work one after the other, as their own messages say."""
+    """init, check, run and search work one after the other, as their own messages say, each in its own process."""
+
+    def fpve(*words: object, cwd: Path | None = None) -> Done:
+        return command_alone(words, cwd=cwd)
+
     done = fpve("init", "pictures", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert "wrote pictures.toml" in done.stderr

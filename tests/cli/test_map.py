@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from commands import command_here
 
 import fpve
 from fpve.cli import cli
@@ -72,8 +71,7 @@ BAD = [
 @pytest.mark.parametrize(("words", "code", "message"), BAD, ids=[" ".join(words) for words, _, _ in BAD])
 def test_mistakes_are_one_line(store: Path, words: list[str], code: int, message: str) -> None:
     """What can't be done is said in one line, with the exit code of its kind."""
-    command = [sys.executable, "-m", "fpve", "map", "store", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=store.parent, check=False)
+    done = command_here(["map", "store", *words], cwd=store.parent)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from commands import command_here
 from samples import make_job
 
 import fpve
@@ -108,8 +107,7 @@ def test_queries_without_an_answer_are_named(store: Path, tmp_path: Path) -> Non
     """Exit code 3, one line for each of the first five, and how many more there are; the others are written."""
     lines = ["path,text", ",dog number 4", *(f"missing\x1b{number}.png," for number in range(7))]
     (tmp_path / "q.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = [sys.executable, "-m", "fpve", "search", store, "--queries", "q.csv", "-o", "hits.parquet", "-k", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = command_here(["search", store, "--queries", "q.csv", "-o", "hits.parquet", "-k", "1"], cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines() == [
         *(f"note: missing {number}.png: no such file" for number in range(5)),
@@ -143,8 +141,7 @@ BAD = [
 @pytest.mark.parametrize(("words", "code", "message"), BAD, ids=[" ".join(words) for words, _, _ in BAD])
 def test_mistakes_are_one_line(store: Path, words: list[str], code: int, message: str) -> None:
     """What can't be done is said in one line, with the exit code of its kind."""
-    command = [sys.executable, "-m", "fpve", "search", "store", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=store.parent, check=False)
+    done = command_here(["search", "store", *words], cwd=store.parent)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`fpve sql` in a process of its own: queries from everywhere, results everywhere, and signals."""
+"""`fpve sql`: queries from everywhere, results everywhere, and signals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import Done, command_alone, command_here
 
 import fpve
 from fpve.config import Job
@@ -30,27 +31,21 @@ def store(job: Job) -> Path:
     return job.store
 
 
-def sql(*words: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `fpve sql`; without a text, stdin is nothing."""
-    return subprocess.run(
-        [sys.executable, "-m", "fpve", "sql", *map(str, words)],
-        capture_output=True,
-        text=True,
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        check=False,
-    )
+def sql(*words: object, stdin: str | None = None) -> Done:
+    """Run `fpve sql` in this process; without a text, stdin is nothing."""
+    return command_here(["sql", *words], stdin=stdin)
 
 
 def test_queries_come_from_the_command_line_and_from_stdin(store: Path) -> None:
-    """QUERY, `-` and no QUERY are the same, whatever lies between the lines."""
+    """QUERY, `-` and no QUERY are the same, whatever lies between the lines, and so is a pipe to another process."""
     for done in (
         sql(store, BY_KIND, "-f", "json"),
         sql(store, "-", "-f", "json", stdin=BY_KIND),
         sql(store, "-f", "json", stdin=f"-- kinds\n\n{BY_KIND};\n"),
+        command_alone(["sql", store, "-f", "json"], stdin=f"-- kinds\n\n{BY_KIND};\n"),
     ):
         assert (json.loads(done.stdout), done.stderr, done.returncode) == (KINDS, "", 0)
-    nothing = sql(store)
+    nothing = command_alone(["sql", store])
     assert (nothing.returncode, nothing.stderr) == (1, "fpve: SQL: expected one query, found 0\n")
 
 
@@ -96,7 +91,7 @@ def test_results_are_saved_and_joined(store: Path, tmp_path: Path) -> None:
 def test_an_interactive_session_reads_a_pipe(store: Path) -> None:
     """Queries end with ;, a mistake is one line, commands begin with a point, and the last query may lack its end."""
     text = f"\nSELECT 1\n  AS a;\n.help\nSELECT nope;\n.what\n{BY_KIND};\n.tables\nSELECT 2 AS b"
-    done = sql(store, "--interactive", "-f", "jsonl", stdin=text)
+    done = command_alone(["sql", store, "--interactive", "-f", "jsonl"], stdin=text)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert lines[:4] == ['{"a": 1}', *(json.dumps(one) for one in KINDS)]
@@ -150,20 +145,19 @@ def test_a_signal_ends_a_query(
     query = "SELECT a.range FROM range(10_000_000) a, range(10_000_000) b" if fetching else FOREVER
     words = [sys.executable, "-m", "fpve", "sql", str(store), query, "-o", str(tmp_path / "rows.csv")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for(lambda: _is_at_it(process.pid, tmp_path, fetching=fetching))
+        if fetching:
+            _wait_for(lambda: any(path.stat().st_size > 1_000_000 for path in tmp_path.glob(".*.tmp")))
+        else:
+            _wait_for(lambda: "duckdb" in Path(f"/proc/{process.pid}/maps").read_text())
+            begun = _cpu_seconds(process.pid)
+            # Longer than it takes from there to the query.
+            _wait_for(lambda: _cpu_seconds(process.pid) > begun + 2)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert errors == "fpve: interrupted; what was finished is kept, run the same command again to go on\n"
     assert tree(store) == before
     assert not list(tmp_path.glob("*rows*")) + list(tmp_path.glob(".*.tmp"))
-
-
-def _is_at_it(pid: int, folder: Path, *, fetching: bool) -> bool:
-    """Whether a process writes its result, or computes longer than it takes to begin."""
-    if fetching:
-        return any(path.stat().st_size > 1_000_000 for path in folder.glob(".*.tmp"))
-    return _cpu_seconds(pid) > 5
 
 
 def _cpu_seconds(pid: int) -> float:

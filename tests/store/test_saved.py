@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import Done, command_here
 
 import fpve
 from fpve.config import Job
@@ -164,10 +163,8 @@ def test_a_failed_write_leaves_what_was_there(store: fpve.Store, monkeypatch: py
 def test_a_search_is_saved_from_the_command_line(store: fpve.Store, pictures: Path) -> None:
     """`--save` keeps hits, of one query and of many, with the command; `saved` lists them, and removes them."""
 
-    def call(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "fpve", *map(str, words)], capture_output=True, text=True, check=False
-        )
+    def call(*words: object) -> Done:
+        return command_here(words)
 
     done = call("search", store.path, "--id", "pets/cat/00.png", "-k", 2, "--save", "Cats", "-f", "json")
     assert done.stderr == f'saved 2 rows: `fpve sql {store.path} "SELECT * FROM saved.cats"`\n'
