@@ -241,8 +241,17 @@ def drift(
 
     opened = fpve.open(store, at=at)
     found = opened.drift(since=since, label=label, progress=terminal_progress())
-    output.print_rows(found.to_arrow(), kind, output_file)
+    output.print_rows(found.to_arrow(), kind, output_file, shown=_with_counts)
     save_rows(opened, save, found)
+
+
+# Of a cluster, `change` is a distance.
+_COUNTS = {"images": ("before", "after", "change"), "cluster": ("after",)}
+
+
+def _with_counts(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `drift` with its counts as integers: they share columns with shares and distances."""
+    return row | {name: int(row[name]) for name in _COUNTS.get(row["measure"], ())}
 
 
 COMMANDS = (duplicates, outliers, mislabeled, sample, drift)

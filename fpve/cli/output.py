@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,27 @@ _CELL_WIDTH = 60
 _NARROWEST = 8
 
 
-def print_rows(table: pa.Table, kind: str | None, output: Path | None = None, *, hide: Iterable[str] = ()) -> None:
-    """Print rows, or write them to a file; `hide` names columns that only the table leaves out.
+def print_rows(
+    table: pa.Table,
+    kind: str | None,
+    output: Path | None = None,
+    *,
+    hide: Iterable[str] = (),
+    shown: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> None:
+    """Print rows, or write them to a file.
 
-    Without a kind it is that of the file's extension, or a table.
+    Args:
+        table: the rows.
+        kind: the format; without it that of the file's extension, or a table.
+        output: the file.
+        hide: columns that only the table leaves out.
+        shown: a row as only the table has it.
     """
     if kind is None:
         kind = (kind_of(output) if output else None) or "table"
     with one_line_errors(kind):
-        _print_rows(table, kind, output, hide)
+        _print_rows(table, kind, output, hide, shown)
 
 
 @contextmanager
@@ -53,10 +65,16 @@ def is_data(kind: str | None, output: Path) -> bool:
     return (kind or kind_of(output) or "table") != "table"
 
 
-def _print_rows(table: pa.Table, kind: str, output: Path | None, hide: Iterable[str]) -> None:
+def _print_rows(
+    table: pa.Table,
+    kind: str,
+    output: Path | None,
+    hide: Iterable[str],
+    shown: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
     if kind == "table":
-        shown = [name for name in table.column_names if name not in set(hide)]
-        emit(rows_text(shown, [[row[name] for name in shown] for row in table.to_pylist()]), output)
+        names = [name for name in table.column_names if name not in set(hide)]
+        emit(rows_text(names, [[row[name] for name in names] for row in map(shown, table.to_pylist())]), output)
     elif output is not None:
         write_rows(output, table.schema, [table], kind=kind)
     elif kind == "parquet":

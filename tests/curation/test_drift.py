@@ -134,3 +134,13 @@ def test_the_command(job: Job) -> None:
     ran = CliRunner().invoke(cli, ["drift", str(job.store), "--since", "1", "--label", "kind", "-f", "json"])
     assert ran.exit_code == 0
     assert {row["measure"] for row in json.loads(ran.stdout)} == {"images", "share", "psi", "centroid", "cluster"}
+
+
+def test_the_table_has_counts_as_integers(job: Job) -> None:
+    """72 images, not 72.0000: counts stand in a column with shares and distances."""
+    ran = CliRunner().invoke(cli, ["drift", str(job.store), "--since", "1", "--label", "kind"])
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    assert ["images", "all", "60", "72", "12"] in lines
+    assert ["share", "cat", "0.6667", "0.4167", "-0.2500"] in lines
+    (cluster,) = (line for line in lines if line[0] == "cluster")
+    assert cluster[2] == "12"
