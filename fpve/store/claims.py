@@ -125,9 +125,16 @@ class Claim:
             if own.mtime_ns - one.mtime_ns > _EXPIRES * 1e9:
                 self._replica.bucket.remove([name])
             elif kind[1] != self._kind:
-                with suppress(FileNotFoundError):
-                    return in_words(self._replica.bucket.read(name))
+                return self._words(name)
         return None
+
+    def _words(self, name: str) -> str:
+        """Who has put another claim, for people."""
+        try:
+            return in_words(self._replica.bucket.read(name))
+        except FileNotFoundError:
+            # It is gone since; but what else is listed may be, too.
+            return in_words(b"")
 
     def _list(self) -> Object:
         """See what is there; returns what is said of this claim."""

@@ -104,6 +104,10 @@ def _check(s3: S3, job: Job, images: int | None = None) -> None:
         assert sum(one.rows for one in newest.collections) == images
 
 
+def _manifest(number: int) -> str:
+    return f"store/{manifests.name_of(number)}"
+
+
 def _claims(s3: S3) -> list[str]:
     return sorted(name for name in set(s3.keys()) if name.startswith("store/snapshots/."))
 
@@ -298,6 +302,19 @@ def test_a_claim_of_a_killed_process_expires(here: Job, s3: S3, monkeypatch: pyt
     _check(s3, here)
 
 
+def test_a_claim_that_is_gone_when_it_is_read_is_looked_for_again(here: Job, s3: S3) -> None:
+    """What was listed together with it may be gone as well."""
+    name = "store/snapshots/.0123456789abcdef.deleting.tmp"
+    s3.put(name, _OWNER)
+    s3.before = _once(lambda asked: asked.key == name, lambda: s3.remove(name))
+    _draw(here, 3)
+    s3.counts()
+    assert fpve.run(here).published
+    asked = [one.key if one.kind == "PUT" else one.kind for one in s3.asked if one.key in ("", name, _manifest(2))]
+    assert asked[asked.index("GET") : asked.index(_manifest(2))] == ["GET", "LIST"]
+    _check(s3, here, images=4)
+
+
 def test_claims_do_not_stand_in_the_way_of_their_own_kind_nor_of_readers(here: Job, s3: S3, tmp_path: Path) -> None:
     """They are no files of any snapshot, and in a copy of the bucket they are what `prune` deletes."""
     for kind in ("publishing", "deleting"):
@@ -463,7 +480,7 @@ def test_a_snapshot_is_out_of_use_since_its_successor_was_put(
     fpve.run(here)
     assert fpve.prune(here.store, keep=1, grace=_HOUR).kept == (1, 2)
     for number in (1, 2):
-        _ages(s3, f"store/{manifests.name_of(number)}", 2 * _HOUR)
+        _ages(s3, _manifest(number), 2 * _HOUR)
     assert fpve.prune(here.store, keep=1, grace=_HOUR).kept == (2,)
 
 
