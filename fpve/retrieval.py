@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from fpve.deepening import Deepened
 from fpve.fusion import Blocks
 from fpve.neighbours import Mask, Neighbours, Rows, ranks
 from fpve.opened import Opened
@@ -127,8 +128,9 @@ class Search:
         weights = searcher.weights(asked.blocks, wanted.image_weight)
         steps: list[Step] = []
 
-        def rank(numbers: Rows, k: int, allowed: Mask | None) -> Neighbours:
-            return searcher.nearest(
+        def rank(numbers: Rows, k: int, allowed: Mask | None) -> tuple[Neighbours, bool]:
+            done: list[Step] = []
+            found = searcher.nearest(
                 asked.blocks_of(numbers),
                 image_weight=weights[numbers],
                 k=k,
@@ -136,12 +138,17 @@ class Search:
                 exclude=None if asked.exclude is None else asked.exclude[numbers],
                 across=asked.across,
                 exact=wanted.exact,
-                # What is fetched of the rest of a ranking is searched for in the same way.
-                steps=steps if allowed is None else None,
+                steps=done,
             )
+            # What is fetched of the rest of a ranking is searched for in the same way.
+            steps.extend(done if allowed is None else ())
+            return found, any(one.way == "graph" for one in done)
 
         count = len(weights)
-        found, ranked = self._opened.selector.select(rank, count, wanted.selection, self._allowed)
+        has_graphs = any(one.ann is not None and one.ann.graphs for one in searcher.snapshot.manifest.segments)
+        first = wanted.selection.first if has_graphs and not wanted.exact else None
+        deepened = Deepened(rank, first, rows=searcher.rows)
+        found, ranked = self._opened.selector.select(deepened, count, wanted.selection, self._allowed)
         explanation = Explanation(
             queries=count,
             images=self._images,

@@ -73,6 +73,11 @@ class Selection:
             raise QueryError(f"dedup: expected a cosine above 0 and at most 1, such as 0.97, found {self.dedup}")
 
     @property
+    def first(self) -> int:
+        """How deep a ranking is fetched at first, to have the first k of it."""
+        return self.k if self.dedup is None and self.group_by is None else _FIRST * self.k
+
+    @property
     def end(self) -> int:
         """How many images are to be kept, to have k after those that are skipped."""
         return self.offset + self.k

@@ -21,6 +21,7 @@ from fpve.index import segment as segments
 from fpve.records import Step
 from fpve.search import Searcher
 from fpve.store import manifest as manifests
+from fpve.store.ann import AnnRef, Plan
 from fpve.store.snapshot import Snapshot
 
 COUNT = 600
@@ -91,6 +92,25 @@ def test_hits_are_those_of_an_exact_search(made: Job, weight: float, where: str 
         known = {hit.image_id: hit.score for hit in true}
         assert all(hit.score == pytest.approx(known[hit.image_id], abs=1e-6) for hit in mine if hit.image_id in known)
     assert found >= 0.98 * sum(map(len, exact))
+
+
+@pytest.mark.parametrize("options", [{}, {"group_by": "number"}, {"dedup": 1.0}])
+def test_pages_are_of_one_ranking(made: Job, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]) -> None:
+    """However little a graph finds, pages repeat no image, and none is left out in the end."""
+    # As narrow as a walk can be.
+    monkeypatch.setattr(AnnRef, "plan", lambda *_: Plan(0, 1))
+    store = fpve.open(made.store)
+    one = store.images["image_id"][7].as_py()
+    first = store.search(id=one, k=10, image_weight=1.0, **options)
+    assert [step.way for step in first.explanation.steps] == ["graph"]
+
+    pages = [store.search(id=one, k=10, offset=10 * at, image_weight=1.0, **options) for at in range(60)]
+
+    found = [hit.image_id for page in pages for hit in page]
+    assert found[:10] == [hit.image_id for hit in first]
+    assert len(found) == len(set(found))
+    if not options:
+        assert set(found) == set(store.images["image_id"].to_pylist()) - {one}
 
 
 def test_a_search_says_what_it_did(made: Job) -> None:
