@@ -5,6 +5,7 @@ from __future__ import annotations
 from fpve.curation.map import Map, map_images
 from fpve.curation.projection import DEFAULT_METHOD, DEFAULT_SEED, Method
 from fpve.opened import Opened
+from fpve.progress import Progress
 
 
 class Mapping:
@@ -20,6 +21,7 @@ class Mapping:
         where: str | None = None,
         color: str | None = None,
         seed: int = DEFAULT_SEED,
+        progress: Progress | None = None,
     ) -> Map:
         """Place the images in a plane, by the vectors that a search compares: what is alike is near.
 
@@ -34,10 +36,17 @@ class Mapping:
             where: an SQL condition over the columns of `images`; the others are not placed, nor do they count.
             color: a column of `images` to have beside the places.
             seed: of what UMAP draws at random.
+            progress: is told of each image that is looked at.
 
         Raises:
             QueryError: an option is wrong, or a library is missing.
         """
         return map_images(
-            self._open.searcher, method=method, image_weight=image_weight, where=where, color=color, seed=seed
+            self._open.searcher,
+            method=method,
+            image_weight=image_weight,
+            where=where,
+            color=color,
+            seed=seed,
+            progress=progress,
         )

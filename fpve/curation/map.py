@@ -10,6 +10,7 @@ import pyarrow as pa
 from fpve.curation.projection import DEFAULT_METHOD, DEFAULT_SEED, Method, plane_of, weight_of
 from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
+from fpve.progress import Progress
 from fpve.records import Records
 from fpve.search import Searcher
 
@@ -49,6 +50,7 @@ def map_images(
     where: str | None = None,
     color: str | None = None,
     seed: int = DEFAULT_SEED,
+    progress: Progress | None = None,
 ) -> Map:
     """Place images in a plane.
 
@@ -59,6 +61,7 @@ def map_images(
         where: an SQL condition over the columns of `images`; the others are not placed, nor do they count.
         color: a column of `images` to have beside.
         seed: of what UMAP draws at random.
+        progress: is told of each image that is looked at.
 
     Raises:
         QueryError: an option is wrong, or a library is missing.
@@ -67,7 +70,7 @@ def map_images(
     if color is not None and color not in known:
         raise QueryError(f"color: no column {color!r}{nearest_word(color, known)}")
     rows = np.arange(searcher.rows) if where is None else np.flatnonzero(searcher.matching(where))
-    plane = plane_of(searcher, rows, method=method, image_weight=image_weight, seed=seed)
+    plane = plane_of(searcher, rows, method=method, image_weight=image_weight, seed=seed, progress=progress)
     images = searcher.snapshot.rows
     table = pa.table(
         {

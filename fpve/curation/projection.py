@@ -19,6 +19,7 @@ from fpve.errors import QueryError
 from fpve.errors import nearest as nearest_word
 from fpve.fusion import Floats
 from fpve.neighbours import Exact, Rows
+from fpve.progress import Progress, SilentProgress, Stage
 from fpve.search import Searcher
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ Method = Literal["pca", "umap"]
 DEFAULT_METHOD: Method = "pca"
 DEFAULT_SEED = 0
 
+# Over all images: for their mean, their scatter, and their places.
+_PASSES = 3
 # Of each image, itself included: UMAP's own default.
 _NEIGHBOURS = 15
 # Fewer have no neighbourhoods to keep.
@@ -73,18 +76,28 @@ def plane_of(
     method: Method = DEFAULT_METHOD,
     image_weight: float | None = None,
     seed: int = DEFAULT_SEED,
+    progress: Progress | None = None,
 ) -> Plane:
-    """The same as `project`, with the share of the variance that is in the plane."""
+    """The same as `project`, with the share of the variance that is in the plane.
+
+    `progress` is told of each image that is looked at: `project` looks at all of them three times, and `umap` also has
+    a stage `compare`, with the neighbours of each, and `unfold`, of which nobody knows how far it is.
+    """
     if method not in get_args(Method):
         raise QueryError(f"method: expected pca or umap, found {method!r}{nearest_word(str(method), get_args(Method))}")
     # Before anything is computed.
     umap = _umap() if method == "umap" else None
     weight = weight_of(searcher, image_weight)
     rows = np.asarray(rows, np.int64)
-    plane = _principal(searcher, rows, weight)
+    progress = progress or SilentProgress()
+    with progress.stage("project", _PASSES * len(rows)) as stage:
+        plane = _principal(searcher, rows, weight, stage)
     if umap is None or len(rows) < _FEWEST or not np.any(plane.points):
         return plane
-    return Plane(_unfolded(umap, searcher, rows, weight, plane.points, seed), None)
+    with progress.stage("compare", len(rows)) as stage:
+        near, far = _neighbourhoods(searcher, rows, weight, stage)
+    with progress.stage("unfold", None):
+        return Plane(_unfolded(umap, near, far, plane.points, seed), None)
 
 
 def weight_of(searcher: Searcher, image_weight: float | None) -> float:
@@ -99,7 +112,7 @@ def weight_of(searcher: Searcher, image_weight: float | None) -> float:
     return searcher.checked_weight(image_weight)
 
 
-def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
+def _principal(searcher: Searcher, rows: Rows, weight: float, stage: Stage) -> Plane:
     """The plane of the two principal components, by the covariance, so that few rows are held at once.
 
     Each component points to where the largest of its loadings is positive; one in which nothing varies is zero.
@@ -110,6 +123,7 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
     mean: Exact = np.zeros(dim_of(searcher, weight))
     for part in points_in_parts(searcher, rows, weight):
         mean += part.sum(axis=0, dtype=np.float64)
+        stage.advance(len(part))
     mean /= len(rows)
     # Less the mean first: the squares of what is left lose no digits in float32, and their sums are float64.
     centre = mean.astype(np.float32)
@@ -117,6 +131,7 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
     for part in points_in_parts(searcher, rows, weight):
         part -= centre
         scatter += part.T @ part
+        stage.advance(len(part))
     total = float(np.trace(scatter))
     axes, variances = _largest(scatter)
     # What rounding leaves: of equal vectors 6e-8 of a length of 1, squared, for each row; and of products 1e-7, a third
@@ -126,6 +141,7 @@ def _principal(searcher: Searcher, rows: Rows, weight: float) -> Plane:
     for part in points_in_parts(searcher, rows, weight):
         points[at : at + len(part)] = (part - centre) @ axes.astype(np.float32)
         at += len(part)
+        stage.advance(len(part))
     return Plane(points, min(1.0, float(variances.sum()) / total) if np.any(axes) else None)
 
 
@@ -142,12 +158,11 @@ def _largest(scatter: Exact) -> tuple[Exact, Exact]:
     return axes * np.where(signs == 0, 1, signs), values
 
 
-def _unfolded(umap: type[UMAP], searcher: Searcher, rows: Rows, weight: float, start: Floats, seed: int) -> Floats:
-    """UMAP's plane, from neighbours that the index finds, beginning at points (n, 2)."""
+def _unfolded(umap: type[UMAP], near: Rows, far: Floats, start: Floats, seed: int) -> Floats:
+    """UMAP's plane, from neighbours (n, k) and how far they are (n, k), beginning at points (n, 2)."""
     random = np.random.default_rng(seed)
     width = float(np.ptp(start, axis=0).max())
     begin = start + random.normal(scale=_JITTER * width, size=start.shape).astype(np.float32)
-    near, far = _neighbourhoods(searcher, rows, weight)
     layout = umap(
         n_neighbors=near.shape[1],
         # Ours are found already, and what else of the data it looks at is their number.
@@ -163,7 +178,7 @@ def _unfolded(umap: type[UMAP], searcher: Searcher, rows: Rows, weight: float, s
         return np.asarray(layout.fit_transform(begin), np.float32)
 
 
-def _neighbourhoods(searcher: Searcher, rows: Rows, weight: float) -> tuple[Rows, Floats]:
+def _neighbourhoods(searcher: Searcher, rows: Rows, weight: float, stage: Stage) -> tuple[Rows, Floats]:
     """Of n images the nearest among them (n, k), each itself first, and how far they are (n, k): 1 less the score."""
     count = min(_NEIGHBOURS, len(rows) - 1)
     allowed = searcher.only(rows)
@@ -183,6 +198,7 @@ def _neighbourhoods(searcher: Searcher, rows: Rows, weight: float) -> tuple[Rows
         ).panel(len(mine), count - 1)
         near[at : at + len(mine), 1:] = place[found.row]
         far[at : at + len(mine), 1:] = np.maximum(1 - found.score, 0)
+        stage.advance(len(mine))
     return near, far
 
 

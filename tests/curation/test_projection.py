@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fpve.curation.projection import plane_of, project, weight_of
 from fpve.curation.space import points_in_parts
 from fpve.errors import QueryError
 from fpve.fusion import Floats
+from fpve.progress import SilentProgress
 from fpve.search import Searcher
 from fpve.store import means
 from fpve.store.snapshot import Snapshot
@@ -107,6 +110,35 @@ def test_the_weight_is_the_stores_where_there_are_prefixes(searcher: Searcher, t
         project(searcher, everything(searcher), image_weight=1.5)
 
 
+class _Told:
+    """What a projection has told of its stages: their names, of how many images, and how many were looked at."""
+
+    def __init__(self) -> None:
+        self.stages: list[list[Any]] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[_Told]:
+        self.stages.append([name, total, 0])
+        yield self
+
+    def advance(self, count: int = 1) -> None:
+        self.stages[-1][2] += count
+
+    def limited_by(self, part: str) -> None:
+        raise AssertionError(part)
+
+
+def test_how_far_it_is_is_told(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PCA looks at all images three times; UMAP then at the neighbours of each, and at the end says only that."""
+    monkeypatch.setattr(space, "PART", 7)
+    told = {method: _Told() for method in ("pca", "umap")}
+    for method, progress in told.items():
+        plane_of(searcher, everything(searcher)[:40], method=method, progress=progress)
+
+    assert told["pca"].stages == [["project", 120, 120]]
+    assert told["umap"].stages == [["project", 120, 120], ["compare", 40, 40], ["unfold", None, 0]]
+
+
 @pytest.mark.parametrize("method", ["pca", "umap"])
 def test_the_same_again(searcher: Searcher, method: projection.Method) -> None:
     """The same options give the same places to the bit; signs follow a rule."""
@@ -134,7 +166,8 @@ def test_umap_keeps_neighbours(searcher: Searcher) -> None:
 def test_neighbourhoods_are_those_of_the_search(searcher: Searcher) -> None:
     """Of rows that are chosen only these are neighbours: each itself first, then by score."""
     rows = np.arange(3, 60, 2)
-    near, far = projection._neighbourhoods(searcher, rows, 0.5)
+    with SilentProgress().stage("compare", None) as stage:
+        near, far = projection._neighbourhoods(searcher, rows, 0.5, stage)
     vectors = written_out(searcher, 0.5)[rows]
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, np.inf)
