@@ -16,7 +16,7 @@
 // `app` has:
 //   state       get(name), set({name: value}, {replace}), url(changes), subscribe(fn): see state.js. A view may keep values
 //               of its own there; names that views share: view q like picture weight where filters sort image label size
-//               color method
+//               color method only selected
 //   api         get(path, params, {signal}), post(path, body), poll(path, params, {signal, onprogress}), file(path, body),
 //               channel() whose newest request aborts the one before: see api.js. Errors: ApiError {message, status};
 //               isAbort(error) is exported there
@@ -32,7 +32,7 @@
 //   where(sql)           put a condition into the WHERE box
 //   notice(root, {title, text, icon, error, action})   fill a view that has nothing to show
 //   refusal(error, notice)  what a notice says after an error; of a server that is gone, or a wrong condition, just that
-//   working(root, text)  fill a view that computes; returns report({done, total})
+//   working(root, text)  fill a view that computes; returns report(what the server tells of it)
 //   toast(text, {kind, action}), say(text)    a short notice; a line for screen readers only
 //   colour(name)         a colour token as the canvas needs it
 //   copy(text)           put a text on the clipboard, told by a toast
@@ -47,7 +47,7 @@ import { keepExport } from "./exporting.js";
 import { Frame } from "./frame.js";
 import { notice, refusal, working } from "./notices.js";
 import { mountSelected } from "./selected.js";
-import { Selection } from "./selection.js";
+import { keepInAddress, Selection } from "./selection.js";
 import { addShortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar/sidebar.js";
 import { State } from "./state.js";
@@ -149,12 +149,8 @@ const app = {
     detail.update(new Set(["rows"]));
   },
   showAll: () => state.set({ q: null, like: null, picture: null, where: null, filters: null, sort: null }),
-  showSelected(on) {
-    gallery.showOnly(on ? app.selection.ids : null);
-    if (on) state.set({ view: null });
-    updateSelected();
-  },
-  onlySelected: gallery.onlySelected,
+  showSelected: (on) => state.set(on ? { only: "1", view: null } : { only: null }),
+  onlySelected: () => state.get("only") !== null && app.selection.size > 0,
   enterGrid: gallery.enter,
   focusSearch: () => question.focus(),
   toggleFilters: () => frame.toggleFilters(),
@@ -172,6 +168,7 @@ const app = {
   },
 };
 
+keepInAddress(app.selection, state);
 const frame = new Frame(app, VIEWS);
 const question = new Question(app, find("ask"));
 const weight = new Weight(app, find("weight"));
@@ -191,6 +188,7 @@ state.subscribe((changed, how) => {
   if (!isOther) frame.view.update(app, changed, how);
   sidebar.update(changed);
   detail.update(changed);
+  updateSelected();
 });
 standingOf.subscribe((what) => {
   frame.tell();

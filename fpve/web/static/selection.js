@@ -1,5 +1,28 @@
 // The images that are selected, by their ids, whatever view they were selected in.
 
+import { address } from "./state.js";
+
+// Characters of an address: some hundred ids. Mail and chat keep so long a link whole, and proxies take 8,000.
+const LONGEST = 4_000;
+// The address changes when nothing more was selected for so long: browsers refuse more than some changes a second.
+const STILL = 250;
+
+/** Whether ids are few enough to be in an address. */
+export const fitsAddress = (ids) => ids.length < LONGEST && address({ selected: ids }).length <= LONGEST;
+
+/** Begin with what the address says is selected, and have it say what is, as long as that fits. */
+export function keepInAddress(selection, state) {
+  let timer = 0;
+  selection.replace(state.get("selected") ?? []);
+  selection.subscribe(() => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const { ids } = selection;
+      state.set({ selected: fitsAddress(ids) ? ids : null }, { replace: true });
+    }, STILL);
+  });
+}
+
 export class Selection {
   #ids = new Set();
   #listeners = new Set();

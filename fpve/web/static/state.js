@@ -13,8 +13,15 @@ const JSON_OBJECT = {
   },
   write: (value) => JSON.stringify(value),
 };
-const KINDS = { weight: NUMBER, size: NUMBER, filters: JSON_OBJECT };
+// Ids with commas between them; a comma or a backslash in one has a backslash before it.
+const IDS = {
+  read: (text) => text.match(/(?:\\.|[^\\,])+/gs)?.map((one) => one.replace(/\\(.)/gs, "$1")) ?? null,
+  write: (ids) => ids.map((id) => id.replace(/[\\,]/g, "\\$&")).join(","),
+};
+const KINDS = { weight: NUMBER, size: NUMBER, filters: JSON_OBJECT, selected: IDS };
 const DEFAULTS = { view: "gallery" };
+// What makes other rows. With any of it one no longer looks at what is selected alone.
+export const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
 
 export class State {
   #values = {};
@@ -22,10 +29,16 @@ export class State {
 
   constructor() {
     this.#values = read(location.search);
-    addEventListener("popstate", () => this.#become(read(location.search), { moved: true }));
+    addEventListener("popstate", () => {
+      // What is selected stays, whatever is shown: to go back undoes no selecting.
+      const found = read(location.search);
+      const next = merged(found, { selected: this.#values.selected });
+      if (address(next) !== address(found)) history.replaceState(null, "", address(next));
+      this.#become(next, { moved: true });
+    });
   }
 
-  /** A value: text, a number (weight, size), an object (filters); null where there is none. */
+  /** A value: text, a number (weight, size), an object (filters), ids (selected); null where there is none. */
   get(name) {
     return this.#values[name] ?? DEFAULTS[name] ?? null;
   }
@@ -40,7 +53,8 @@ export class State {
    * what moves under the hand should. Nothing happens where nothing differs.
    */
   set(changes, { replace = false } = {}) {
-    const next = merged(this.#values, changes);
+    const asks = ROWS.some((name) => name in changes) && !("only" in changes);
+    const next = merged(this.#values, asks ? { ...changes, only: null } : changes);
     const url = address(next);
     if (url === address(this.#values)) return;
     history[replace ? "replaceState" : "pushState"](null, "", url);
@@ -80,14 +94,15 @@ function merged(values, changes) {
   const next = { ...values, ...changes };
   for (const [name, value] of Object.entries(next)) {
     const empty = value === null || value === undefined || value === "" || value === DEFAULTS[name];
-    if (empty || (KINDS[name] === JSON_OBJECT && !Object.keys(value).length)) delete next[name];
+    if (empty || (typeof value === "object" && !Object.keys(value).length)) delete next[name];
   }
   return next;
 }
 
 const written = (name, value) => (value === undefined ? undefined : (KINDS[name] ?? TEXT).write(value));
 
-function address(values) {
+/** The address of a page with these values. */
+export function address(values) {
   const params = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, written(name, value)]));
   // What is legible and needs no escape in a query is left as it is: people read and edit these.
   const text = params.toString().replace(/%2F/g, "/").replace(/%3A/g, ":").replace(/%2C/g, ",");

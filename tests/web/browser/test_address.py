@@ -15,6 +15,7 @@ STATES = {
     "order": {"sort": "-price", "filters": {"price": {"min": 2, "max": 9.5}}},
     "map": {"view": "map", "color": "colour", "image": "drawings/30.png"},
     "labels": {"view": "labels", "label": "colour"},
+    "selected": {"only": "1", "selected": "drawings/30.png,drawings/07.png"},
 }
 
 

@@ -92,6 +92,52 @@ def test_selection_stays_and_is_shown_alone(tall: Screen) -> None:
     tall.see_count("60 images")
 
 
+def test_selection_is_in_the_address(tall: Screen) -> None:
+    """A reload keeps it, going back undoes none of it, and a link that is copied shows what is selected alone."""
+    tall.open(q="red disc")
+    wanted = ["drawings/15.png", f"drawings/{NASTY_FILE}"]
+    tall.tile("a red disc, number 15").click(modifiers=["Control"])
+    tall.search("square")
+    tall.see([hit["prefix"] for hit in tall.api("/api/search", text="square", k=5)["hits"]])
+    tall.tile(NASTY_KIND).click(modifiers=["Control"])
+    tall.until("() => new URL(location).searchParams.get('selected')", ",".join(wanted))
+    tall.page.go_back()
+    expect(tall.question).to_have_value("red disc")
+    assert tall.state == {"q": "red disc", "selected": ",".join(wanted)}
+    tall.page.reload()
+    tall.settle()
+    expect(tall.selection).to_contain_text("2 selected")
+    tall.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tall.selection.get_by_role("button", name="Copy a link to these").click()
+    expect(tall.page.locator("#toasts")).to_contain_text("Copied.")
+    link = tall.page.evaluate("navigator.clipboard.readText()")
+    tall.page.goto(link)
+    tall.see_count("2 images")
+    tall.see(["a red disc, number 15", NASTY_KIND])
+    assert tall.state == {"only": "1", "selected": ",".join(wanted)}
+    tall.selection.get_by_role("button", name="Clear the selection").click()
+    tall.see_count("60 images")
+    tall.until("() => location.search", "")
+
+
+def test_ids_are_in_the_address_as_they_are_called(screen: Screen) -> None:
+    """Whatever is in a name comes back; of more than 4,000 characters the address has none."""
+    screen.open()
+    names = ["a/b, c.png", "a\\b.png", ",", "a\\,b", "é &?#+%20.png", " "]
+    told = screen.page.evaluate(
+        """async ids => {
+          const { address, State } = await import("/files/x/state.js");
+          const { fitsAddress } = await import("/files/x/selection.js");
+          history.replaceState(null, "", address({ selected: ids }));
+          const most = Math.floor((4000 - "?selected=".length) / "a/000.png,".length);
+          const many = Array.from({ length: most + 1 }, (_, at) => `a/${String(at).padStart(3, "0")}.png`);
+          return [new State().get("selected"), fitsAddress(many.slice(0, most)), fitsAddress(many)];
+        }""",
+        names,
+    )
+    assert told == [names, True, False]
+
+
 def test_selection_is_exported(tall: Screen) -> None:
     """The file that the browser keeps has the rows that are selected, as the server writes them, in every format."""
     tall.open()

@@ -8,10 +8,9 @@ import { Listing } from "../gallery/listing.js";
 import { sourceOf } from "../gallery/sources.js";
 import { SIZES, Toolbar } from "../gallery/toolbar.js";
 import { addTouch } from "../gallery/touch.js";
+import { ROWS } from "../state.js";
 import { plural } from "../words.js";
 
-// What of the address makes other rows.
-const ROWS = ["q", "like", "picture", "where", "filters", "sort", "exact"];
 // Where each list of rows was left, for "back": the last fifty lists.
 const places = new Map();
 const PLACES = 50;
@@ -40,17 +39,19 @@ export default {
 
   show(element, given) {
     if (!grid) build(element, given);
+    const before = only;
+    only = chosen();
     if (!listing && !loading) load({ at: (!only && places.get(sourceOf(app).key)) || 0 });
-    else if (sourceOf(app, { only }).key !== source?.key) load({ at: 0 });
+    else if (sourceOf(app, { only }).key !== source?.key || !isSame(only, before)) load({ at: 0 });
     else if (app.status && listing?.answer && listing.answer.snapshot !== app.status.snapshot) load({});
     else grid.resize();
   },
 
   update(_, changed, { moved = false } = {}) {
     if (changed.has("size")) grid.resize(sizeOf());
-    if (ROWS.some((name) => changed.has(name))) {
-      only = null;
-      const place = moved ? places.get(sourceOf(app).key) : 0;
+    if (["only", ...ROWS].some((name) => changed.has(name))) {
+      only = chosen();
+      const place = moved ? places.get(sourceOf(app, { only }).key) : 0;
       load({ at: place ?? 0, animate: true });
     } else if (changed.has("weight") && app.query()) load({ animate: true, gentle: true });
     else if (changed.has("snapshot") || changed.has("reached")) load({});
@@ -64,12 +65,6 @@ export default {
   enter: () => grid?.go(grid.active),
   /** Of the image that has the focus; null where none has. */
   focusedId: () => document.activeElement?.node?.tile.row?.image_id ?? null,
-  /** Show only images of these ids; null: all again. Before the gallery was shown it begins with them. */
-  showOnly(ids) {
-    only = ids;
-    if (grid) load({ at: 0, animate: true });
-  },
-  onlySelected: () => only !== null,
   /** The row of an image, if it is among those that are shown and there; else null. */
   rowOf: (id) => listing?.get(listing.indexOf(id)) ?? null,
   /** Bring an image into view, if it is among those that are shown. */
@@ -103,6 +98,11 @@ function build(element, given) {
   // Until the first rows are there, tiles wait for them.
   if (!listing) grid.show(WAITING, { size: sizeOf(), scored: app.query() !== null });
 }
+
+/** What is selected, where only that is to be shown; else null. An image that is then left out keeps its place. */
+const chosen = () => (app.onlySelected() ? app.selection.ids : null);
+
+const isSame = (ids, others) => ids?.length === others?.length && (ids ?? []).every((id, at) => id === others[at]);
 
 const sizeOf = () => Math.max(SIZES.least, Math.min(SIZES.most, app.state.get("size") ?? SIZES.usual));
 
