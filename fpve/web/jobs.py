@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from fastapi.responses import JSONResponse
@@ -41,6 +41,7 @@ class StillRunning(BaseModel):
     stage: str | None = Field(description="What is being done; null before its turn.")
     done: int = Field(description="How much of the stage is done.")
     total: int | None = Field(description="Of how much; null where that is not known.")
+    seconds: float = Field(description="How long it has been computed.")
 
 
 # Of an operation that may have to be asked again, for the document.
@@ -65,15 +66,18 @@ class Running:
         stage: what is being done; None before its turn.
         done: how much of that is done.
         total: of how much; None where that is not known.
+        seconds: how long it has been computed.
     """
 
     stage: str | None
     done: int
     total: int | None
+    seconds: float = field(default=0.0, compare=False)
 
     def response(self, snapshot: int) -> JSONResponse:
         """What a request is answered with: 202, and how far it is."""
-        told = StillRunning(snapshot=snapshot, stage=self.stage, done=self.done, total=self.total)
+        seconds = round(self.seconds, 1)
+        told = StillRunning(snapshot=snapshot, stage=self.stage, done=self.done, total=self.total, seconds=seconds)
         return JSONResponse(told.model_dump(), 202)
 
 
@@ -88,6 +92,7 @@ class _Job:
         snapshot: that it is of.
         work: computes it; None once it was begun.
         begun: when it was asked for first, and `asked` when last.
+        started: when its turn came; None before.
         waiters: how many requests wait for it right now.
         is_let_go: whether nobody will ask for it again.
         stage, done, total: how far it is.
@@ -98,6 +103,7 @@ class _Job:
         self.snapshot = snapshot
         self.work: Callable[[Progress], Any] | None = work
         self.begun = self.asked = time.monotonic()
+        self.started: float | None = None
         self.waiters = 0
         self.is_let_go = False
         self.stage: str | None = None
@@ -171,7 +177,8 @@ class Jobs:
             job.waiters -= 1
             job.asked = time.monotonic()
             if not job.ended.is_set():
-                return Running(job.stage, job.done, job.total)
+                seconds = 0.0 if job.started is None else time.monotonic() - job.started
+                return Running(job.stage, job.done, job.total, seconds)
             if job.error is not None:
                 self._forget(job)
                 raise job.error
@@ -215,7 +222,7 @@ class Jobs:
         work, job.work = job.work, None
         if work is None:
             return
-        begun = time.perf_counter()
+        job.started = time.monotonic()
         try:
             job.found = work(_Telling(job, self._check_waited_for))
         except _LetGo:
@@ -226,7 +233,7 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 (logged, and raised again where it is asked for)
             _log.exception("a computation failed")
             job.error = error.with_traceback(None)
-        job.seconds = time.perf_counter() - begun
+        job.seconds = time.monotonic() - job.started
         job.ended.set()
 
     def _next(self) -> _Job | None:

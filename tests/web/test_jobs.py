@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,12 @@ def test_what_takes_long_tells_how_far_it_is(jobs: Jobs) -> None:
     assert jobs.ask(1, "key", steps) in (Running(None, 0, None), Running("steps", 0, 10))
     steps.let(4)
     _wait(lambda: jobs.ask(1, "key", steps) == Running("steps", 4, 10))
+    running = jobs.ask(1, "key", steps)
+    assert isinstance(running, Running)
+    told = json.loads(bytes(running.response(1).body))
+    assert 0 < running.seconds < _LONG
+    assert told.pop("seconds") == round(running.seconds, 1)
+    assert told == {"snapshot": 1, "state": "running", "stage": "steps", "done": 4, "total": 10}
     steps.let(6)
 
     assert _done(jobs, "key", steps).found == "done"

@@ -46,7 +46,7 @@ export class Api {
   }
 
   /**
-   * GET that may take long: while the server says 202 it is asked again, and `onprogress({done, total})` is told.
+   * GET that may take long: while the server says 202 it is asked again, and `onprogress({stage, done, total, seconds})` is told.
    * Abort `signal` when the view is left.
    */
   async poll(path, params = {}, { signal, onprogress = () => {} } = {}) {

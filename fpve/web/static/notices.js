@@ -2,6 +2,7 @@
 
 import { isOfWhere } from "./api.js";
 import { button, el, icon } from "./dom.js";
+import { Progress } from "./progress.js";
 import { say } from "./toasts.js";
 
 /** Fill `root`: a title, a line, an icon, and perhaps something to do ({text, onclick}). */
@@ -39,17 +40,10 @@ export function refusal(app, error, given) {
   };
 }
 
-/** Fill `root` while something is computed. Returns report({done, total}); total null while nobody knows. */
+/** Fill `root` while something is computed. Returns report({stage, done, total, seconds}), as the server tells these. */
 export function working(root, text) {
-  const bar = el("i");
-  const line = el("p", { text });
-  const track = el("div", { class: "progress is-unknown", role: "progressbar", "aria-label": text }, bar);
-  root.replaceChildren(el("div", { class: "notice" }, track, line));
-  return ({ done, total }) => {
-    const share = total ? Math.min(1, done / total) : null;
-    track.classList.toggle("is-unknown", share === null);
-    bar.style.width = share === null ? "" : `${100 * share}%`;
-    line.textContent = share === null ? text : `${text} ${Math.floor(100 * share)} %`;
-    if (share !== null) track.setAttribute("aria-valuenow", Math.floor(100 * share));
-  };
+  const progress = new Progress();
+  progress.begin(text);
+  root.replaceChildren(el("div", { class: "notice" }, progress.track, progress.line));
+  return (told) => progress.tell(told);
 }

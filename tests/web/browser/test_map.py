@@ -90,6 +90,33 @@ def test_what_the_map_selects_is_shown_in_the_gallery(screen: Screen) -> None:
     screen.until("() => document.querySelectorAll('#view-gallery [role=option]:not([hidden])').length", 18)
 
 
+def test_how_far_it_is_stands_in_its_place(screen: Screen) -> None:
+    """While a map is computed, or waits for its turn, a bar says so, to those who hear the page as well."""
+    told = [
+        {"stage": None, "done": 0, "total": None, "seconds": 0},
+        {"stage": "project", "done": 60, "total": 180, "seconds": 1},
+        {"stage": "unfold", "done": 0, "total": None, "seconds": 12.3},
+    ]
+    expected = [
+        (None, "Placing the images. Something else comes first."),
+        ("33", "Placing the images. 33 %"),
+        (None, "Placing the images. Unfolding: 12 s"),
+    ]
+    asked = screen.page.get_by_role("progressbar", name="Placing the images.")
+    waits = "() => document.querySelector('.map-wait p').textContent"
+    at = 0
+    screen.page.route(
+        "**/api/map?*", lambda route: route.fulfill(status=202, json={"state": "running", "snapshot": 1, **told[at]})
+    )
+    screen.open(view="map")
+    for at, (now, words) in enumerate(expected):  # noqa: B007 (the route reads it)
+        screen.until(waits, words)
+        assert (asked.get_attribute("aria-valuenow"), asked.get_attribute("aria-valuetext")) == (now, words)
+    screen.page.unroute("**/api/map?*")
+    expect(screen.page.get_by_role("application", name="Map of 60 images")).to_be_visible()
+    expect(asked).to_be_hidden()
+
+
 def test_map_is_used_by_the_keyboard(screen: Screen) -> None:
     """V takes what is seen, + comes nearer, so that fewer are; Enter opens the image in the middle."""
     drawn = canvas(screen)

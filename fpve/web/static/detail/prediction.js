@@ -2,6 +2,7 @@
 
 import { isAbort, pathOf } from "../api.js";
 import { el, icon } from "../dom.js";
+import { Progress } from "../progress.js";
 import { standing } from "../tile.js";
 import { fileName, percent, score, valueText } from "../words.js";
 
@@ -27,6 +28,10 @@ export class Prediction {
       "aria-label": "Label column",
       onchange: () => app.state.set({ label: this.choice.value || null }, { replace: true }),
     });
+    this.progress = new Progress();
+    this.progress.line.className = "soft";
+    // What neighbours say is read when it is there, and not how far off it is.
+    this.progress.line.setAttribute("aria-live", "off");
     this.body = el("div", { class: "prediction-body", "aria-live": "polite" });
     this.root = el(
       "section",
@@ -77,14 +82,17 @@ export class Prediction {
     this.body.classList.add("is-stale");
     try {
       const answer = await this.#channel.poll(pathOf("predictions", this.#id), params, {
-        onprogress: () =>
-          this.body.replaceChildren(
-            el("p", { class: "soft", text: "Weighing the votes of this column, once." }),
-            el("div", { class: "progress is-unknown" }, el("i")),
-          ),
+        onprogress: (told) => {
+          this.progress.begin("Weighing the votes of this column, once.");
+          this.progress.tell(told);
+          this.body.classList.remove("is-stale");
+          if (!this.progress.track.isConnected) this.body.replaceChildren(this.progress.line, this.progress.track);
+        },
       });
+      this.progress.end();
       this.#draw(answer);
     } catch (error) {
+      this.progress.end();
       if (isAbort(error)) return;
       this.#asked = null;
       this.body.replaceChildren(el("p", { class: "field-error", text: error.message, dir: "auto" }));

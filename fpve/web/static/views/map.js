@@ -3,6 +3,7 @@
 import { TONES } from "../plot.js";
 import { isAbort } from "../api.js";
 import { button, el } from "../dom.js";
+import { Progress } from "../progress.js";
 import { count, plural, shares } from "../words.js";
 import { Choice } from "./bench.js";
 import { likelyLabel } from "./columns.js";
@@ -18,7 +19,7 @@ const LEAST_HITS = 20, MOST_HITS = 200;
 // Milliseconds after a movement until the address says where the map is.
 const STILL = 400;
 
-let app, state, bar, words, field, holder, legend, tools, card, wait, methods, colours, hitsButton;
+let app, state, bar, words, field, holder, legend, tools, card, wait, progress, methods, colours, hitsButton;
 let places, searches, scatter = null, shown = null, pictureless = new Set(), timer = 0, isShown = false;
 
 const view = {
@@ -66,7 +67,8 @@ function build(root, given) {
   holder = el("div", { class: "map-holder" });
   legend = el("aside", { class: "map-legend", "aria-label": "Legend", hidden: true });
   card = new MapCard(app);
-  wait = el("div", { class: "map-wait", role: "status", hidden: true }, el("i"), el("span"));
+  progress = new Progress();
+  wait = el("div", { class: "map-wait", hidden: true }, progress.track, progress.line);
   tools = new MapTools(app, { scatter: () => scatter, take });
   field = el("div", { class: "map-field" }, holder, wait, legend, tools.element, card.element);
   root.replaceChildren(bar, field);
@@ -91,11 +93,11 @@ async function load() {
   shown = key;
   try {
     const [answer] = await Promise.all([places.poll("/api/map", params, { onprogress: waiting }), learnPictures()]);
-    wait.hidden = true;
+    waited();
     draw(answer, params);
   } catch (error) {
     if (isAbort(error)) return;
-    wait.hidden = true;
+    waited();
     shown = null;
     refused(error);
   }
@@ -107,13 +109,19 @@ function control() {
   colours.fill([[PLAIN, "none"], ...[...own, ...names, "width", "height", "bytes"].map((name) => [name, name])], color());
 }
 
-function waiting({ done, total }) {
-  const share = total ? Math.min(1, done / total) : null;
-  wait.hidden = false;
-  wait.classList.toggle("is-unknown", share === null);
-  wait.firstChild.style.width = share === null ? "" : `${100 * share}%`;
+/** The map that was shown stays; where there is none, what is waited for is in its place. */
+function waiting(told) {
   const slow = state.get("method") === "umap" ? " UMAP takes a minute or two for 100,000." : "";
-  wait.lastChild.textContent = `Placing ${plural(app.status.images, "image")}${share === null ? "" : ` ${Math.floor(100 * share)} %`}.${slow}`;
+  progress.begin(`Placing the images.${slow}`);
+  progress.tell(told);
+  wait.hidden = false;
+  wait.classList.toggle("notice", scatter === null);
+  if (scatter === null) holder.replaceChildren();
+}
+
+function waited() {
+  progress.end();
+  wait.hidden = true;
 }
 
 /** Which images have no picture to show: they are not asked for one. */
