@@ -291,6 +291,8 @@ def _decode(picture: Picture, enough: int) -> Image:
             return images.decode(read_picture(os.fsencode(path)), enough=enough).image
         except FileNotFoundError:
             raise ImageError(f"{path}: no such file") from None
+        except IsADirectoryError:
+            raise ImageError(f"{path}: expected a picture, found a folder; --queries takes one") from None
         except OSError as error:
             raise ImageError(f"{path}: can't be read: {error.strerror}") from None
         except ImageError as error:

@@ -64,6 +64,8 @@ def test_a_job_is_read_with_paths_from_its_own_folder(tmp_path: Path) -> None:
         ("[fusion]", "[fuson]", "unknown key 'fuson'; did you mean 'fusion'?"),
         ("resize", "resise", "unknown key 'encoders.image.resise'; did you mean 'resize'?"),
         ("image_weight", "zzz", "unknown key 'fusion.zzz'; known here: mode, image_weight, label, centre"),
+        ("[[collections]]", "[collections]", r"collections: expected \[\[collections\]\], in double brackets"),
+        ('["*.tmp.png"]', '"*.tmp.png"', r"exclude: expected a list: \[\"\*\.tmp\.png\"\], found '\*\.tmp\.png'"),
         (
             "0.25",
             '"high"',
@@ -101,6 +103,12 @@ def test_a_prefix_needs_a_text_encoder(tmp_path: Path) -> None:
     text = 'store = "x"\nencoders.text = "none"\n[[collections]]\nname = "a"\nsource = "b"\nprefix = "c"\n'
     with pytest.raises(JobError, match=r"has a prefix, but encoders\.text is 'none'"):
         load_job(write(tmp_path, text))
+
+
+def test_a_folder_is_no_job_file(tmp_path: Path) -> None:
+    """Who gives a run the pictures, or the store, is told what it takes."""
+    with pytest.raises(JobError, match="expected a job file, found a folder; `fpve init SOURCE` writes a job"):
+        load_job(tmp_path)
 
 
 def test_a_missing_job_file_names_init(tmp_path: Path) -> None:

@@ -253,6 +253,7 @@ def test_refresh_moves_on_to_the_newest_snapshot(tmp_path: Path, pictures: Path)
         ({"text": "x", "where": "kindd = 'cat'"}, QueryError, "where: .*kindd"),
         ({"text": "x", "where": "true); SELECT (1"}, QueryError, "where: "),
         ({"image": "missing.png"}, ImageError, "missing.png: no such file"),
+        ({"image": "/"}, ImageError, "/: expected a picture, found a folder; --queries takes one"),
         ({"image": b"text"}, ImageError, "not a picture"),
         ({"vector": np.ones(7)}, QueryError, r"expected 40 numbers \(24 of the image, 16 of the prefix\).* found 7"),
         ({"vector": np.zeros(40)}, QueryError, "not all zero"),

@@ -36,6 +36,10 @@ def load_job(path: str | Path) -> Job:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise JobError(f"{path}: no such job file; `fpve init SOURCE` writes one") from None
+    except IsADirectoryError:
+        raise JobError(
+            f"{path}: expected a job file, found a folder; `fpve init SOURCE` writes a job for a folder of pictures"
+        ) from None
     except OSError as error:
         raise JobError(f"{path}: can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -120,6 +124,10 @@ def _first_error(error: ValidationError) -> str:
     messages = [one["msg"].removeprefix("Value error, ") for one in error.errors() if _key_name(one) == name]
     message = ", or: ".join(dict.fromkeys(messages))
     given = found["input"]
+    if found["type"] == "tuple_type":
+        # A table in single brackets, or one value where a list of them belongs.
+        several = f"[[{name}]], in double brackets" if isinstance(given, dict) else f"a list: [{json.dumps(given)}]"
+        message = f"expected {several}"
     shown = "" if isinstance(given, dict | list) or not name else f", found {given!r}"
     return f"{name}: {message}{shown}" if name else message
 

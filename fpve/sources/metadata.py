@@ -226,8 +226,19 @@ def _read_csv(file: Path, delimiter: str) -> pa.Table:
     if delimiter == "," and ";" in header and "," not in header:
         # What spreadsheets write where the comma is in the numbers.
         raise ValueError(f"its only column is {header!r}: is it separated by ';'? save it with commas")
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    # Column types are decided below: Arrow's own guess would turn 007 into 7.
+    try:
+        table = _parsed(data, pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
+    except pa.ArrowInvalid:
+        # Looked for only now: of a file that can be read there is no second copy in memory.
+        _check_utf8(data)
+        raise
+    if len(set(table.column_names)) != len(table.column_names):
+        raise ValueError("two columns have the same name")
+    return table
+
+
+def _parsed(data: bytes, parse: pacsv.ParseOptions) -> pa.Table:
+    # Column types are decided later: Arrow's own guess would turn 007 into 7.
     names = pacsv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
     options = pacsv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
@@ -235,10 +246,22 @@ def _read_csv(file: Path, delimiter: str) -> pa.Table:
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
-    table = pacsv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
-    if len(set(table.column_names)) != len(table.column_names):
-        raise ValueError("two columns have the same name")
-    return table
+    return pacsv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
+
+
+def _check_utf8(data: bytes) -> None:
+    """Say which line is in another encoding, as spreadsheets write it, and what it would be in that."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is in UTF-16; save it in UTF-8")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        start = data.rfind(b"\n", 0, error.start) + 1
+        line = data[start:].partition(b"\n")[0].decode("cp1252", "replace").rstrip()
+        number = data.count(b"\n", 0, start) + 1
+        raise ValueError(
+            f"line {number} is not in UTF-8, but maybe in Windows-1252 ({line!r}); save it in UTF-8"
+        ) from None
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:

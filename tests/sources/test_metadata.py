@@ -69,6 +69,21 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     assert found.columns.to_pylist() == [{"text": row["text"], "n": row["n"]} for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("cp1252", "line 3 is not in UTF-8, but maybe in Windows-1252 .'b.png,café'.; save it in UTF-8"),
+        ("utf-16", "it is in UTF-16; save it in UTF-8"),
+    ],
+)
+def test_another_encoding_of_text_is_named(tmp_path: Path, encoding: str, message: str) -> None:
+    """What spreadsheets save is refused with its line, and with what to do."""
+    file = tmp_path / "m.csv"
+    file.write_bytes("path,text\na.png,tea\nb.png,café\nc.png,naïve\n".encode(encoding))
+    with pytest.raises(MetadataError, match=message):
+        read_metadata(file)
+
+
 def test_paths_match_relative_to_the_source_or_to_the_file(tmp_path: Path) -> None:
     """Paths are relative to the source, or else to the file's own folder; NFC, ./ and backslashes don't matter."""
     source = tmp_path / "pictures"
