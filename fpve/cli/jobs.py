@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def check(job: Path, kind: str) -> None:
         facts = [
             ("collection", one.name),
             ("  source", one.source),
-            ("  pictures", f"{one.pictures:,} ({one.bytes / 1e6:,.1f} MB)"),
+            ("  pictures", f"{one.pictures:,} ({_size(one.bytes)})"),
             ("  metadata", columns or "none"),
             (
                 "  prefixes",
@@ -135,7 +136,7 @@ def run(
             metrics=metrics,
             **on,
         )
-    return _print_report(report, kind)
+    return _print_report(report, kind, store=name_and_store(job)[1], job=job)
 
 
 @click.command()
@@ -207,7 +208,7 @@ def encode(
             **given(id=id_, prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
             **on,
         )
-    return _print_report(report, kind)
+    return _print_report(report, kind, store=store)
 
 
 def _progress(log: str | None) -> Progress | None:
@@ -217,7 +218,11 @@ def _progress(log: str | None) -> Progress | None:
     return None if log == STDERR else terminal_progress()
 
 
-def _print_report(report: RunReport, kind: str) -> int:
+def _print_report(report: RunReport, kind: str, *, store: Path | None = None, job: Path | None = None) -> int:
+    """Print what a run did, with commands that say more of it, to be copied."""
+    sql = f"fpve sql {'STORE' if store is None else shlex.quote(str(store))}"
+    look = "" if job is None else f": see fpve check {shlex.quote(str(job))}"
+    preview = "" if job is None else f": see fpve prefix preview {shlex.quote(str(job))}"
     if kind == "json":
         output.emit(output.to_json(report.to_dict()))
     else:
@@ -227,7 +232,7 @@ def _print_report(report: RunReport, kind: str) -> int:
         (report.unmatched_metadata, "metadata rows name no picture"),
         (
             report.undecodable,
-            "files are left out, as their formats can't be decoded (.heic, .svg, …): see fpve check JOB",
+            f"files are left out, as their formats can't be decoded (.heic, .svg, …){look}",
         ),
         (
             report.without_answer,
@@ -239,15 +244,15 @@ def _print_report(report: RunReport, kind: str) -> int:
         (
             report.corrections_without_image,
             "prefixes that people gave are of images that are gone or have another name now, and wait for them: "
-            'fpve sql STORE "FROM corrections ANTI JOIN images USING (image_id)"',
+            f'{sql} "FROM corrections ANTI JOIN images USING (image_id)"',
         ),
-        (report.cut_prefixes, "prefixes are longer than the text model sees: see fpve prefix preview JOB"),
+        (report.cut_prefixes, f"prefixes are longer than the text model sees{preview}"),
         (
             report.labels_without_image,
             "labels are of images that are gone or have another name now, and wait for them: "
-            'fpve sql STORE "FROM labels ANTI JOIN images USING (image_id)"',
+            f'{sql} "FROM labels ANTI JOIN images USING (image_id)"',
         ),
-        (report.quarantined, 'inputs are in quarantine: fpve sql STORE "SELECT path, reason FROM quarantine"'),
+        (report.quarantined, f'inputs are in quarantine: {sql} "SELECT path, reason FROM quarantine"'),
     ):
         if count:
             output.note(f"note: {count:,} {text}")

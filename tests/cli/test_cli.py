@@ -208,12 +208,13 @@ def test_a_store_is_looked_after(job_file: Path, store: Path, pictures: Path) ->
 
 
 def test_exit_code_3_says_that_inputs_are_in_quarantine(job_file: Path, pictures: Path) -> None:
-    """Published or with nothing to do; and the message names the table to look at."""
+    """Published or with nothing to do; and the message has the command that lists them."""
     (pictures / "broken.jpg").write_bytes(b"no")
     for state in ("published", "nothing to do"):
         done = fpve("run", job_file)
         assert (done.returncode, f"1 ({state})" in done.stdout) == (3, True)
-        assert "1 inputs are in quarantine" in done.stderr
+        said = f'1 inputs are in quarantine: fpve sql {job_file.parent}/store "SELECT path, reason FROM quarantine"'
+        assert said in done.stderr
 
 
 def test_the_readme_shows_what_a_run_prints(job_file: Path, store: Path) -> None:
