@@ -140,7 +140,11 @@ def test_too_many_broken_pictures_publish_nothing(job: Job, pictures: Path) -> N
     """More than max_quarantine is an error that names the option, and what was encoded serves the next run."""
     for number in range(2):
         (pictures / f"cat/broken{number}.png").write_bytes(b"no")
-    with pytest.raises(GuardError, match=r"2 of 14 pictures can't be encoded, more than max_quarantine = 0\.01"):
+    with pytest.raises(
+        GuardError,
+        match=r"2 of 14 pictures can't be encoded, more than max_quarantine = 0\.01 .*broken0\.png: not a picture .*"
+        r"broken1\.png: not a picture .*\. Mend or exclude them, or allow them: max_quarantine = 2\. ",
+    ):
         fpve.run(job)
     assert not (job.store / "snapshots").exists()
     report = fpve.run(replace(job, limits=Limits(max_quarantine=0.5)))

@@ -51,6 +51,8 @@ from fpve.store.runs import Changes
 
 # A run that finds that another writer published first begins anew so often, with what it has encoded.
 _REBASED = 3
+# Inputs that an error names one by one.
+_NAMED = 3
 
 
 def run(
@@ -377,14 +379,17 @@ class _Runner:
 
 def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -> None:
     inputs = len(content.plan.files) + len(content.plan.scan.skipped)
-    first = f"{quarantine['path'][0]}: {quarantine['reason'][0]}" if len(quarantine) else ""
+    broken = [f"{row['path']}: {row['reason']}" for row in quarantine.slice(0, _NAMED).to_pylist()]
     if not pc.any(content.good).as_py():
+        first = broken[0] if broken else ""
         raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")
     if len(quarantine) > limits.tolerated(inputs):
+        more = len(quarantine) - len(broken)
         raise GuardError(
             f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
-            f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published ({first}). "
-            "What was encoded is kept for the next run"
+            f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published "
+            f"({'; '.join(broken)}{f'; and {more:,} more' if more else ''}). Mend or exclude them, or allow them: "
+            f"max_quarantine = {len(quarantine)}. What was encoded is kept for the next run"
         )
 
 
