@@ -33,7 +33,9 @@ from copies import make_copies
 import fpve
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job
 from fpve.encoders.runtimes.machine import cpu_name
-from fpve.engines.cluster import Cluster, RayEngine, connected
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.connection import connected
+from fpve.engines.cluster.engine import RayEngine
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Engine
 from fpve.progress import SilentProgress

@@ -35,7 +35,7 @@ from data import make
 from resident import anonymous
 from stores import ordinary_metadata, write_store
 
-from fpve.engines.cluster import Cluster
+from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.cluster.mapper import RayMapper
 from fpve.fusion import Blocks
 from fpve.index import reindexed

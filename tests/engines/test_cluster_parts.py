@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +14,26 @@ import pytest
 from samples import FAKE
 
 import fpve
-from fpve.engines.cluster import Cluster, connected
+from fpve.cli.log import notes_of
 from fpve.engines.cluster.books import Books
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.connection import connected, expected
 from fpve.engines.cluster.lot import KnownHashes, Lot, Shard, cut
 from fpve.engines.cluster.receipt import Failure, Receipt
+from fpve.engines.cluster.room import CLUSTER_FULL, say
+from fpve.engines.cluster.tally import Tally, ToldStage
 from fpve.engines.cluster.worker import Orders, Shared, Worker, location_of, marked
 from fpve.engines.shards import SHARD_ROWS
 from fpve.engines.work import Encoded, Models, Outcome, Target, Work
 from fpve.errors import ClusterError, EncoderNotFound, SourceError
+from fpve.events import LOGGER
 from fpve.fusion import Fusion
-from fpve.progress import SilentProgress
 from fpve.sources.inputs import Files
 from fpve.store.pending import Recipe
 
 NOTHING = Encoded([], 0)
 FUSION = Fusion(24, 16)
+SILENT = SimpleNamespace(advance=lambda count: None, limited_by=lambda part: None)
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +173,61 @@ def test_what_nobody_can_read_is_not_there(tmp_path: Path) -> None:
     assert books.encoded() == Encoded([*unread, *read], 1, {"read": 1.0}, "read", 1, ("0123",))
 
 
+def test_progress_goes_forward_only(tmp_path: Path) -> None:
+    """Parts of shards are told of once, though a worker begins one again, and all inputs in the end."""
+    told: list[int] = []
+    stage = SimpleNamespace(advance=told.append, limited_by=lambda part: None)
+    books = books_of(numbered(tmp_path, 4), tmp_path, stage)
+    for reached in ({}, {0: 1}, {0: 1, 1: 2}, {0: 0, 1: 1}, {1: 1}, {0: 9}):
+        books.reach(reached)
+    assert told == [1, 2]
+    read = [Outcome("ab" * 32, 1, 1), Outcome("cd" * 32, 1, 1)]
+    books.enter(Receipt(0, "there", Encoded(read, 2)))
+    books.reach({0: 1, 1: 1})
+    assert told == [1, 2]
+    books.enter(Receipt(1, "there", Encoded(read, 2)))
+    books.reach({1: 2})
+    assert told == [1, 2, 1]
+
+
+def test_a_worker_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of each picture, but every so many seconds; which try of a shard it is, and of which nothing is known now."""
+    now = 0.0
+    monkeypatch.setattr("fpve.engines.cluster.tally.time", SimpleNamespace(monotonic=lambda: now))
+    tally = Tally()
+    assert [tally.begin(7), tally.begin(8), tally.begin(7)] == [1, 1, 2]
+    stage = ToldStage(SimpleNamespace(reach=SimpleNamespace(remote=tally.reach)), 7, 2.0)
+    found = []
+    for now in (1.0, 2.0, 3.0, 4.5):  # noqa: B007 (what the clock says)
+        stage.advance(8)
+        found.append(dict(tally.standing().reached))
+    assert found == [{7: 0, 8: 0}, {7: 16, 8: 0}, {7: 16, 8: 0}, {7: 32, 8: 0}]
+    tally.end(7)
+    assert tally.standing() == (2, {8: 0})
+
+
+def test_what_is_waited_for_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, as long as a command lasts; other events are none."""
+    with notes_of(CLUSTER_FULL):
+        say("waiting for 2 CPUs")
+        LOGGER.warning("waiting", extra={"event": "waiting", "fields": {"holder": "pets"}})
+    say("waiting for 4 CPUs")
+    assert capsys.readouterr().err == "note: waiting for 2 CPUs\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "cpus"),
+    [
+        ({}, "2 workers of 1 CPU", 2),
+        ({"workers": 1, "cpus": 2}, "1 worker of 2 CPUs", 2),
+        ({"cpus": 0.5, "gpus": 0.1}, "workers of 0.5 CPUs and 0.1 GPUs", 2),
+    ],
+)
+def test_a_ray_that_would_be_begun_is_not_begun(options: dict[str, float], where: str, cpus: float) -> None:
+    """How many workers it would have is known without Ray, but for what needs a GPU."""
+    assert expected(Cluster("local", **options)) == (f"{where} on a Ray that is begun on this machine", cpus)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -210,11 +271,10 @@ def numbered(folder: Path, count: int) -> Work:
     return Work(Files(paths), np.arange(count), prefixes, {"known"})
 
 
-def books_of(work: Work, root: Path) -> Books:
+def books_of(work: Work, root: Path, stage: Any = SILENT) -> Books:
     """The books of four inputs in two shards, each to be tried three times."""
     target = Target(root, Recipe("image", None, "balanced"), FUSION)
-    with SilentProgress().stage("encode", None) as stage:
-        return Books(work, target, [Shard(0, 0, 2), Shard(1, 2, 4)], 3, stage)
+    return Books(work, target, [Shard(0, 0, 2), Shard(1, 2, 4)], 3, stage)
 
 
 def orders_for(store: Path, mark: str | None) -> Orders:

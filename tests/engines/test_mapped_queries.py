@@ -16,7 +16,7 @@ from samples import KINDS, draw, make_job
 
 import fpve
 from fpve.config import Job, PredictRule
-from fpve.engines.cluster import Cluster
+from fpve.engines.cluster.cluster import Cluster
 from fpve.errors import ClusterError
 from fpve.fusion import Blocks
 from fpve.index import ann as anns

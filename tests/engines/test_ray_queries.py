@@ -20,7 +20,8 @@ from samples import KINDS, draw, make_job
 import fpve
 from fpve.cli import cli
 from fpve.config import Job
-from fpve.engines.cluster import Cluster, connected
+from fpve.engines.cluster.cluster import Cluster
+from fpve.engines.cluster.connection import connected
 from fpve.engines.cluster.mapper import RayMapper
 from fpve.errors import ClusterError, QueryError
 from fpve.index import reindexed
@@ -107,8 +108,10 @@ def test_a_full_cluster_is_told_of(ray: Any, mapper: RayMapper, monkeypatch: pyt
     with RayMapper(Cluster(workers=2), said=said.append) as first:
         assert list(first.map(doubled, range(9))) == list(range(0, 18, 2))
         assert said == []
-        with RayMapper(Cluster(workers=1), said=free) as second:
+        with RayMapper(Cluster(workers=3), said=free) as second:
             assert list(second.map(doubled, [4])) == [8]
+            # No more begin than there are parts.
+            assert (second.pool().begin(1), second.size) == (1, 3)
     address = ray.get_runtime_context().gcs_address
     assert said == [f"waiting for 1 CPU of the Ray cluster at {address}; it has 3, of which 3 are used"]
 

@@ -8,9 +8,3 @@ mapper       other work that falls into parts:             tally      what it sa
              indexes, searches                             receipt    what it says of one in the end
                                                            books      what has become of each input
 """
-
-from fpve.engines.cluster.cluster import Cluster
-from fpve.engines.cluster.connection import connected
-from fpve.engines.cluster.engine import RayEngine
-
-__all__ = ["Cluster", "RayEngine", "connected"]

@@ -65,7 +65,7 @@ def expected(cluster: Cluster) -> Expected:
         ClusterError: as `connected`.
     """
     named = cluster.address or os.environ.get("RAY_ADDRESS")
-    where, workers = "a Ray that is begun on this machine", 0
+    where, workers = "a Ray that is begun on this machine", None
     if named != "local":
         try:
             with connected(replace(cluster, address=named or "auto")) as workers:
@@ -75,11 +75,11 @@ def expected(cluster: Cluster) -> Expected:
         except _NoCluster:
             if named is not None:
                 raise
-    # Which GPUs Ray will find here it says when it begins.
-    workers = workers or workers_of(replace(cluster, gpus=0), [{"CPU": cores()}])
-    each = f"{amount(cluster.cpus, 'CPU')} and {amount(cluster.gpus, 'GPU')}" if cluster.gpus else ""
-    each = each or amount(cluster.cpus, "CPU")
-    return Expected(f"{amount(workers, 'worker')} of {each} on {where}", workers * cluster.cpus)
+    gpus = f" and {amount(cluster.gpus, 'GPU')}" if cluster.gpus else ""
+    most = workers or workers_of(replace(cluster, gpus=0), [{"CPU": cores()}])
+    # Which GPUs Ray will find here it says when it begins, and so how many workers it has room for.
+    count = amount(most, "worker") if workers or not gpus else "workers"
+    return Expected(f"{count} of {amount(cluster.cpus, 'CPU')}{gpus} on {where}", most * cluster.cpus)
 
 
 class _NoCluster(ClusterError):
