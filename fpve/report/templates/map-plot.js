@@ -21,6 +21,7 @@ class Plot {
     this.selected = null; // which points are selected; null: none
     this.ink = [29, 36, 48]; // of the rims of points that are selected
     this.accent = [23, 99, 198]; // of the frames of pictures that are
+    this.glass = null; // a colour that dims pictures, which by night are brighter than all else
     this.spot = -1; // an entry that is pointed at
     this.pictures = true;
     this.aside = 0; // pixels at the right over which something lies
@@ -265,6 +266,10 @@ class Plot {
       context.fillRect(box.left - 1, box.top - 1, w + 2, h + 2);
       context.imageSmoothingQuality = "high";
       context.drawImage(picture, box.left, box.top, w, h);
+      if (this.glass) {
+        context.fillStyle = this.glass;
+        context.fillRect(box.left - 1, box.top - 1, w + 2, h + 2);
+      }
       context.restore();
       if (this.selected && !isSelected) {
         this.frame(box, 2.5, 6);

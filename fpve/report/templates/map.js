@@ -22,6 +22,7 @@
     const style = getComputedStyle(document.documentElement), named = (name) => style.getPropertyValue(name);
     const classes = Array.from({ length: data.classes }, (_, at) => named(`--c${at}`));
     legend.paint({ paper: named("--paper"), dimmed: named("--dim"), rest: named("--soft"), none: named("--none"), classes }, dark.matches);
+    plot.glass = dark.matches ? "rgb(18 19 21 / 30%)" : null;
     camera.redraw();
   }
 

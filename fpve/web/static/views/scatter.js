@@ -77,6 +77,7 @@ export class Scatter {
     }, dark);
     plot.ink = Legend.rgb(app.colour("--ink"));
     plot.accent = Legend.rgb(app.colour("--accent"));
+    plot.glass = app.colour("--glass");
     this.colours = { paper: app.colour("--paper"), ink: app.colour("--ink"), line: app.colour("--accent"), fill: app.colour("--accent") };
     this.camera.redraw();
   }
