@@ -399,6 +399,18 @@ def test_the_command(job: Job, labels: Callable[[str], Path]) -> None:
     }
 
 
+def test_a_new_column_that_is_called_nearly_as_another_is_pointed_out(job: Job, labels: Callable[[str], Path]) -> None:
+    """A slip of the pen makes a column; the note has the command that takes it back, and one of its own is no slip."""
+    fpve.run(job)
+    file = labels("image_id,knid,rating\npets/cat/00.png,lynx,5\n")
+    done = CliRunner().invoke(cli, ["label", str(job.store), str(file)])
+    undo = f"fpve label {job.store} {file} --undo"
+    assert done.stderr == f"note: the column 'knid' is new; did you mean 'kind'? Take it back: {undo}\n"
+    assert CliRunner().invoke(cli, undo.split()[1:]).exit_code == 0
+    fpve.run(job)
+    assert [one.name for one in fpve.open(job.store).columns] == ["caption", "kind", "price"]
+
+
 def test_a_label_given_again_after_a_rollback_counts_at_once(job: Job, labels: Callable[[str], Path]) -> None:
     """A rollback keeps labels for the next run to lay over; who does not wait for it gives them again."""
     fpve.run(job)

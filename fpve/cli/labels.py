@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from fpve.cli import output
 from fpve.cli.options import PATH, object_output, store_argument, wait_option
+
+# How like another a new name is that may be a slip: lable and label are at 0.8, rating and caption at 0.62.
+_SLIP = 0.75
 
 
 @click.command()
@@ -37,8 +43,23 @@ def label(store: Path, file: Path, undo: bool, wait: bool, kind: str) -> None:
         ("snapshot", f"{found.snapshot} ({'published' if found.published else 'nothing to do'})"),
     ]
     output.emit(output.facts_text(facts))
+    for text in _misspelt(store, file, found.new_columns):
+        output.note(f"note: {text}")
     if undo and found.published:
         output.note("note: these cells are empty until the next run puts the job's own values there")
+
+
+def _misspelt(store: Path, file: Path, new_columns: tuple[str, ...]) -> Iterator[str]:
+    """Of each new column that is called nearly as one that was there: which one may be meant, and the way back."""
+    import fpve
+
+    if not new_columns:
+        return
+    known = [column.name for column in fpve.open(store).columns if column.name not in new_columns]
+    for name in new_columns:
+        for meant in difflib.get_close_matches(name.casefold(), known, n=1, cutoff=_SLIP):
+            undo = shlex.join(["fpve", "label", str(store), str(file), "--undo"])
+            yield f"the column {name!r} is new; did you mean {meant!r}? Take it back: {undo}"
 
 
 COMMANDS = (label,)
