@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from fpve.progress import Progress, SilentProgress
 from fpve.records import Hits
 from fpve.report.map import write_map
 from fpve.report.page import data_uri, write_page
+from fpve.report.scope import quoted
 
 JOB_FILE = "demo.toml"
 PAGE = "demo.html"
@@ -297,18 +297,13 @@ class _Guide:
         return page
 
     def _command(self, *words: str) -> str:
-        command = " ".join(_quoted(word) for word in words)
+        command = " ".join(map(quoted, words))
         self._say(f"\n$ {command}")
         return command
 
 
 def _search(store: Store, text: str | None, image: Path | None, image_id: str | None, where: str | None) -> Hits:
     return store.search(text=text, image=image, id=image_id, where=where, k=_HITS)
-
-
-def _quoted(word: str) -> str:
-    """A word as a person would quote it for a shell: double quotes where it has single ones, as SQL does."""
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _shown(store: Store, hits: Hits) -> list[dict[str, Any]]:

@@ -32,4 +32,9 @@ def command(name: str, store: Store, output: str, **options: Any) -> str:
         words.append(f"-{option}" if len(option) == 1 else f"--{option.replace('_', '-')}")
         if value is not True:
             words.append(f"{value:g}" if isinstance(value, float) else str(value))
-    return shlex.join([*words, "--format", "csv", "--output", output])
+    return " ".join(map(quoted, [*words, "--format", "csv", "--output", output]))
+
+
+def quoted(word: str) -> str:
+    """A word as a person would quote it for a shell: double quotes where it has single ones, as SQL does."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)

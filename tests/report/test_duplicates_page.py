@@ -70,7 +70,7 @@ def test_nothing_is_deleted_and_the_plan_can_be_had(tmp_path: Path, store: fpve.
     assert "Nothing was deleted, here or in the sources." in page.text
     assert "a cosine of 0.92 or more, and thumbnails with a correlation of 0.9 or more" in page.text
     assert page.texts("pre") == [
-        f"fpve duplicates {store.path} --threshold 0.92 --pixels 0.9 --where 'kind = '\"'\"'cat'\"'\"'' "
+        f"fpve duplicates {store.path} --threshold 0.92 --pixels 0.9 --where \"kind = 'cat'\" "
         "--format csv --output plan.csv"
     ]
     # Eight of the 24 are cats.

@@ -68,7 +68,7 @@ def test_how_labels_are_corrected_is_said(tmp_path: Path, store: fpve.Store) -> 
     page = written(tmp_path, records(DOUBT), store, image_weight=1.0, where="kind <> 'dog'")
     assert page.texts("pre") == [
         f"fpve label {store.path} corrected.csv",
-        f"fpve mislabeled {store.path} --label kind --image-weight 1 --where 'kind <> '\"'\"'dog'\"'\"'' "
+        f"fpve mislabeled {store.path} --label kind --image-weight 1 --where \"kind <> 'dog'\" "
         "--format csv --output doubts.csv",
     ]
     assert page.texts("code") == ["kind <> 'dog'", "image_id", "kind"]
