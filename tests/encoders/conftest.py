@@ -23,6 +23,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no runtimes, which takes seconds, and of which another one may win each time.
+
+    That a network can be converted is the harder question, and the vectors are the same but for their last digits.
+    """
+    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
+
+
 @pytest.fixture(scope="session")
 def tiny_vision() -> str:
     """Name of the torchvision model that `vision_weights` are for."""

@@ -54,12 +54,6 @@ PICTURES = [
 WORDS = ["minilm", "st", "st-clip-text", "st-siglip-text", "lm", "open_clip-text", "python-text", "fake-text"]
 
 
-@pytest.fixture(autouse=True)
-def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no runtimes: that a network can be converted is the harder question, and the vectors are the same."""
-    monkeypatch.setenv("FPVE_RUNTIME", "openvino")
-
-
 @pytest.fixture(params=[*PICTURES, *WORDS])
 def case(
     request: pytest.FixtureRequest,
