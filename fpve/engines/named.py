@@ -45,12 +45,11 @@ def open_mapper(engine: str | Mapper, cluster: Cluster | None) -> Mapper | None:
     return None if isinstance(engine, str) else engine
 
 
-def mapper_of(engine: Engine) -> AbstractContextManager[Mapper | None]:
-    """Where work that falls into parts is done beside an engine: on its cluster, if it has one."""
+def mapper_of(engine: Engine) -> Mapper | None:
+    """Where work that falls into parts is done beside an engine that is kept: on its cluster, if it has one."""
     from fpve.engines.cluster.engine import RayEngine
-    from fpve.engines.cluster.mapper import RayMapper
 
-    return RayMapper(engine.cluster, said=engine.said) if isinstance(engine, RayEngine) else nullcontext()
+    return engine.mapper() if isinstance(engine, RayEngine) else None
 
 
 def kept(engine: Engine, said: Said) -> AbstractContextManager[object]:

@@ -253,8 +253,8 @@ class _Runner:
             ]
             names = {name for one in ready for name in one.place["segment"].unique().to_pylist()}
             sources = vectors.sources(names)
-            with mapper_of(self.engine) as over:
-                manifest = commit(self.job.store, plan.base, header, ready, sources, changes, over=over)
+            over = mapper_of(self.engine)
+            manifest = commit(self.job.store, plan.base, header, ready, sources, changes, over=over)
             if manifest is not None:
                 found = published_warnings(self.job, plan.base, manifest)
                 self.report = replace(
@@ -288,8 +288,7 @@ class _Runner:
 
     def _compact(self, published: Manifest) -> None:
         """Merge small files where they have become many."""
-        with mapper_of(self.engine) as over:
-            done = compact_if_due(self.job.store, progress=self.progress, over=over)
+        done = compact_if_due(self.job.store, progress=self.progress, over=mapper_of(self.engine))
         if done.published:
             merged = bytes_written(self.job.store, manifests.load(self.job.store, done.snapshot), published)
             total = {kind: size + merged[kind] for kind, size in self.report.bytes_written.items()}

@@ -18,11 +18,14 @@ from fpve.cli.log import notes_of
 from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.cluster.connection import connected, expected
+from fpve.engines.cluster.engine import RayEngine
 from fpve.engines.cluster.lot import KnownHashes, Lot, Shard, cut
 from fpve.engines.cluster.receipt import Failure, Receipt
 from fpve.engines.cluster.room import CLUSTER_FULL, say
 from fpve.engines.cluster.tally import Tally, ToldStage
-from fpve.engines.cluster.worker import Orders, Shared, Worker, location_of, marked
+from fpve.engines.cluster.worker import Orders, Shared, Worker, marked
+from fpve.engines.local import LocalEngine
+from fpve.engines.named import kept, mapper_of
 from fpve.engines.shards import SHARD_ROWS
 from fpve.engines.work import Encoded, Models, Outcome, Target, Work
 from fpve.errors import ClusterError, EncoderNotFound, SourceError
@@ -253,6 +256,18 @@ def test_a_client_that_the_environment_names_is_refused(monkeypatch: pytest.Monk
         pass
 
 
+def test_workers_stay_for_all_that_a_run_does() -> None:
+    """They are the same for its commit and its merges; another run has its own, and what runs here has none."""
+    engine = RayEngine(Cluster("127.0.0.1:1"))
+    with kept(engine, say):
+        first = mapper_of(engine)
+        assert mapper_of(engine) is first
+    with kept(engine, say):
+        assert mapper_of(engine) is not first
+    with kept(LocalEngine(1), say):
+        assert mapper_of(LocalEngine(1)) is None
+
+
 def test_engines_that_there_are_not(tmp_path: Path) -> None:
     """Another name than local or ray, and a cluster for the local engine, are refused."""
     (tmp_path / "job.toml").write_text('store = "s"\n[[collections]]\nname = "a"\nsource = "a"\n')
@@ -282,7 +297,7 @@ def orders_for(store: Path, mark: str | None) -> Orders:
     models = Models.of(FAKE)
     assert models.text is not None
     recipe = Recipe(models.image.fingerprint, models.text.fingerprint, "balanced")
-    return Orders(location_of(store), mark, recipe, FUSION, FAKE, threads=1, tries=3, folder=str(store))
+    return Orders(str(store), mark, recipe, FUSION, FAKE, threads=1, tries=3, folder=str(store))
 
 
 def refusal(orders: Orders) -> Receipt:

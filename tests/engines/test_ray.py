@@ -10,10 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -23,21 +21,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from cluster_runs import TESTS, Counted, draw_many, images_of, told_job, until, vector_names, wait_for
 from PIL import Image
 from s3 import S3, environment
-from samples import FAKE, KINDS, draw
+from samples import FAKE, KINDS
 
 import fpve
 from fpve.cli import cli
-from fpve.config import CollectionConfig, EncoderConfig, Encoders, Job, Limits
+from fpve.config import CollectionConfig, Job, Limits
 from fpve.engines import shards
 from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.cluster.connection import connected
 from fpve.engines.cluster.engine import RayEngine
 from fpve.errors import ClusterError
 from fpve.events import LOGGER
-from fpve.progress import SilentProgress
-from fpve.store.snapshot import Snapshot
 
 pytestmark = [
     # Ray Data's settings warn of some of themselves, and its own processes leave files open at the end.
@@ -45,9 +42,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-TESTS = Path(__file__).parent.parent
 MEMORY = 80 * 2**20
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -90,87 +85,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "told"
     folder.mkdir()
     return folder
-
-
-def told_job(store: Path, source: Path, folder: Path) -> Job:
-    """A job of one collection with the encoder that can be told what to do."""
-    image = EncoderConfig("python:cluster_encoders:Told", device=str(folder), path=TESTS)
-    return Job(
-        name="pets",
-        store=store,
-        encoders=Encoders(image=image, text=EncoderConfig("none")),
-        collections=(CollectionConfig(name="pets", source=source),),
-    )
-
-
-def draw_many(source: Path, count: int) -> None:
-    """Write pictures of which no two are alike."""
-    for number in range(count):
-        file = source / f"{number:03d}.png"
-        draw(file, number)
-        # Of old files size and time tell that they have not changed.
-        os.utime(file, (1e9, 1e9))
-
-
-def images_of(store: Path | str) -> dict[str, Any]:
-    """All images with their metadata, and their vectors, by their ids."""
-    opened = fpve.open(store)
-    images = opened.sql("SELECT * EXCLUDE (segment, row) FROM images").to_pylist()
-    vectors = opened.sql("SELECT image_id, vector FROM vectors").to_pylist()
-    assert len(vectors) == len(images)
-    found = {row["image_id"]: row["vector"] for row in vectors}
-    return {row["image_id"]: {**row, "vector": found[row["image_id"]]} for row in images}
-
-
-def vector_names(store: Path) -> list[tuple[str, str | None]]:
-    """The names of all vector rows, those without an image among them, sorted."""
-    snapshot = Snapshot.open(store)
-    keys = pa.concat_tables([snapshot.segment_keys(one) for one in snapshot.manifest.segments])
-    return sorted(zip(keys["content_hash"].to_pylist(), keys["prefix_id"].to_pylist(), strict=True), key=str)
-
-
-class Counted(SilentProgress):
-    """Counts what is done, by stage.
-
-    Attributes:
-        done: how much that is now.
-        told: how much it was, each time that more was told of.
-    """
-
-    def __init__(self) -> None:
-        self.done: dict[str, int] = {}
-        self.told: dict[str, list[int]] = {}
-
-    @contextmanager
-    def stage(self, name: str, total: int | None) -> Iterator[Any]:
-        """Count from 0, and see that all was done at the end."""
-        self.done[name], self.told[name] = 0, []
-        counted = self
-
-        class Stage:
-            def advance(self, count: int = 1) -> None:
-                counted.done[name] += count
-                counted.told[name].append(counted.done[name])
-
-            def limited_by(self, part: str) -> None:
-                pass
-
-        yield Stage()
-        assert total in (None, self.done[name])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def until(path: Path) -> str:
-    """What a file says, as soon as it is there."""
-    wait_for(path.exists)
-    return path.read_text()
 
 
 def test_the_store_is_the_local_one(nodes: Any, tmp_path: Path) -> None:

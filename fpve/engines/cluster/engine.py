@@ -22,13 +22,15 @@ from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.cluster import NO_RAY, Cluster
 from fpve.engines.cluster.connection import connected
 from fpve.engines.cluster.lot import KnownHashes, Lot, cut
+from fpve.engines.cluster.mapper import RayMapper
 from fpve.engines.cluster.passes import GaveUp, one_pass
 from fpve.engines.cluster.room import Said, Waiting, say
 from fpve.engines.cluster.tally import begin_tally
-from fpve.engines.cluster.worker import Orders, Shared, location_of, marked
+from fpve.engines.cluster.worker import Orders, Shared, marked
 from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import ClusterError
 from fpve.progress import Progress
+from fpve.replica import shown
 
 # Seconds between two messages of a worker that say how far it is: often enough to see that work goes on, and a message
 # takes less than a millisecond of it.
@@ -61,6 +63,7 @@ class RayEngine:
         self.said: Said = say
         self._kept: ExitStack | None = None
         self._workers: int | None = None
+        self._mapper: RayMapper | None = None
 
     def __enter__(self) -> RayEngine:
         """Stay connected from the first work on, until the context is left: to begin a cluster takes seconds."""
@@ -70,6 +73,7 @@ class RayEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._let_go()
         kept, self._kept, self._workers = self._kept, None, None
         if kept is not None:
             kept.close()
@@ -90,6 +94,18 @@ class RayEngine:
         """Where it works."""
         return self._cluster
 
+    def mapper(self) -> RayMapper:
+        """Workers for what else there is to do: one and the same until pictures are encoded, or the context is left."""
+        if self._mapper is None:
+            self._mapper = RayMapper(self._cluster, said=self.said)
+        return self._mapper
+
+    def _let_go(self) -> None:
+        """Stop those workers, which have CPUs."""
+        mapper, self._mapper = self._mapper, None
+        if mapper is not None:
+            mapper.close()
+
     def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
         """Encode inputs, leaving shards in `pending/`.
 
@@ -100,13 +116,14 @@ class RayEngine:
         """
         if models.config is None:
             raise ClusterError("expected encoders that other processes can open too, found some made by hand")
+        self._let_go()
         with (
             self._connected() as workers,
             marked(target.root) as mark,
             progress.stage("encode", len(work.inputs)) as stage,
         ):
             orders = Orders(
-                location_of(target.root),
+                shown(target.root.absolute()),
                 mark,
                 target.recipe,
                 target.fusion,

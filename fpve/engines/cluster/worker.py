@@ -23,7 +23,7 @@ from fpve.engines.local import encode_here
 from fpve.engines.work import Encoded, Models, Target
 from fpve.errors import ClusterError, EncoderMismatch, EncoderNotFound, SourceError
 from fpve.fusion import Fusion
-from fpve.replica import located, replica_of, shown
+from fpve.replica import located, replica_of
 from fpve.store.files import make_directory
 from fpve.store.pending import Recipe
 
@@ -35,7 +35,7 @@ class Orders:
     """What workers are told: all that is small.
 
     Attributes:
-        store: where the store is, as every machine finds it.
+        store: where the store is, as every machine finds it: an absolute path, or the URL of one in a bucket.
         mark: a name in it by which a worker sees that it is the same store; None where it can't be told.
         recipe, fusion: those of the target.
         encoders: what models are made of.
@@ -71,16 +71,6 @@ class Shared:
     lot: Any
     known: Any
     tally: Any
-
-
-def location_of(root: Path) -> str:
-    """Where a store is, in a form that every machine of a cluster understands."""
-    return shown(root.absolute())
-
-
-def root_at(location: str) -> Path:
-    """The directory of this machine in which a store is, or its own replica of one in a bucket."""
-    return located(location, begin=True)
 
 
 @contextmanager
@@ -133,7 +123,7 @@ class Worker:
         with suppress(OSError):
             # Not every job has relative paths; who misses something there says so.
             os.chdir(self._orders.folder)
-        root = root_at(self._orders.store)
+        root = located(self._orders.store, begin=True)
         if self._orders.mark is not None and not (root / self._orders.mark).is_dir():
             raise ClusterError(
                 f"can't see the store: expected {root} to be the same directory on every machine, found "
