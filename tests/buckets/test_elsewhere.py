@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ class _Engine(LocalEngine):
     def encode(self, work: Work, models: Models, target: Target, progress: Progress) -> Encoded:
         """Encode inputs, with a replica of that machine."""
         with machine(self._caches):
-            return super().encode(work, models, replace(target, root=located(self._url)), progress)
+            return super().encode(work, models, replace(target, root=located(self._url, begin=True)), progress)
 
 
 def test_shards_of_other_machines_are_found_where_a_listing_is_behind(
@@ -85,7 +84,7 @@ def test_workers_on_other_machines_have_what_was_written_for_a_snapshot(
     mine = fpve.run(alone)
     job = replace(job_on(tmp_path / "here", s3.url("store"), source), fusion=centred)
     there = _There(2, tmp_path / "there")
-    monkeypatch.setattr("fpve.pipeline.run.mapper_of", lambda engine: nullcontext(there))
+    monkeypatch.setattr("fpve.pipeline.run.mapper_of", lambda engine: there)
     theirs = fpve.run(job)
     assert theirs.published
     assert theirs.bytes_written["indexes"] == mine.bytes_written["indexes"] > 0
