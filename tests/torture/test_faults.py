@@ -61,6 +61,8 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Runs the command line in this process."""
+    # Here others may hand pyarrow what is of pandas.
+    monkeypatch.setattr("fpve.cli.arrow_alone", lambda: None)
 
     def call(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["fpve", *map(str, arguments)])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from commands import command_here
 
 TOKEN = "open sesame, open sesame"  # noqa: S105 (a test's)
 # Seconds: what takes longer hangs.
@@ -39,16 +40,15 @@ def served(store: Path, *options: str, **environment: str) -> Iterator[tuple[sub
             process.kill()
 
 
-def failed(*words: object, **environment: str) -> tuple[int, str, str]:
-    """What a gallery ends with that can't be served."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fpve", "serve", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=_LONG,
-        check=False,
-        env=os.environ | environment,
-    )
+def failed(*words: object) -> tuple[int, str, str]:
+    """What a gallery ends with that can't be served, in this process: it ends before anything is begun."""
+
+    def run(*_: object) -> None:
+        raise AssertionError("it is served")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fpve.web.serving._Server.run", run)
+        done = command_here(["serve", *words])
     return done.returncode, done.stdout, done.stderr
 
 
