@@ -10,6 +10,7 @@ import click
 from fpve.cli import output
 from fpve.cli.options import (
     EXIT_PARTLY,
+    LOCAL,
     PATH,
     at_option,
     engine_options,
@@ -32,7 +33,7 @@ _HIDDEN = ("probabilities", "neighbours")
 
 @click.command()
 @store_argument
-@click.argument("files", type=PATH, nargs=-1)
+@click.argument("files", type=LOCAL, nargs=-1)
 @click.option(
     "--queries",
     type=PATH,
@@ -44,7 +45,7 @@ _HIDDEN = ("probabilities", "neighbours")
 )
 @click.option(
     "--metadata",
-    type=PATH,
+    type=LOCAL,
     metavar="FILE",
     help="A table with the paths of FILES, and the columns that the store's prefixes are filled in with.",
 )
@@ -108,13 +109,6 @@ def classify(
         return EXIT_PARTLY if report.failed else 0
     with working("classifying"):
         found = opened.classify(list(files), **single, **given(**wanted))
-    import pyarrow as pa
-
-    _print(found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files])), kind, output_file)
-    for said in found.notes:
-        output.note(f"note: {said}")
-    if abstains:
-        _say_answered(found.to_arrow())
     if html is not None:
         from fpve.classify import Abstention
         from fpve.report.predictions import write_predictions
@@ -129,6 +123,13 @@ def classify(
             abstention=Abstention(wanted["abstain_below"], wanted["abstain_novel"]),
         )
         output.note(f"wrote {html}")
+    import pyarrow as pa
+
+    _print(found.to_arrow().add_column(0, "path", pa.array([str(file) for file in files])), kind, output_file)
+    for said in found.notes:
+        output.note(f"note: {said}")
+    if abstains:
+        _say_answered(found.to_arrow())
     return 0
 
 

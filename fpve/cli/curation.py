@@ -1,4 +1,7 @@
-"""The commands `duplicates`, `outliers`, `mislabeled`, `sample` and `drift`: none of them changes a file."""
+"""The commands `duplicates`, `outliers`, `mislabeled`, `sample` and `drift`: none of them changes a file.
+
+What is kept (`--save`, `--html`) is kept before rows are printed: who prints them may hang up, as `| head` does.
+"""
 
 from __future__ import annotations
 
@@ -68,16 +71,16 @@ def duplicates(
     opened = fpve.open(store, at=at)
     found = opened.duplicates(progress=terminal_progress(), **given(**wanted))
     table = found.to_arrow()
-    output.print_rows(table, kind, output_file, hide=("collection", "path", "pixels", "prefix"))
     save_rows(opened, save, found)
-    gone = table.filter(_equal(table, "action", "remove"))
-    output.note(_summary(len(table) - len(gone), gone))
     if html is not None:
         from fpve.report.duplicates import write_duplicates
 
         told = {"threshold": THRESHOLD, "pixels": PIXELS, **given(**wanted)}
         write_duplicates(html, found, opened, **told)
         output.note(f"wrote {html}")
+    output.print_rows(table, kind, output_file, hide=("collection", "path", "pixels", "prefix"))
+    gone = table.filter(_equal(table, "action", "remove"))
+    output.note(_summary(len(table) - len(gone), gone))
 
 
 def _summary(clusters: int, gone: Any) -> str:
@@ -131,16 +134,16 @@ def outliers(
 
     opened = fpve.open(store, at=at)
     found = opened.outliers(everything=everything, progress=terminal_progress(), **given(**wanted))
-    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
     save_rows(opened, save, found)
     cut, k = (CUT if wanted["cut"] is None else wanted["cut"]), (DEFAULT_K if wanted["k"] is None else wanted["k"])
-    if not len(found) and not everything:
-        output.note(f"no picture has a z-score of {cut:g} or more; --all ranks all of them")
     if html is not None:
         from fpve.report.outliers import write_outliers
 
         write_outliers(html, found, opened, **{**wanted, "k": k, "cut": cut})
         output.note(f"wrote {html}")
+    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
+    if not len(found) and not everything:
+        output.note(f"no picture has a z-score of {cut:g} or more; --all ranks all of them")
 
 
 @click.command()
@@ -170,17 +173,17 @@ def mislabeled(
 
     opened = fpve.open(store, at=at)
     found = opened.mislabeled(progress=terminal_progress(), **given(**wanted))
-    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path", "neighbours"))
     save_rows(opened, save, found)
-    if not len(found):
-        output.note("no label is doubted")
-    for said in found.notes:
-        output.note(f"note: {said}")
     if html is not None:
         from fpve.report.mislabeled import write_mislabeled
 
         write_mislabeled(html, found, opened, notes=found.notes, **wanted)
         output.note(f"wrote {html}")
+    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path", "neighbours"))
+    if not len(found):
+        output.note("no label is doubted")
+    for said in found.notes:
+        output.note(f"note: {said}")
 
 
 @click.command()
@@ -209,8 +212,8 @@ def sample(
 
     opened = fpve.open(store, at=at)
     found = opened.sample(n, progress=terminal_progress(), **given(**wanted))
-    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
     save_rows(opened, save, found)
+    output.print_rows(found.to_arrow(), kind, output_file, hide=("collection", "path"))
     if len(found) < n:
         output.note(f"no more different pictures to choose from than {len(found):,}")
 
@@ -241,8 +244,8 @@ def drift(
 
     opened = fpve.open(store, at=at)
     found = opened.drift(since=since, label=label, progress=terminal_progress())
-    output.print_rows(found.to_arrow(), kind, output_file, shown=_with_counts)
     save_rows(opened, save, found)
+    output.print_rows(found.to_arrow(), kind, output_file, shown=_with_counts)
 
 
 # Of a cluster, `change` is a distance.

@@ -136,10 +136,10 @@ def evaluate(
             raise click.UsageError("--ablation sets image weight, mode, centring and query itself, and is of k-NN")
         with working("evaluating"):
             found = opened.ablation(label=label, **shared, **protocol)
-        warnings = _print_ablation(found, kind)
         if html is not None:
             name = next(one for one in ("balanced", *found) if one in found)
             _write_page(html, found[name], opened, {one: value for one, value in found.items() if one != name})
+        warnings = _print_ablation(found, kind)
     elif image_weight == AUTO:
         if query is not None:
             raise click.UsageError("--image-weight auto weighs a query's prefix, so --query has nothing to say")
@@ -153,9 +153,9 @@ def evaluate(
         options = {**shared, **variant, **protocol, **learning, **asked}
         with working("evaluating"):
             result = opened.evaluate(label=label, **options)
-        warnings = _print_evaluation(result, kind)
         if html is not None:
             _write_page(html, result, opened, None)
+        warnings = _print_evaluation(result, kind)
     for text in dict.fromkeys(warnings):
         output.note(f"note: {text}")
 

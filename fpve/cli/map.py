@@ -55,8 +55,6 @@ def map_(
     opened = fpve.open(store, at=at)
     with working("placing"):
         found = opened.map(**given(**wanted))
-    if kind is not None or output_file is not None or (html is None and save is None):
-        output.print_rows(found.to_arrow(), kind, output_file)
     save_rows(opened, save, found)
     if html is not None:
         from fpve.report.map import write_map
@@ -64,6 +62,8 @@ def map_(
         with working("drawing"):
             write_map(html, found, opened)
         output.note(f"wrote {html}")
+    if kind is not None or output_file is not None or (html is None and save is None):
+        output.print_rows(found.to_arrow(), kind, output_file)
 
 
 COMMANDS = (map_,)

@@ -11,6 +11,7 @@ import click
 from fpve.cli import output
 from fpve.cli.options import (
     EXIT_PARTLY,
+    LOCAL,
     PATH,
     at_option,
     engine_options,
@@ -61,7 +62,7 @@ def _selection(command: Command) -> Command:
 
 @click.command()
 @store_argument
-@click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
+@click.option("--image", type=LOCAL, metavar="FILE", help="Find images that look like this picture.")
 @click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
 @click.option("--text", metavar="TEXT", help="Find images whose prefix, or picture, is close to this text.")
 @click.option(
@@ -121,12 +122,12 @@ def search(
         else:
             rows, report = batch.collect()
             save_rows(opened, save, rows)
-            output.print_rows(rows, kind, output_file, hide=_hidden(rows))
             if html is not None:
                 from fpve.report.hits import questions_of, totals
 
                 questions = questions_of(rows, batch.queries)
                 _write_page(html, questions, opened, options={"queries": queries, **wanted}, **totals(report))
+            output.print_rows(rows, kind, output_file, hide=_hidden(rows))
         if explain and report.explanation is not None:
             _explain(report.explanation)
         name_failed(report.failed)
@@ -134,9 +135,6 @@ def search(
     with working("searching"):
         hits = opened.search(**single, **given(**wanted))
     save_rows(opened, save, hits)
-    output.print_rows(hits.to_arrow(), kind, output_file, hide=_hidden(hits.to_arrow()))
-    if explain:
-        _explain(hits.explanation)
     if html is not None:
         from fpve.report.hits import Question
         from fpve.report.pictures import asked
@@ -145,6 +143,9 @@ def search(
         question = Question(hits, picture, text, image_id)
         options = {"image": image, "id": image_id, "text": text, **wanted}
         _write_page(html, [question], opened, explanation=hits.explanation, options=options)
+    output.print_rows(hits.to_arrow(), kind, output_file, hide=_hidden(hits.to_arrow()))
+    if explain:
+        _explain(hits.explanation)
     return 0
 
 
