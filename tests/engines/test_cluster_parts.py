@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from samples import FAKE
 
 import fpve
+from fpve.cli import cli
 from fpve.cli.log import notes_of
+from fpve.config import Job
 from fpve.engines.cluster.books import Books
 from fpve.engines.cluster.cluster import Cluster
 from fpve.engines.cluster.connection import connected, expected
@@ -229,6 +232,22 @@ def test_what_is_waited_for_is_a_note(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_ray_that_would_be_begun_is_not_begun(options: dict[str, float], where: str, cpus: float) -> None:
     """How many workers it would have is known without Ray, but for what needs a GPU."""
     assert expected(Cluster("local", **options)) == (f"{where} on a Ray that is begun on this machine", cpus)  # type: ignore[arg-type]
+
+
+def test_the_command_says_where_it_would_run(job: Job, tmp_path: Path) -> None:
+    """A dry run with the options of a cluster, though none is there; of the local engine it says nothing."""
+    (tmp_path / "job.toml").write_text(
+        f'store = "store"\n[encoders]\nimage = "fake:24"\ntext = "none"\n[[collections]]\nname = "pets"\n'
+        f'source = "{job.collections[0].source}"\n'
+    )
+    words = ["run", "job.toml", "--dry-run"]
+    found = [CliRunner().invoke(cli, [*words, *more]) for more in (["--engine", "ray", "--address", "local"], [])]
+    assert [one.exit_code for one in found] == [0, 0]
+    assert "runs on    2 workers of 1 CPU on a Ray that is begun on this machine\n" in found[0].stdout
+    assert "runs on" not in found[1].stdout
+    away = CliRunner().invoke(cli, [*words, "--engine", "ray", "--address", "127.0.0.1:1"])
+    assert str(away.exception).startswith("no Ray cluster answers at 127.0.0.1:1 ([Errno 111] Connection refused)")
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ class _Pool:
 
     def _there(self) -> list[Any]:
         """The workers that have begun."""
-        to_come = [worker for _, worker in self._coming.values()]
+        to_come = {worker for _, worker in self._coming.values()}
         return [one for one in self._workers if one not in to_come]
 
     def stop(self) -> None:
