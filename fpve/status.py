@@ -93,7 +93,8 @@ def status_of(snapshot: Snapshot) -> Status:
     with_prefix: dict[str, int] = {}
     named = []
     for collection in manifest.collections:
-        rows = pages.read_columns(snapshot.root, collection.pages, ["prefix_id", "segment", "row"])
+        with snapshot.reading():
+            rows = pages.read_columns(snapshot.root, collection.pages, ["prefix_id", "segment", "row"])
         with_prefix[collection.name] = len(rows) - rows["prefix_id"].null_count
         named.append(rows.select(["segment", "row"]))
     alive = pa.concat_tables(named).group_by(["segment", "row"]).aggregate([]).num_rows if named else 0

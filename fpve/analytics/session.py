@@ -16,7 +16,7 @@ from fpve.analytics.results import plain_part, plain_schema, plain_table
 from fpve.analytics.statements import checked_statement
 from fpve.analytics.views import Views
 from fpve.analytics.waiting import Overdue, Waiter
-from fpve.errors import FpveError, QueryError, nearest
+from fpve.errors import FpveError, QueryError, StoreCorrupt, nearest
 from fpve.memory import usable
 from fpve.store.snapshot import Snapshot
 
@@ -28,6 +28,8 @@ _SHARE = 0.5
 _LEAST_MEMORY = 16_000_000
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+# What Arrow says of vectors whose file is gone, here or in a bucket.
+_LOST = re.compile(r"(vectors/\w+/rows\.parquet).*(?:\[errno 2\]|FileNotFoundError)")
 _NO_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
 
 
@@ -134,6 +136,7 @@ class Session:
         bounds: Bounds | None = None,
     ) -> None:
         self.bounds = bounds or Bounds()
+        self._snapshot = snapshot
         self._calls = Calls()
         self._statement = ""
         self._connection = open_connection(memory=self.bounds.bytes)
@@ -238,7 +241,8 @@ class Session:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if self._calls.failed:
                 raise self._calls.failed[0] from None
-            raise self._told(in_one_line(error)) from None
+            with self._snapshot.reading():
+                raise self._told(in_one_line(error)) from None
 
     def _told(self, text: str) -> FpveError:
         if "Out of Memory" in text:
@@ -246,6 +250,9 @@ class Session:
                 f"SQL: the query needs more than the {_size_text(self.bounds.bytes)} of memory that it may take; "
                 "allow more (memory, --memory), or ask for less"
             )
+        lost = _LOST.search(text)
+        if lost is not None:
+            return StoreCorrupt(f"{self._snapshot.root / lost[1]}: a file of the store is missing")
         missing = _NO_TABLE.search(text)
         if missing is None:
             return QueryError(f"SQL: {text}")

@@ -37,7 +37,9 @@ def load_head(snapshot: Snapshot, label: str, kind: str) -> Head:
         StoreCorrupt: its file is missing or damaged, or not what the manifest says.
     """
     ref = head_ref(snapshot, label, kind)
-    head = Head.loads(read_head(snapshot.root, ref), str(inside(snapshot.root, ref.file.path)))
+    with snapshot.reading():
+        data = read_head(snapshot.root, ref)
+    head = Head.loads(data, str(inside(snapshot.root, ref.file.path)))
     if (wrong := _contradiction(snapshot, ref, head)) is not None:
         raise StoreCorrupt(f"{inside(snapshot.root, ref.file.path)}: {wrong}; see `fpve repair {snapshot.root}`")
     return head

@@ -19,7 +19,15 @@ from fpve.config import Job, Limits
 from fpve.engines.local import LocalEngine
 from fpve.engines.named import expected_of, kept, mapper_of
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
-from fpve.errors import BucketError, GuardError, SnapshotTaken, SourceNotFound, StoreCorrupt, StoreError
+from fpve.errors import (
+    BucketError,
+    GuardError,
+    SnapshotPruned,
+    SnapshotTaken,
+    SourceNotFound,
+    StoreCorrupt,
+    StoreError,
+)
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import commit
 from fpve.pipeline.contents import Contents
@@ -112,7 +120,7 @@ def _run(runner: _Runner, *, allow_removals: bool, retry_quarantined: bool, wait
             try:
                 runner.execute(plan, allow_removals=allow_removals)
                 break
-            except (SnapshotTaken, StoreCorrupt, BucketError) as error:
+            except (SnapshotTaken, SnapshotPruned, StoreCorrupt, BucketError) as error:
                 # On another machine, which sees the same bucket: what was encoded is kept, and is none the worse. What
                 # it published it removed from where this run has it.
                 taken = isinstance(error, SnapshotTaken) or _has_moved_on(store, plan)

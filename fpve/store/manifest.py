@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from fpve._version import __version__
 from fpve.config import DEFAULT_TARGET_RECALL, written_rules
-from fpve.errors import StoreCorrupt, StoreNotFound, StoreVersion
+from fpve.errors import SnapshotPruned, StoreCorrupt, StoreNotFound, StoreVersion
 from fpve.replica import Replica, replica_of
 from fpve.store.ann import AnnRef
 from fpve.store.encoding import AlignmentRef, EncoderRef, FusionRef
@@ -236,6 +236,13 @@ def no_store(root: Path) -> StoreNotFound:
     return StoreNotFound(f"{root}: no store here; `fpve run` or `fpve encode` makes one")
 
 
+def pruned(root: Path, number: int) -> SnapshotPruned:
+    """The error for a snapshot that is gone since it was there."""
+    return SnapshotPruned(
+        f"{root}: no snapshot {number}; it has been pruned: open the store again, or `refresh()` it"
+    )
+
+
 def sorted_tables(tables: Iterable[Table]) -> tuple[Table, ...]:
     """Files of tables in the order in which a manifest names them, each once."""
     return tuple(sorted(set(tables), key=lambda one: (one.name, one.file.path)))
@@ -258,9 +265,10 @@ def _numbers_here(root: Path) -> list[int]:
 
 
 def is_newest(root: Path, number: int) -> bool:
-    """Whether a snapshot that there was is still the newest; of a store in a bucket that takes no listing."""
+    """Whether a snapshot that there was is still the newest; of a store in a bucket that takes no listing if it is."""
     replica = replica_of(root)
-    if replica is not None:
+    # Where it is gone, the one after it may be as well.
+    if replica is not None and replica.bucket.look(name_of(number)) is not None:
         return replica.last_number(number, name_of) == number
     return numbers(root)[-1:] == [number]
 
@@ -292,7 +300,8 @@ def load(root: Path, at: int | None = None) -> Manifest:
         raise no_store(root)
     number = known[-1] if at is None else at
     if number not in known:
-        raise StoreNotFound(f"{root}: no snapshot {number}; it has {_ranges(known)}")
+        kind = SnapshotPruned if 0 < number < known[-1] else StoreNotFound
+        raise kind(f"{root}: no snapshot {number}; it has {_ranges(known)}")
     path = path_of(root, number)
     try:
         return loads(at_hand(root, name_of(number), changes=True).read_bytes(), number)
@@ -300,7 +309,7 @@ def load(root: Path, at: int | None = None) -> Manifest:
         if at is None and numbers(root)[-1:] != [number]:
             # Pruned in this moment, because there is a newer one.
             return load(root)
-        raise StoreNotFound(f"{root}: no snapshot {number}; it has just been pruned") from None
+        raise pruned(root, number) from None
     except (ValueError, TypeError) as error:
         older = max((one for one in known if one < number), default=None)
         remedy = f"; `fpve rollback {root}` goes back to snapshot {older}" if older else f"; see `fpve repair {root}`"

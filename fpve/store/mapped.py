@@ -23,6 +23,7 @@ from fpve.errors import StoreCorrupt
 from fpve.store.copies import open_copy
 from fpve.store.manifest import Manifest, Page
 from fpve.store.pages import read_pages
+from fpve.store.pruned import reading
 from fpve.store.schema import page_schema
 from fpve.urls import URL_PATTERN, is_url
 
@@ -241,7 +242,8 @@ class MappedRows:
         return part
 
     def _load(self, page: int) -> _Part:
-        rows = read_pages(self._root, [self._pages[page]], self._manifest.columns).combine_chunks()
+        with reading(self._root, self._manifest.snapshot):
+            rows = read_pages(self._root, [self._pages[page]], self._manifest.columns).combine_chunks()
         batch = pa.record_batch([column.combine_chunks() for column in rows.columns], schema=self.schema)
         part = self._parts[page] = _Part(batch, is_page=True, is_valid=True)
         return part

@@ -39,7 +39,8 @@ def searched_vectors(
     Raises:
         StoreCorrupt: the rows, or the predictions, are missing or damaged.
     """
-    path = at_hand(snapshot.root, segment.file.path) if verified else checked(snapshot.root, segment.file)
+    with snapshot.reading():
+        path = at_hand(snapshot.root, segment.file.path) if verified else checked(snapshot.root, segment.file)
     stored = snapshot.fusion
     for content_hash, rows in segments.read_parts(path):
         guessed = None

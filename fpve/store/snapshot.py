@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ from fpve.store.manifest import Collection, Manifest, Segment
 from fpve.store.mapped import MappedRows
 from fpve.store.pages import read_pages
 from fpve.store.parquet import read_named
+from fpve.store.pruned import reading
 from fpve.store.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ class Snapshot:
         """Let it be pruned, now and not when it is no longer referred to; what has not been read may be gone then."""
         if self._lease is not None:
             self._lease.release()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Inside of it, files that are missing because this snapshot was pruned are said to be; see `reading`."""
+        return reading(self.root, self.manifest.snapshot)
 
     @property
     def fusion(self) -> Fusion:
@@ -164,11 +170,13 @@ class Snapshot:
 
     def read_collection(self, collection: Collection) -> pa.Table:
         """Image rows of one collection as they are stored, sorted by image_id: `path` is as its source has it."""
-        return read_pages(self.root, collection.pages, self.manifest.columns)
+        with self.reading():
+            return read_pages(self.root, collection.pages, self.manifest.columns)
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Rows of one of the tables, such as `prefixes`, `quarantine` or `labels`."""
-        return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
+        with self.reading():
+            return tables.read_tables(self.root, name, self.manifest.tables_named(name), columns)
 
     def runs(self) -> pa.Table:
         """Reports of all runs so far, of any snapshot."""
@@ -186,21 +194,26 @@ class Snapshot:
 
     def segment_keys(self, segment: Segment) -> pa.Table:
         """Names and norms of a segment's vector rows."""
-        return segments.read_keys(self.root, segment.file.path)
+        with self.reading():
+            return segments.read_keys(self.root, segment.file.path)
 
     def segment_norms(self, segment: Segment) -> tuple[Floats, Floats]:
         """The norms (n,) of a segment's image blocks and prefix blocks before fusion; 0 where one is missing."""
-        return segments.read_norms(self.root, segment.file.path)
+        with self.reading():
+            return segments.read_norms(self.root, segment.file.path)
 
     def segment_tables(self, segment: Segment) -> Iterator[pa.Table]:
         """All columns of a segment's vector rows, as many rows at a time as were written together."""
-        return segments.read_tables(checked(self.root, segment.file))
+        with self.reading():
+            yield from segments.read_tables(checked(self.root, segment.file))
 
     def segment_rows(self, segment: Segment, rows: NDArray[np.int64] | None = None) -> FusedRows:
         """Vectors and norms of a segment, from Parquet, or those of row numbers (n,) in their order."""
-        if rows is not None:
-            return segments.read_chosen(at_hand(self.root, segment.file.path), rows)
-        return segments.fused_rows(read_named(self.root, segment.file, columns=segments.FUSED_COLUMNS).combine_chunks())
+        with self.reading():
+            if rows is not None:
+                return segments.read_chosen(at_hand(self.root, segment.file.path), rows)
+            whole = read_named(self.root, segment.file, columns=segments.FUSED_COLUMNS)
+        return segments.fused_rows(whole.combine_chunks())
 
     def vector_rows(self) -> ds.Dataset:
         """All vector rows as a dataset, read only as far as a query needs, with the segment's name beside."""
@@ -212,7 +225,7 @@ class Snapshot:
         if replica is not None:
             # Not fetched: of a column, or of some rows, only these are.
             top, files = replica.bucket.as_arrow()
-        return ds.dataset(
+        found = ds.dataset(
             [f"{top}/{inside(Path(), one.file.path).as_posix()}" for one in self.manifest.segments],
             schema=segments.row_schema(self.fusion.dim).append(pa.field("segment", pa.string())),
             format="parquet",
@@ -220,10 +233,16 @@ class Snapshot:
             partitioning=ds.DirectoryPartitioning(pa.schema([pa.field("segment", pa.string())])),
             partition_base_dir=f"{top}/vectors",
         )
+        if replica is None:
+            return found
+        from fpve.store.rowsource import RowSource
+
+        return RowSource.of(found)
 
     def thumbnails(self, content_hashes: list[str]) -> dict[str, bytes]:
         """JPEGs of pictures by the hash of their content, as far as there are any."""
-        return self._thumbnails.read(content_hashes)
+        with self.reading():
+            return self._thumbnails.read(content_hashes)
 
     @cached_property
     def _thumbnails(self) -> Thumbnails:

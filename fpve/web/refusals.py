@@ -12,7 +12,16 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from fpve.errors import EncoderError, FpveError, ImageError, ImageNotFound, QueryError, ServerBusy, StoreCorrupt
+from fpve.errors import (
+    EncoderError,
+    FpveError,
+    ImageError,
+    ImageNotFound,
+    QueryError,
+    ServerBusy,
+    SnapshotPruned,
+    StoreCorrupt,
+)
 
 
 class Refusal(BaseModel):
@@ -50,6 +59,8 @@ _STATUS: tuple[tuple[type[FpveError], int], ...] = (
     # Weights that are not on this machine, or vectors that came without a model.
     (EncoderError, HTTPStatus.NOT_IMPLEMENTED),
     (ServerBusy, HTTPStatus.SERVICE_UNAVAILABLE),
+    # And no newer one can be opened at the moment.
+    (SnapshotPruned, HTTPStatus.SERVICE_UNAVAILABLE),
     (StoreCorrupt, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 
@@ -77,7 +88,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def _library(_: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    return refuse(status, str(error), {"Retry-After": "2"} if isinstance(error, ServerBusy) else None)
+    return refuse(status, str(error), {"Retry-After": "2"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -120,6 +120,12 @@ class Served:
             gc.collect()
         return moved
 
+    def leave(self, snapshot: int) -> bool:
+        """Move on from a snapshot that was pruned; whether another one is served now."""
+        if not self._stays:
+            self.refresh()
+        return self.store.snapshot != snapshot
+
     def _follow(self) -> None:
         seconds = self.settings.refresh_seconds
         if replica_of(self.store.path) is not None:

@@ -18,7 +18,7 @@ import fpve
 from fpve.buckets import Bucket, Object
 from fpve.config import FusionConfig, Job
 from fpve.engines import shards
-from fpve.errors import BucketError, StoreCorrupt
+from fpve.errors import BucketError, SnapshotPruned, StoreCorrupt
 from fpve.maintenance.fresh import afresh
 from fpve.replica import begin_replica, replica_of
 from fpve.store import manifest as manifests
@@ -311,7 +311,7 @@ def test_a_damaged_newest_manifest_gives_way(job: Job, s3: S3, tmp_path: Path) -
 
 
 def test_a_reader_of_a_snapshot_that_another_machine_has_pruned_moves_on(job: Job, s3: S3, tmp_path: Path) -> None:
-    """What it has goes on working; what it lacks is said to be missing; the newest is there."""
+    """What it has goes on working; what it lacks is said to be pruned; the newest is there."""
     fpve.run(job)
     with machine(tmp_path / "reader"):
         store = fpve.open(s3.url("store"))
@@ -319,7 +319,7 @@ def test_a_reader_of_a_snapshot_that_another_machine_has_pruned_moves_on(job: Jo
         fpve.compact(job.store)
         fpve.prune(job.store, keep=1, grace=timedelta(0))
         assert _hits(store) == found
-        with pytest.raises(StoreCorrupt, match="missing or damaged") as error:
+        with pytest.raises(SnapshotPruned, match="no snapshot 1; it has been pruned") as error:
             store.thumbnail("pets/00.png")
         assert "\n" not in str(error.value)
         assert store.refresh()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from fpve.web.filters import ChosenImages
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import ImageRow, image_rows
 from fpve.web.served import PinnedStore
 
-router = APIRouter(tags=["images"])
+router = StoreRouter(tags=["images"])
 
 _DEFAULT_LIMIT = 100
 _MOST = 1_000

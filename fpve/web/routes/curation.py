@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -21,10 +21,11 @@ from fpve.progress import Progress
 from fpve.records import Records
 from fpve.web.filters import Chosen, ChosenImages
 from fpve.web.jobs import RUNNING, Done, Running
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import ImageRow, image_rows
 from fpve.web.served import PinnedStore, Served, ServedStore
 
-router = APIRouter(tags=["curation"])
+router = StoreRouter(tags=["curation"])
 
 _DEFAULT_LIMIT = 50
 _MOST = 500

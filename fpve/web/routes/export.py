@@ -9,7 +9,6 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -20,10 +19,11 @@ from fpve.rowfiles import write_rows
 from fpve.selection import Selection
 from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
 from fpve.web.refusals import Refused
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore, Served, ServedStore
 from fpve.web.settings import LONGEST_TEXT
 
-router = APIRouter(tags=["export"])
+router = StoreRouter(tags=["export"])
 
 # Rows that are held at once, and bytes that are read of the file at once.
 _PART = 65_536

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from fpve.api import Store
 from fpve.browsing import Facet, ValuesFacet
 from fpve.web.filters import ChosenImages
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore
 
-router = APIRouter(tags=["images"])
+router = StoreRouter(tags=["images"])
 
 
 class ValueCount(BaseModel):

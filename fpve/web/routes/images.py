@@ -7,16 +7,16 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from fpve.api import Store
 from fpve.store import tables
 from fpve.web.pictures import original_of
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import ImageRow, image_rows
 from fpve.web.served import PinnedStore
 
-router = APIRouter(tags=["images"])
+router = StoreRouter(tags=["images"])
 
 # Copies of a picture that are named: of one that is there a thousand times nobody reads more.
 _COPIES = 20

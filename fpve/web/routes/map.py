@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from fpve.api import Store
@@ -22,9 +22,10 @@ from fpve.report.colouring import colouring_of
 from fpve.report.map import spread
 from fpve.web.filters import ChosenImages
 from fpve.web.jobs import RUNNING, Running
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore, ServedStore
 
-router = APIRouter(tags=["map"])
+router = StoreRouter(tags=["map"])
 
 # Digits of a place: a hundred-thousandth of the map's width is a tenth of a pixel of any screen, zoomed ten times.
 _DIGITS = 5

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from fastapi.responses import Response
 
 from fpve import images
 from fpve.errors import ImageError
 from fpve.web.pictures import original_of
 from fpve.web.refusals import Refused
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore, ServedStore
 
-router = APIRouter(tags=["images"])
+router = StoreRouter(tags=["images"])
 
 _DEFAULT_SIDE = 1_600
 _LARGEST_SIDE = 2_048

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import pyarrow as pa
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -14,10 +14,11 @@ from fpve.classify.labels import as_text
 from fpve.progress import Progress
 from fpve.rowfiles import plain
 from fpve.web.jobs import RUNNING, Running
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import ImageRow, image_rows
 from fpve.web.served import PinnedStore, ServedStore
 
-router = APIRouter(tags=["predictions"])
+router = StoreRouter(tags=["predictions"])
 
 # More classes than these have hardly a probability.
 _CLASSES = 10

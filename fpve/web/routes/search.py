@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
@@ -17,11 +17,12 @@ from fpve.retrieval import Search, Wanted
 from fpve.selection import Selection
 from fpve.web.filters import FILTERS, LONGEST, WHERE, chosen_of
 from fpve.web.forms import PictureForm, picture_form
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import Hit, hits_of
 from fpve.web.served import PinnedStore, Served, ServedStore
 from fpve.web.settings import LONGEST_TEXT
 
-router = APIRouter(tags=["search"])
+router = StoreRouter(tags=["search"])
 
 _DEFAULT_K = 50
 _MOST = 1_000

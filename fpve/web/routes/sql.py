@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from fpve.errors import QueryError
 from fpve.rowfiles import plain
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore, ServedStore
 
-router = APIRouter(prefix="/api", tags=["SQL"])
+router = StoreRouter(prefix="/api", tags=["SQL"])
 
 _DEFAULT_ROWS = 1_000
 _MOST_ROWS = 10_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from fpve._version import __version__
@@ -14,9 +13,10 @@ from fpve.replica import shown
 from fpve.status import fusion_of, index_of
 from fpve.store import tables
 from fpve.store.schema import Column
+from fpve.web.routing import StoreRouter
 from fpve.web.served import PinnedStore, Served, ServedStore
 
-router = APIRouter(tags=["store"])
+router = StoreRouter(tags=["store"])
 
 Facet = Literal["values", "range"]
 

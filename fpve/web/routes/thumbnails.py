@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from fastapi.responses import Response
 
 from fpve.web.refusals import Refused
+from fpve.web.routing import StoreRouter
 from fpve.web.rows import version_of
 from fpve.web.served import PinnedStore
 
-router = APIRouter(tags=["images"])
+router = StoreRouter(tags=["images"])
 
 # A year, which is what caches take for ever to be.
 _FOR_EVER = "private, max-age=31536000, immutable"
