@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, given, row_output
+from fpve.cli.options import LOCAL, given, row_output
 from fpve.cli.progress import terminal_progress
 
 
 @click.command()
-@click.argument("job", type=PATH)
+@click.argument("job", type=LOCAL)
 @click.option("--label", required=True, metavar="COLUMN", help="The metadata column of true classes.")
 @click.option(
     "--image-encoder",

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH
+from fpve.cli.options import LOCAL
 from fpve.cli.progress import terminal_progress
 
 
 @click.command()
-@click.argument("directory", type=PATH, metavar="[DIR]", default=Path("fpve-demo"))
+@click.argument("directory", type=LOCAL, metavar="[DIR]", default=Path("fpve-demo"))
 def demo(directory: Path) -> None:
     """Make sample collections, encode, search, classify and query them; ends with a page to open.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, TARGET, at_option, given, object_output, store_argument, wait_option
+from fpve.cli.options import LOCAL, TARGET, at_option, given, object_output, store_argument, wait_option
 from fpve.cli.progress import terminal_progress
 
 
@@ -75,12 +75,12 @@ def export(
 
 @click.command("import")
 @store_argument
-@click.option("--vectors", type=PATH, required=True, metavar="FILE", help="Parquet, or a matrix FILE.npy.")
+@click.option("--vectors", type=LOCAL, required=True, metavar="FILE", help="Parquet, or a matrix FILE.npy.")
 @click.option(
     "--collection", metavar="NAME", help="What the rows become.  [default: the exported one, or the file's name]"
 )
 @click.option(
-    "--ids", type=PATH, metavar="TABLE", help="Of a matrix: ids and metadata of its rows.  [default: beside it]"
+    "--ids", type=LOCAL, metavar="TABLE", help="Of a matrix: ids and metadata of its rows.  [default: beside it]"
 )
 @click.option("--image-encoder", metavar="NAME", help="What made the vectors; it encodes the pictures of queries.")
 @click.option("--text-encoder", metavar="NAME", help="What embeds prefixes and the texts of queries; none for none.")

@@ -11,6 +11,7 @@ import click
 from fpve.cli import output
 from fpve.cli.options import (
     EXIT_PARTLY,
+    LOCAL,
     PATH,
     count_or_share,
     engine_options,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     "--output",
     "-o",
     "target",
-    type=PATH,
+    type=LOCAL,
     metavar="JOB.toml",
     help="The job file to write.  [default: SOURCE's name + .toml]",
 )
@@ -45,7 +46,7 @@ def init(source: Path, target: Path | None) -> None:
 
 
 @click.command()
-@click.argument("job", type=PATH)
+@click.argument("job", type=LOCAL)
 @object_output
 def check(job: Path, kind: str) -> None:
     """Validate a JOB file, and say what a run would find and need."""
@@ -98,7 +99,7 @@ def check(job: Path, kind: str) -> None:
 
 
 @click.command()
-@click.argument("job", type=PATH)
+@click.argument("job", type=LOCAL)
 @run_options
 @engine_options
 @object_output

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, object_output, store_argument, wait_option
+from fpve.cli.options import LOCAL, object_output, store_argument, wait_option
 
 # How like another a new name is that may be a slip: lable and label are at 0.8, rating and caption at 0.62.
 _SLIP = 0.75
@@ -18,7 +18,7 @@ _SLIP = 0.75
 
 @click.command()
 @store_argument
-@click.argument("file", type=PATH)
+@click.argument("file", type=LOCAL)
 @click.option("--undo", is_flag=True, help="Take back the labels of the cells that FILE names.")
 @wait_option
 @object_output

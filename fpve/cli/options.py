@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fpve.cli import output
+from fpve.errors import BucketError
 from fpve.rowfiles import check_target
-from fpve.urls import any_path
+from fpve.urls import any_path, check_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +58,20 @@ store_argument = click.argument("store", type=PATH)
 at_option = click.option("--at", type=int, metavar="SNAPSHOT", help="Of an older snapshot.  [default: the newest]")
 
 
-class _Target(click.Path):
+class _LocalPath(click.Path):
+    """A path of this machine; the URL of an object is refused before anything is done."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a path."""
+        path: Any = super().convert(value, param, ctx)
+        try:
+            check_local(path)
+        except BucketError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class _Target(_LocalPath):
     """A file that is to be written: where none can be, that is said before anything is computed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -67,6 +81,7 @@ class _Target(click.Path):
         return path
 
 
+LOCAL = _LocalPath(path_type=Path)
 TARGET = _Target(path_type=Path)
 
 
@@ -133,9 +148,14 @@ def run_options(command: Command) -> Command:
     """Options of whatever runs a job."""
     for option in (
         click.option(
-            "--metrics", type=PATH, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector."
+            "--metrics", type=LOCAL, metavar="FILE.prom", help="Write figures for Prometheus' textfile collector."
         ),
-        click.option("--log", metavar="FILE", help="Append events to FILE, one JSON object a line; - means stderr."),
+        click.option(
+            "--log",
+            type=_LocalPath(allow_dash=True),
+            metavar="FILE",
+            help="Append events to FILE, one JSON object a line; - means stderr.",
+        ),
         wait_option,
         click.option(
             "--retry-quarantined", is_flag=True, help="Open the files in quarantine again, though they did not change."

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fpve.cli import output
-from fpve.cli.options import PATH, at_option, given, object_output, row_output, store_argument, wait_option
+from fpve.cli.options import LOCAL, at_option, given, object_output, row_output, store_argument, wait_option
 from fpve.cli.progress import terminal_progress, working
 
 
@@ -17,7 +17,7 @@ def prefix() -> None:
 
 
 @prefix.command()
-@click.argument("job", type=PATH)
+@click.argument("job", type=LOCAL)
 @click.option("-n", "--images", type=int, metavar="N", help="Of how many images of each collection.  [default: 10]")
 @click.option("--collection", metavar="NAME", help="Of this collection only.")
 @click.option("--ask/--no-ask", default=True, help="Whether language models are asked.  [default: ask]")
@@ -87,7 +87,7 @@ def set_(store: Path, where: str, text: str | None, undo: bool, wait: bool, kind
 
 
 @prefix.command()
-@click.argument("job", type=PATH)
+@click.argument("job", type=LOCAL)
 @wait_option
 @object_output
 def freeze(job: Path, wait: bool, kind: str) -> None:
