@@ -25,7 +25,10 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 (below it pytest makes a folder that no
 # Bytes: what all tests write is below 1 GB, and who else is here wants some.
 _ENOUGH = 4 * 2**30
 # Files that take longest, and folders of such: who begins with them does not end by waiting for one.
-_LONGEST = ("test_faults.py", "test_tour.py", "torture", "browser", "test_cli_serve.py", "test_nightly.py", "cli")
+_LONGEST = (
+    *("test_ray.py", "test_faults.py", "test_flips.py", "test_tour.py", "torture", "encoders", "browser", "buckets"),
+    *("engines", "test_compare.py", "cli", "test_cli_serve.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)
