@@ -41,6 +41,7 @@ class Served:
         store: moves on to newer snapshots; `pin()` it for whatever is to be of one.
         refresh_error: why the newest snapshot could not be opened, if it could not.
         is_alone: whether the process does nothing else.
+        is_warm: whether what the first search needs is loaded.
         refreshes, refresh_errors: how often a newer one was opened, and how often that failed.
     """
 
@@ -52,7 +53,7 @@ class Served:
         self.exports = Turns(1)
         self.uploads = Uploads()
         self.store = Store(path, at, conditions=self.sql.matching)
-        self.is_alone = False
+        self.is_alone = self.is_warm = False
         self.refresh_error: str | None = None
         self.refreshes = 0
         self.refresh_errors = 0
@@ -136,6 +137,7 @@ class Served:
 
     def _begin(self) -> None:
         self._warm_up()
+        self.is_warm = True
         if self.is_alone:
             # Of the models alone are 600,000 objects: to look through them at each new snapshot would take half a
             # second, in which nobody is answered. What loading left behind, and refers to the snapshot, goes first.

@@ -62,6 +62,15 @@ def test_a_store_is_told_in_figures(client: TestClient, asked_store: Path) -> No
     assert found["created_at"] == status.created_at
 
 
+def test_it_says_when_the_first_search_is_ready(gallery: Gallery, asked_store: Path) -> None:
+    """Before its models are loaded it says that they are not; the page then says so to whoever searches."""
+    client = gallery(asked_store)
+    until(lambda: client.get("/api/status").json()["is_warm"])
+    assert served_by(client).store.opened.encoders._text is not None
+    cold = TestClient(create_app(asked_store), "http://127.0.0.1:8000")
+    assert cold.get("/api/status").json()["is_warm"] is False
+
+
 def test_what_the_first_search_needs_is_loaded_before(gallery: Gallery, asked_store: Path) -> None:
     """The text model, and the index, in the background."""
     opened = served_by(gallery(asked_store)).store.opened

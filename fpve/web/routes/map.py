@@ -94,8 +94,7 @@ def places(
         raise QueryError(f"color: no column {color[:60]!r}{nearest_word(color[:60], known)}")
 
     def find(progress: Progress) -> _Map:
-        with progress.stage("place", None):
-            return _placed(store, method, image_weight, chosen.condition)
+        return _placed(store, method, image_weight, chosen.condition, progress)
 
     done = served.jobs.ask(store.snapshot, ("map", method, image_weight, chosen.condition), find)
     if isinstance(done, Running):
@@ -120,8 +119,10 @@ def places(
     return Response(told.model_dump_json(), media_type="application/json")
 
 
-def _placed(store: Store, method: Method, image_weight: float | None, condition: str | None) -> _Map:
-    found = store.map(method=method, image_weight=image_weight, where=condition)
+def _placed(
+    store: Store, method: Method, image_weight: float | None, condition: str | None, progress: Progress
+) -> _Map:
+    found = store.map(method=method, image_weight=image_weight, where=condition, progress=progress)
     table = found.to_arrow()
     points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
     order = spread(points)

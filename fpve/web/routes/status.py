@@ -58,6 +58,7 @@ class StoreFigures(BaseModel):
     fusion: dict[str, str | float]
     index: dict[str, float]
     bytes: int = Field(description="Size of the files that the snapshot names.")
+    is_warm: bool = Field(description="Whether what the first search needs is loaded: the text model, and the index.")
     refresh_error: str | None = Field(description="Why no newer snapshot could be opened, if that failed.")
     max_upload: int = Field(description="Bytes that a picture may have.")
     read_only: bool = True
@@ -91,6 +92,7 @@ def _figures(store: Store, served: Served) -> StoreFigures:
         fusion=fusion_of(manifest.fusion),
         index=index_of(snapshot),
         bytes=manifest.bytes,
+        is_warm=served.is_warm,
         refresh_error=served.refresh_error,
         max_upload=served.settings.max_upload,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from web.browser.screen import Screen
 
 RED_DISCS = {f"a red disc, number {number}" for number in (0, 15, 30, 45)}
@@ -40,6 +40,25 @@ def test_text_finds_what_it_says(screen: Screen) -> None:
     expect(screen.tile(captions(found)[0]).locator(".scores b")).to_have_text(f"{found['hits'][0]['score']:.3f}")
     screen.see_count("60 images")
     assert screen.state == {"q": "red disc"}
+
+
+def test_what_a_search_waits_for_is_said(screen: Screen) -> None:
+    """A search that comes before the models are loaded says so, and one that is slow that it goes on."""
+    screen.open()
+    page, is_warm = screen.page, False
+    waiting: list[Route] = []
+    page.route("**/api/search?*", lambda route: waiting.append(route))
+    page.route("**/api/status", lambda route: route.fulfill(json={**route.fetch().json(), "is_warm": is_warm}))
+    for words in ("Loading the text encoder…", "Searching…"):
+        screen.search(f"red disc {len(waiting)}")
+        expect(page.locator(".grid-wait")).to_have_text(words)
+        expect(page.locator("#said")).to_have_text(words)
+        is_warm = True
+    answer = screen.api("/api/search", id="drawings/15.png", k=100)
+    waiting[-1].fulfill(json=answer)
+    expect(page.locator(".grid-wait")).to_be_hidden()
+    screen.see(captions(answer)[:4])
+    page.unroute_all()
 
 
 def test_text_is_searched_for_while_it_is_typed(screen: Screen) -> None:

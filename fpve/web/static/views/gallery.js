@@ -15,6 +15,8 @@ import { plural } from "../words.js";
 const places = new Map();
 const PLACES = 50;
 const BUSY = 1500;
+// Milliseconds after which one wonders what a search is waiting for.
+const SLOW = 700;
 const PLACE = "fpve.place";
 
 // What is shown before anything is known: a screen of tiles without images.
@@ -25,6 +27,7 @@ let root;
 let grid;
 let toolbar;
 let notice;
+let wait;
 let listing = null;
 let source = null;
 let loading = null;
@@ -81,6 +84,7 @@ function build(element, given) {
   keepPlace();
   toolbar = new Toolbar(app);
   notice = el("div", { class: "grid-notice", hidden: true });
+  wait = el("p", { class: "grid-wait", hidden: true });
   grid = new Grid({
     isSelected: (id) => app.selection.has(id),
     onopen: open,
@@ -93,7 +97,7 @@ function build(element, given) {
   addTouch(grid, { onselect: select });
   grid.layer.addEventListener("focusin", followFocus);
   app.selection.subscribe(() => grid.mark());
-  root.replaceChildren(toolbar.root, el("div", { class: "grid-holder" }, grid.element, notice));
+  root.replaceChildren(toolbar.root, el("div", { class: "grid-holder" }, grid.element, notice, wait));
   toolbar.update(null);
   // Until the first rows are there, tiles wait for them.
   if (!listing) grid.show(WAITING, { size: sizeOf(), scored: app.query() !== null });
@@ -120,6 +124,7 @@ async function load({ at = null, animate = false, gentle = false }) {
   });
   root.classList.toggle("is-stale", !gentle && listing !== null);
   root.setAttribute("aria-busy", "true");
+  const slow = setTimeout(() => tellSlow(mine), SLOW);
   try {
     const [first, last] = at === null ? grid.seen : [at, at + 59];
     await mine.listing.load(first, Math.max(first, last));
@@ -138,7 +143,9 @@ async function load({ at = null, animate = false, gentle = false }) {
     loading = null;
     if (!isAbort(error)) failed(error);
   } finally {
+    clearTimeout(slow);
     if (!loading) {
+      wait.hidden = true;
       root.classList.remove("is-stale");
       root.removeAttribute("aria-busy");
     }
@@ -147,6 +154,21 @@ async function load({ at = null, animate = false, gentle = false }) {
     again = false;
     load({ animate: true, gentle: true });
   }
+}
+
+/** Say what a search waits for; it may be the first one of all, and come before its models. */
+async function tellSlow(mine) {
+  const query = app.query();
+  if (!query) return;
+  const { is_warm: isWarm } = await app.api.get("/api/status").catch(() => ({ is_warm: true }));
+  if (loading !== mine) return;
+  wait.textContent = isWarm
+    ? "Searching…"
+    : query.text === null
+      ? "Loading the index…"
+      : "Loading the text encoder…";
+  wait.hidden = false;
+  app.say(wait.textContent);
 }
 
 function arrived(from) {
