@@ -63,6 +63,7 @@ def rollback(path: str | os.PathLike[str], to: int | None = None) -> RolledBack:
     Raises:
         StoreNotFound: there is no store, or no whole snapshot to go back to.
         StoreCorrupt: a file of that snapshot is not there any more.
+        StoreLocked: another writer holds the store, has published meanwhile, or deletes files in its bucket.
     """
     root = located(path)
     if not manifests.numbers(root):
