@@ -53,6 +53,7 @@ def test_what_a_search_waits_for_is_said(screen: Screen) -> None:
         screen.search(f"red disc {len(waiting)}")
         expect(page.locator(".grid-wait")).to_have_text(words)
         expect(page.locator("#said")).to_have_text(words)
+        expect(page.locator(".counts")).to_have_text("60 images")
         is_warm = True
     answer = screen.api("/api/search", id="drawings/15.png", k=100)
     waiting[-1].fulfill(json=answer)

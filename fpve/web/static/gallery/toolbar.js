@@ -62,7 +62,9 @@ export class Toolbar {
       );
       return;
     }
-    if (!query) this.counts.replaceChildren(el("h1", { text: among }));
+    // A search that is on its way has not ranked what is still shown.
+    const isRanked = query !== null && !!listing.answer?.explanation;
+    if (!isRanked) this.counts.replaceChildren(el("h1", { text: among }));
     else
       this.counts.replaceChildren(
         el("h1", { text: among }),
@@ -70,7 +72,7 @@ export class Toolbar {
         this.#how(),
       );
     // How long it took is told to nobody who didn't ask.
-    const told = query ? `${among}, ranked by ${this.#asked()}` : among;
+    const told = isRanked ? `${among}, ranked by ${this.#asked()}` : among;
     if (told !== this.#told) say((this.#told = told));
   }
 
@@ -84,7 +86,6 @@ export class Toolbar {
   #how() {
     const { state } = this.#app;
     const answer = this.#answer;
-    if (!answer?.explanation) return null;
     const isExact = answer.exact;
     const isChosen = state.get("exact") === "1";
     const found = isExact ? "exact" : `recall ≥ ${answer.target_recall}`;
