@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from samples import FAKE, draw, make_job
+from samples import FAKE, KINDS, draw, make_job
 
 import fpve
 from fpve import images
 from fpve.config import CollectionConfig, EncoderConfig, Encoders, FusionConfig, Job, Limits
 from fpve.encoders import open_image_encoder, open_text_encoder
+from fpve.encoders.fake import FakeTextEncoder
 from fpve.errors import FpveError, GuardError, StoreConflict, StoreCorrupt, StoreLocked
 from fpve.fusion import Fusion
 from fpve.pipeline import run as run_module
@@ -26,6 +27,12 @@ from fpve.store.lock import writer_lock
 from fpve.store.snapshot import Snapshot
 
 Tree = Callable[[Path], dict[str, bytes]]
+
+
+def _vectors(job: Job) -> dict[str, list[float]]:
+    """The vector of each image."""
+    rows = fpve.open(job.store).sql("FROM vectors").to_pylist()
+    return {row["image_id"]: row["vector"] for row in rows}
 
 
 def test_a_run_stores_the_formula_of_every_picture(job: Job, pictures: Path) -> None:
@@ -108,6 +115,38 @@ def test_a_changed_prefix_is_fused_from_stored_features(job: Job) -> None:
     assert (report.encoded, report.fused, report.without_prefix) == (0, 12, 0)
     store = fpve.open(job.store)
     assert store.search(id="pets/cat/00.png", image_weight=0, k=3).to_arrow()["prefix"].to_pylist() == ["a cat"] * 3
+
+
+@pytest.mark.parametrize("mode", ["balanced", "concat"])
+def test_a_prefix_that_was_embedded_is_not_embedded_again(
+    job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Vectors for it are made of those that there are: the text model is asked for new texts only."""
+    job = replace(make_job(job.store, pictures, prefix="a {kind}"), fusion=FusionConfig(mode=mode))
+    fpve.run(job)
+    asked: list[str] = []
+    encode = FakeTextEncoder.encode
+
+    def recorded(self: FakeTextEncoder, texts: list[str]) -> Any:
+        asked.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(FakeTextEncoder, "encode", recorded)
+    table = pictures / "metadata.csv"
+    table.write_text(table.read_text().replace("cat,0.50", "dog,0.50").replace(f"{KINDS[1]},1.50", "cow,1.50"))
+    report = fpve.run(job)
+    # One that was a cat is a dog now, as others are; of cows there was none.
+    assert (report.encoded, report.fused, asked) == (0, 2, ["a cow"])
+    again = replace(job, store=job.store.parent / "again")
+    fpve.run(again)
+    fused, fresh = (_vectors(one) for one in (job, again))
+    assert fused.keys() == fresh.keys()
+    for name, vector in fresh.items():
+        np.testing.assert_allclose(fused[name], vector, atol=1e-6)
+    # Of another text model nothing is taken.
+    asked.clear()
+    other = replace(job, encoders=Encoders(image=FAKE.image, text=EncoderConfig("fake:20")))
+    assert (fpve.run(other).fused, set(asked)) == (12, {"a cat", "a dog", "a bird", "a cow"})
 
 
 def test_changed_labels_rewrite_pages_only(job: Job, pictures: Path) -> None:

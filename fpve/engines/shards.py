@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,6 +73,10 @@ class ShardBuilder:
             self._thumbnails.append({"content_hash": content_hash, **thumbnail._asdict()})
         if len(self._hashes) >= SHARD_ROWS:
             self.finish()
+
+    def know(self, embeddings: Mapping[str, Floats]) -> None:
+        """Take embeddings (prefix_dim,) of texts as they are, so that the model is not asked for these."""
+        self._embeddings.update(embeddings)
 
     def finish(self) -> Shard | None:
         """Write what has been added since the last shard."""

@@ -100,6 +100,24 @@ class Vectors:
             fusion, chosen = self._read(name, mine["row"].to_numpy())
             yield from zip(mine["content_hash"].to_pylist(), fusion.unfuse(chosen).image, strict=True)
 
+    def embeddings(self, prefix_ids: pa.Array) -> dict[str, Floats]:
+        """Recover the raw embeddings (prefix_dim,) of prefixes by their ids; those that no vector has are left out."""
+        rows = self._every_row()
+        if self._features_from is not None and recipe_of(self._features_from).text != self._recipe.text:
+            # Of another text model only what was made since is of use.
+            rows = rows.filter(
+                pc.invert(pc.is_in(rows["segment"], value_set=pa.array(list(self._segments), pa.string())))
+            )
+        # Nobody knows what embedded the prefixes of vectors that were imported.
+        rows = rows.filter(pc.invert(are_vectors(rows["content_hash"])))
+        rows = rows.take(pc.drop_null(pc.index_in(prefix_ids.unique(), _one(rows["prefix_id"]), skip_nulls=True)))
+        found: dict[str, Floats] = {}
+        for name, numbers in by_segment(rows):
+            mine = rows.take(pa.array(numbers))
+            fusion, chosen = self._read(name, mine["row"].to_numpy())
+            found.update(zip(mine["prefix_id"].to_pylist(), fusion.unfuse(chosen).prefix, strict=True))
+        return found
+
     def sources(self, names: set[str]) -> list[Segment | Shard]:
         """The published segments and the shards of these names, and the shards that pictures were taken from."""
         published, shards = self._segments, self._shards()
