@@ -316,7 +316,7 @@ def orders_for(store: Path, mark: str | None) -> Orders:
     models = Models.of(FAKE)
     assert models.text is not None
     recipe = Recipe(models.image.fingerprint, models.text.fingerprint, "balanced")
-    return Orders(str(store), mark, recipe, FUSION, FAKE, threads=1, tries=3, folder=str(store))
+    return Orders(str(store), mark, recipe, FUSION, FAKE, threads=1, tries=3, folder=str(store), told_every=2.0)
 
 
 def refusal(orders: Orders) -> Receipt:

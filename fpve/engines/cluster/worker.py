@@ -54,7 +54,7 @@ class Orders:
     threads: int
     tries: int
     folder: str
-    told_every: float = 2.0
+    told_every: float
     version: str = __version__
 
 
