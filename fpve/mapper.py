@@ -34,7 +34,7 @@ class Mapper(Protocol):
 
     @property
     def size(self) -> int:
-        """How many processes there are."""
+        """How many processes there are at most."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results of a function for some items, in their order; each is done by whoever is free.
