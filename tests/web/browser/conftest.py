@@ -42,7 +42,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "store" / "snapshots").exists():
             folder.mkdir()
-            make_store(folder, FPVE_CACHE=str(folder / "cache"))
+            make_store(folder, FPVE_CACHE=str(folder / "cache"), FPVE_RUNTIME="openvino")
     return folder / "store"
 
 
