@@ -38,10 +38,10 @@ class StillRunning(BaseModel):
 
     snapshot: int
     state: Literal["running"] = "running"
-    stage: str | None = Field(description="What is being done; null before its turn.")
+    stage: str | None = Field(description="What is being done; null before its turn, and before its first stage.")
     done: int = Field(description="How much of the stage is done.")
     total: int | None = Field(description="Of how much; null where that is not known.")
-    seconds: float = Field(description="How long it has been computed.")
+    seconds: float = Field(description="How long it has been computed; 0 before its turn.")
 
 
 # Of an operation that may have to be asked again, for the document.
@@ -63,10 +63,10 @@ class Running:
     """How far a computation is.
 
     Attributes:
-        stage: what is being done; None before its turn.
+        stage: what is being done; None before its turn, and before its first stage.
         done: how much of that is done.
         total: of how much; None where that is not known.
-        seconds: how long it has been computed.
+        seconds: how long it has been computed; 0 before its turn.
     """
 
     stage: str | None

@@ -35,8 +35,8 @@ export class Progress {
   tell({ stage, done, total, seconds }) {
     const share = total ? Math.min(1, done / total) : null;
     const percent = Math.floor(100 * share);
-    const words = stage === null ? "Something else comes first." : STAGES[stage] ? `${STAGES[stage]}:` : "";
-    const far = share !== null ? `${percent} %` : stage !== null && seconds >= LONG ? `${Math.floor(seconds)} s` : "";
+    const words = stage === null && !seconds ? "Something else comes first." : STAGES[stage] ? `${STAGES[stage]}:` : "";
+    const far = share !== null ? `${percent} %` : seconds >= LONG ? `${Math.floor(seconds)} s` : "";
     this.track.classList.toggle("is-unknown", share === null);
     this.bar.style.width = share === null ? "" : `${100 * share}%`;
     this.line.textContent = [this.#text, words, far].filter(Boolean).join(" ");

@@ -94,11 +94,13 @@ def test_how_far_it_is_stands_in_its_place(screen: Screen) -> None:
     """While a map is computed, or waits for its turn, a bar says so, to those who hear the page as well."""
     told = [
         {"stage": None, "done": 0, "total": None, "seconds": 0},
+        {"stage": None, "done": 0, "total": None, "seconds": 2.4},
         {"stage": "project", "done": 60, "total": 180, "seconds": 1},
         {"stage": "unfold", "done": 0, "total": None, "seconds": 12.3},
     ]
     expected = [
         (None, "Placing the images. Something else comes first."),
+        (None, "Placing the images. 2 s"),
         ("33", "Placing the images. 33 %"),
         (None, "Placing the images. Unfolding: 12 s"),
     ]
