@@ -98,4 +98,5 @@ def test_only_a_question_is_taken(client: TestClient) -> None:
     for body in ({"query": "SELECT 1", "limit": 10_001}, {"query": "SELECT 1", "limit": 0}, {}, {"query": 7}, []):
         assert client.post("/api/sql", json=body).status_code == 400
     assert client.post("/api/sql", content=b"SELECT 1").status_code == 400
-    assert client.get("/api/sql").status_code == 404
+    response = client.get("/api/sql")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
