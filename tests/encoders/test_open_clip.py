@@ -11,7 +11,6 @@ from typing import Any
 
 import huggingface_hub
 import numpy as np
-import open_clip
 import pytest
 import torch
 from tiny_models import CLIP_DIM, CLIP_SIDE
@@ -34,6 +33,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def registered(picture_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny model's file of weights; open_clip knows the model as `tiny`, published as `web` and `quick`."""
+    import open_clip
+
     folder = picture_models["open_clip"]
     config = json.loads((folder / "open_clip_config.json").read_text())
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config["model_cfg"])
@@ -54,6 +55,7 @@ def expected(
     folder: Path, pixels: np.ndarray, mean: Any = 0.5, std: Any = 0.5, *, quick: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """What open_clip makes of pictures and texts."""
+    import open_clip
     from safetensors.torch import load_file
 
     config = json.loads((folder / "open_clip_config.json").read_text())
@@ -81,6 +83,8 @@ def test_rows_are_open_clip_s_own(picture_models: dict[str, Path], pixels: np.nd
 
 def test_a_file_of_weights(picture_models: dict[str, Path], registered: Path, pixels: np.ndarray) -> None:
     """With a file, NAME alone normalises as OpenAI's models do, NAME/PRETRAINED as the published weights want it."""
+    import open_clip
+
     folder = picture_models["open_clip"]
     usual = open_image_encoder(EncoderConfig("open_clip:tiny", weights=registered, device="cpu"))
     tagged = open_image_encoder(EncoderConfig("open_clip:tiny/web", weights=registered, device="cpu"))
@@ -105,6 +109,7 @@ def test_an_activation_that_the_weights_want(
 
 def test_an_upgrade_that_says_otherwise_is_another_encoder(registered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fingerprints cover what open_clip's tables say: of pictures the normalisation, of both sides the activation."""
+    import open_clip
 
     def fingerprints() -> tuple[str, str]:
         config = EncoderConfig("open_clip:tiny/web", weights=registered)
