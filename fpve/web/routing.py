@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from fpve.errors import SnapshotPruned
 from fpve.web.served import Served
@@ -30,6 +31,15 @@ class _StoreRoute(APIRoute):
             return await answer(request)
 
         return answer_at_newest
+
+
+class _Any(PathConvertor):
+    # Names of files may have line breaks, which `.` is not.
+    regex = r"[\s\S]*"
+
+
+# In the path of a route: `{image_id:any}`.
+register_url_convertor("any", _Any())
 
 
 class StoreRouter(APIRouter):

@@ -123,9 +123,9 @@ def test_another_file_in_its_place_is_not_shown(gallery: Gallery, own_store: Pat
 
 
 def test_originals_of_archives_and_odd_names_are_found(tmp_path: Path) -> None:
-    """A member of a tar archive; names with percent signs, spaces, and bytes that are no UTF-8, in folders as well."""
+    """A member of a tar archive; names with percent signs, spaces, line breaks, and bytes that are no UTF-8."""
     source = tmp_path / "50%41 off #?"
-    names = [b"100%41.png", b"a b?c#d.png", b"caf\xc3\xa9.png", b"\xff%41.png", b"sub/\xfe.png"]
+    names = [b"100%41.png", b"a\nb?c#d .png", b"caf\xc3\xa9.png", b"\xff%41.png", b"sub\n/\xfe.png"]
     files = [Path(os.fsdecode(os.fsencode(source) + b"/" + name)) for name in names]
     for number, file in enumerate(files):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class ImageDetails(ImageRow):
     has_picture: bool = Field(description="Whether its file seems to be at hand.")
 
 
-@router.get("/api/images/{image_id:path}", summary="One image in full")
+@router.get("/api/images/{image_id:any}", summary="One image in full")
 def image(image_id: str, store: PinnedStore) -> ImageDetails:
     """Say all that the store knows of an image."""
     searcher = store.opened.searcher

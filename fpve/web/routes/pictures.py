@@ -25,7 +25,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/api/pictures/{image_id:path}",
+    "/api/pictures/{image_id:any}",
     summary="An image's original, reduced",
     response_class=Response,
     responses=_JPEG,

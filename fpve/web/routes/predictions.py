@@ -54,7 +54,7 @@ class Prediction(BaseModel):
 
 
 @router.get(
-    "/api/predictions/{image_id:path}",
+    "/api/predictions/{image_id:any}",
     summary="What the neighbours of an image say of its label",
     response_model=Prediction,
     responses=RUNNING,

@@ -21,7 +21,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "
 
 
 @router.get(
-    "/api/thumbnails/{image_id:path}", summary="A small JPEG of an image", response_class=Response, responses=_JPEG
+    "/api/thumbnails/{image_id:any}", summary="A small JPEG of an image", response_class=Response, responses=_JPEG
 )
 def thumbnail(
     image_id: str,
