@@ -77,7 +77,7 @@ async function begun(rows) {
   reasons.replaceChildren(...groups.slice(0, REASONS).map(chip),
     groups.length > REASONS ? el("span", { class: "soft", text: `and ${plural(groups.length - REASONS, "more reason")}` }) : "");
   if (rows.length) return true;
-  if (isEmpty) app.notice(place, { title: "Every input could be encoded.", icon: "check", text: "What is broken, cut short or no picture at all would be listed here with its reason. It doesn't stop a run." });
+  if (isEmpty) app.notice(place, { title: "Every input could be encoded.", icon: "check", text: "What is broken, cut short or no picture at all would be listed here with its reason. It stops a run only where there is more of it than the job's max_quarantine allows." });
   else app.notice(place, { title: "None of them is called so.", text: "The filter looks at names, folders and reasons.", action: { text: "Show all", onclick: showAll } });
   return false;
 }
