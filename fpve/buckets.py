@@ -26,8 +26,16 @@ from fpve.urls import PACKAGES, bucket_path
 _TRIES, _PAUSE = 4, 0.1
 # Requests at once: enough to fill a fast line with objects of some MB, and far below what a bucket allows.
 _AT_ONCE = 16
-# s3fs has ten connections, for which the others would wait.
-_OPTIONS = {"s3fs": {"config_kwargs": {"max_pool_connections": 2 * _AT_ONCE}}}
+# Of s3fs, which has ten connections, for which the others would wait. A packet that is lost is sent again after a
+# second. The answer to a put is waited for from its first byte on, so that what is put may take a minute to go. How
+# often a request is made again, botocore knows: five times, a second or two apart, or as AWS_MAX_ATTEMPTS and ~/.aws
+# have it. So a server that is not there is told in some 20 seconds; s3fs would repeat all of that five times more.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3fs": {"config_kwargs": {"max_pool_connections": 2 * _AT_ONCE, "connect_timeout": 3, "read_timeout": 60}}
+}
+_S3FS_TRIES = 1
+# What libraries raise where an answer breaks off, which botocore does not ask for again.
+_BROKEN_OFF = ("ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ResponseStreamingError")
 # What only a disk of this machine says.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # So much is fetched of an object of which parts are read: a Parquet footer, or a column of names, comes in one piece.
@@ -235,11 +243,24 @@ class Bucket:
         scheme = self.url.partition(":")[0]
         try:
             # A listing that is remembered does not know what others have put since.
-            return fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(PACKAGES[scheme], {}))
+            made = fsspec.filesystem(scheme, use_listings_cache=False, **self._options(fsspec.config.conf))
         except (ImportError, ValueError) as error:
             package = PACKAGES[scheme]
             remedy = "pip install 'fpve[s3]'" if package == "s3fs" else f"pip install {package}"
             raise BucketError(f"{self.url}: needs the package {package}: {remedy}") from error
+        if self._is_s3:
+            from botocore.handlers import add_expect_header
+
+            made.retries = _S3FS_TRIES
+            # A server that is asked whether a file may come, and says nothing, is waited for without an end.
+            made.s3.meta.events.unregister("before-call.s3", add_expect_header)
+        return made
+
+    def _options(self, own: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """What a file system is made with, given what the user has configured for fsspec, which goes before."""
+        scheme = self.url.partition(":")[0]
+        options = _OPTIONS.get(PACKAGES[scheme], {})
+        return {name: {**value, **own.get(scheme, {}).get(name, {})} for name, value in options.items()}
 
     @cached_property
     def _root(self) -> str:
@@ -277,8 +298,8 @@ class Bucket:
         except (FileNotFoundError, BucketError):
             return None
 
-    def _ask(self, request: Callable[[], Result], key: str) -> Result:
-        """Make a request; what may be repeated the file system repeats by itself."""
+    def _ask(self, request: Callable[[], Result], key: str, *, is_first: bool = True) -> Result:
+        """Make a request; what fails the libraries repeat by themselves, and what breaks off is asked for once more."""
         try:
             return request()
         except (FileNotFoundError, FileExistsError, BucketError):
@@ -289,6 +310,8 @@ class Bucket:
                 raise
             raise self._failed(key, error) from error
         except Exception as error:
+            if is_first and type(error).__name__ in _BROKEN_OFF:
+                return self._ask(request, key, is_first=False)
             # Of the libraries underneath: no credentials, no such host, no answer in time.
             raise self._failed(key, error) from error
 

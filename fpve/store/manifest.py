@@ -238,9 +238,7 @@ def no_store(root: Path) -> StoreNotFound:
 
 def pruned(root: Path, number: int) -> SnapshotPruned:
     """The error for a snapshot that is gone since it was there."""
-    return SnapshotPruned(
-        f"{root}: no snapshot {number}; it has been pruned: open the store again, or `refresh()` it"
-    )
+    return SnapshotPruned(f"{root}: no snapshot {number}; it has been pruned: open the store again, or `refresh()` it")
 
 
 def sorted_tables(tables: Iterable[Table]) -> tuple[Table, ...]:

@@ -19,7 +19,7 @@ class _Scanner:
         return pa.RecordBatchReader.from_batches(self._scanner.projected_schema, self._scanner.to_batches())
 
 
-class RowSource(ds.FileSystemDataset):
+class RowSource(ds.FileSystemDataset):  # type: ignore[misc]  # Arrow has no types
     """A dataset that DuckDB can scan whose files are asked for in Python."""
 
     @classmethod

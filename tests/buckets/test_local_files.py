@@ -82,7 +82,8 @@ def test_a_url_is_refused(
 def test_a_log_goes_to_stderr_as_before(store: Path, tmp_path: Path) -> None:
     """A dash is no file."""
     (tmp_path / "job.toml").write_text(
-        f'store = "{tmp_path / "new"}"\nencoders = {{ image = "fake:24", text = "fake:16" }}\n[[collections]]\nname = "pets"\n'
+        f'store = "{tmp_path / "new"}"\nencoders = {{ image = "fake:24", text = "fake:16" }}\n'
+        '[[collections]]\nname = "pets"\n'
         f'source = "{store.parent / "pets"}"\nmetadata = "{store.parent / "pets" / "metadata.csv"}"\n'
         'prefix = "{caption}"\n',
         encoding="utf-8",
