@@ -18,6 +18,7 @@ import fpve
 from fpve import images
 from fpve.config import EncoderConfig, Encoders, Job, Limits, parse_job
 from fpve.encoders import hub
+from fpve.encoders.runtimes.machine import cores
 from fpve.engines.local import LocalEngine
 from fpve.engines.work import Encoded, Models, Target, Work
 from fpve.errors import GuardError, ImageError, JobError, SourceNotFound
@@ -177,10 +178,9 @@ def test_a_dry_run_says_what_a_run_would_cost(job: Job, pictures: Path) -> None:
     settle(pictures)
     report = fpve.run(job, dry_run=True)
     sizes = sum(path.stat().st_size for path in pictures.rglob("*.png"))
-    cores = os.cpu_count() or 1
     assert (report.bytes_to_read, report.bytes_to_write) == (sizes, 12 * (24 + 16) * 4 * 2 + 12 * 8_000)
     assert (report.downloads, report.language_model_requests, report.bytes_written) == ((), 0, {})
-    assert report.estimate_basis == f"30 images/s on each of {cores} cores, an assumption"
+    assert report.estimate_basis == f"30 images/s on each of {cores()} cores, an assumption"
     fpve.run(job)
     for minute, encoded, rate in ((1, 200, 0.05), (2, 100, 0.1), (3, 99, 50.0), (4, 0, None)):
         started = datetime(2025, 1, 1, 0, minute, tzinfo=UTC).isoformat()
@@ -447,7 +447,7 @@ def test_a_rate_is_assumed_for_another_encoder(job: Job, pictures: Path) -> None
     other = replace(job, encoders=Encoders(image=EncoderConfig("fake:8"), text=FAKE.text))
     report = fpve.run(other, dry_run=True)
     assert (report.encoded, report.estimate_basis.endswith("an assumption")) == (12, True)
-    assert report.estimated_minutes == round(12 / forecast.ASSUMED_RATE / (os.cpu_count() or 1) / 60, 1)
+    assert report.estimated_minutes == round(12 / forecast.ASSUMED_RATE / cores() / 60, 1)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems normalise names themselves")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fpve.encoders.runtimes.machine import cores
 from fpve.engines.cluster.connection import Expected
 from fpve.engines.work import Models
 from fpve.index.ann import is_wanted
@@ -123,8 +123,8 @@ def _rate(base: Snapshot | None, there: Expected | None) -> tuple[float, str]:
         if len(found):
             rate, started = (found[name][len(found) - 1].as_py() for name in ("images_per_second", "started_at"))
             return rate, f"{rate:,.1f} images/s, as in the run of {started:%Y-%m-%d %H:%M} UTC"
-    cores = os.cpu_count() or 1 if there is None else there.cpus
-    return ASSUMED_RATE * cores, f"{ASSUMED_RATE:g} images/s on each of {cores:g} cores, an assumption"
+    count = cores() if there is None else there.cpus
+    return ASSUMED_RATE * count, f"{ASSUMED_RATE:g} images/s on each of {count:g} cores, an assumption"
 
 
 def _thumbnail_bytes(base: Snapshot | None) -> int:

@@ -47,6 +47,8 @@ def _process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What workers change of their process is as it was after each test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FPVE_CORES", "2")
+    # Which is asked for once in a process.
+    monkeypatch.setattr("fpve.engines.cluster.connection.cores", lambda: 2)
 
 
 @pytest.mark.parametrize(
