@@ -33,7 +33,7 @@ _HIDDEN = ("probabilities", "neighbours")
 
 @click.command()
 @store_argument
-@click.argument("files", type=LOCAL, nargs=-1)
+@click.argument("files", type=PATH, nargs=-1)
 @click.option(
     "--queries",
     type=PATH,

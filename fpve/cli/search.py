@@ -11,7 +11,6 @@ import click
 from fpve.cli import output
 from fpve.cli.options import (
     EXIT_PARTLY,
-    LOCAL,
     PATH,
     at_option,
     engine_options,
@@ -62,7 +61,7 @@ def _selection(command: Command) -> Command:
 
 @click.command()
 @store_argument
-@click.option("--image", type=LOCAL, metavar="FILE", help="Find images that look like this picture.")
+@click.option("--image", type=PATH, metavar="FILE", help="Find images that look like this picture.")
 @click.option("--id", "image_id", metavar="IMAGE_ID", help="Find images like this one of the store.")
 @click.option("--text", metavar="TEXT", help="Find images whose prefix, or picture, is close to this text.")
 @click.option(

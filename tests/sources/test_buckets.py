@@ -476,13 +476,18 @@ class TestJobs:
             assert len(text.splitlines()) < 2
 
     def test_encode(self, shop: S3, tmp_path: Path) -> None:
-        """`fpve encode` takes a URL, and so does `fpve search --image`."""
+        """`fpve encode` takes a URL, and so do `fpve search --image` and `fpve classify`."""
         store = str(tmp_path / "store")
         fpve.run(make_job(Path(store), BucketPath(shop.url("shop"))))
         encoded = CliRunner().invoke(cli, ["encode", store, shop.url("shop/cat"), "--collection", "cats"])
         assert encoded.exit_code == 0, encoded.output
         found = CliRunner().invoke(cli, ["search", store, "--image", shop.url("shop/cat/00.png"), "-f", "json"])
         assert '"cats/00.png"' in found.stdout
+        said = CliRunner().invoke(
+            cli, ["classify", store, shop.url("shop/cat/00.png"), "--label", "kind", "-f", "json"]
+        )
+        assert said.exit_code == 0, said.output
+        assert '"prediction": "cat"' in said.stdout
         missing = CliRunner().invoke(cli, ["search", store, "--image", shop.url("shop/none.png")])
         assert str(missing.exception) == f"{shop.url('shop/none.png')}: no such file"
 
