@@ -18,8 +18,8 @@ tries again: one of two that have met always goes on.
 
 A process that is killed leaves its claim. It expires by the bucket's clock, which tells the time of every claim; so the
 living put theirs anew. One that was held up, and may have been taken for dead, stops by itself, by its own clock, early
-enough for what it asked for last to be over. Where a request may yet be carried out, as its answer is lost, the claim
-is left to expire.
+enough for what it asked for last to be over. Where a request may yet be carried out, as its answer is lost or was not
+waited for, the claim is left to expire.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from fpve.store.manifest import FOLDER
 
 PUBLISHING, DELETING = "publishing", "deleting"
 # Seconds. A claim is put anew once a minute; who could not do so for four does nothing more; after fifteen others take
-# it for that of a dead process. The time between is for the last request: s3fs and botocore try it five times five
-# times, each for up to 20 seconds, which is nine minutes.
+# it for that of a dead process. The time between is for the last request: botocore makes it five times, waits a minute
+# for each answer, and pauses for up to 20 seconds: seven minutes. Where it is to make many more, that is too little.
 _RENEWED, _HELD, _EXPIRES = 60.0, 240.0, 900.0
 # Who publishes waits longer than a dead process's claim lasts, for much work may be lost; `prune` is called again.
 _PATIENCE = {PUBLISHING: 1_800.0, DELETING: 60.0}
@@ -193,8 +193,10 @@ def deleting(root: Path) -> Iterator[Claim | None]:
             if holder is None:
                 try:
                     yield claim
-                except BucketError:
-                    claim.leave()
+                except BaseException as error:
+                    # Nobody waits for what is under way where somebody interrupts; a refusal comes after all of it.
+                    if isinstance(error, BucketError) or not isinstance(error, Exception):
+                        claim.leave()
                     raise
                 return
         waiting.wait(holder)

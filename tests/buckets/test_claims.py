@@ -25,6 +25,7 @@ from fpve.buckets import Bucket, Object
 from fpve.config import Job
 from fpve.errors import BucketError, StoreCorrupt, StoreLocked, StoreNotFound
 from fpve.store import manifest as manifests
+from fpve.store.claims import deleting
 
 _NOW = timedelta(0)
 _HOUR = timedelta(hours=1)
@@ -384,6 +385,18 @@ def test_a_prune_that_fails_keeps_its_claim(here: Job, there: Job, s3: S3) -> No
     s3.before = None
     assert [name.rsplit(".", 2)[1] for name in _claims(s3)] == ["deleting"]
     _prune(there)
+
+
+def test_a_prune_that_is_interrupted_keeps_its_claim(here: Job, s3: S3) -> None:
+    """What is on its way to the bucket is not waited for; after a refusal nothing is on its way."""
+    with pytest.raises(KeyboardInterrupt), deleting(here.store):
+        raise KeyboardInterrupt
+    (claim,) = _claims(s3)
+    assert claim.endswith(".deleting.tmp")
+    s3.remove(claim)
+    with pytest.raises(StoreCorrupt), deleting(here.store):
+        raise StoreCorrupt("damaged")
+    assert _claims(s3) == []
 
 
 def test_a_listing_that_lacks_claims_is_not_believed(here: Job, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
