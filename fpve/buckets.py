@@ -26,13 +26,14 @@ from fpve.urls import PACKAGES, bucket_path
 _TRIES, _PAUSE = 4, 0.1
 # Requests at once: enough to fill a fast line with objects of some MB, and far below what a bucket allows.
 _AT_ONCE = 16
-# Of s3fs, which has ten connections, for which the others would wait. A packet that is lost is sent again after a
-# second. The answer to a put is waited for from its first byte on, so that what is put may take a minute to go. How
-# often a request is made again, botocore knows: five times, a second or two apart, or as AWS_MAX_ATTEMPTS and ~/.aws
-# have it. So a server that is not there is told in some 20 seconds; s3fs would repeat all of that five times more.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3fs": {"config_kwargs": {"max_pool_connections": 2 * _AT_ONCE, "connect_timeout": 3, "read_timeout": 60}}
-}
+# Seconds. A packet that is lost is sent again after one; a server that says nothing for thirty has lost the request.
+# The answer to a put is waited for from its first byte on, so what is put has ten minutes to go, and a copy to be made.
+_CONNECT, _ANSWER, _TRANSFER = 3, 30, 600
+# Files are put in parts of so many bytes, so many at once. 16 such files are no more than a line of 8 Mbit/s takes in
+# those ten minutes, and half a gigabyte of memory; the largest file has 64 parts.
+_PART, _PARTS_AT_ONCE = 16 << 20, 2
+# How often a request is made again, botocore knows: five times, a second or two apart, or as AWS_MAX_ATTEMPTS and
+# ~/.aws have it. So a server that is not there is told in some 20 seconds; s3fs would repeat it all five times more.
 _S3FS_TRIES = 1
 # What libraries raise where an answer breaks off, which botocore does not ask for again.
 _BROKEN_OFF = ("ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ResponseStreamingError")
@@ -163,7 +164,8 @@ class Bucket:
             OSError: the file can't be read.
         """
         key = self._key(name)
-        self._ask(lambda: self._fs.put_file(str(file), key), key)
+        parts = {"chunksize": _PART, "max_concurrency": _PARTS_AT_ONCE} if self._is_s3 else {}
+        self._ask(lambda: self._transfers.put_file(str(file), key, **parts), key)
 
     def write(self, name: str, content: bytes) -> None:
         """Make an object of some bytes, in the place of one of that name."""
@@ -203,7 +205,7 @@ class Bucket:
             FileNotFoundError: there is none.
         """
         source, target = self._key(name), self._key(other)
-        self._ask(lambda: self._fs.cp_file(source, target), source)
+        self._ask(lambda: self._transfers.cp_file(source, target), source)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are passed over."""
@@ -238,12 +240,21 @@ class Bucket:
 
     @cached_property
     def _fs(self) -> Any:
+        """What asks for small things, and for large ones bit by bit."""
+        return self._file_system(_ANSWER)
+
+    @cached_property
+    def _transfers(self) -> Any:
+        """What asks for things that take their time before there is an answer."""
+        return self._file_system(_TRANSFER)
+
+    def _file_system(self, patience: int) -> Any:
         import fsspec
 
         scheme = self.url.partition(":")[0]
         try:
             # A listing that is remembered does not know what others have put since.
-            made = fsspec.filesystem(scheme, use_listings_cache=False, **self._options(fsspec.config.conf))
+            made = fsspec.filesystem(scheme, use_listings_cache=False, **self._options(patience, fsspec.config.conf))
         except (ImportError, ValueError) as error:
             package = PACKAGES[scheme]
             remedy = "pip install 'fpve[s3]'" if package == "s3fs" else f"pip install {package}"
@@ -256,11 +267,14 @@ class Bucket:
             made.s3.meta.events.unregister("before-call.s3", add_expect_header)
         return made
 
-    def _options(self, own: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def _options(self, patience: int, own: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """What a file system is made with, given what the user has configured for fsspec, which goes before."""
+        if not self._is_s3:
+            return {}
         scheme = self.url.partition(":")[0]
-        options = _OPTIONS.get(PACKAGES[scheme], {})
-        return {name: {**value, **own.get(scheme, {}).get(name, {})} for name, value in options.items()}
+        # s3fs has ten connections, for which the others would wait.
+        config = {"max_pool_connections": 2 * _AT_ONCE, "connect_timeout": _CONNECT, "read_timeout": patience}
+        return {"config_kwargs": {**config, **own.get(scheme, {}).get("config_kwargs", {})}}
 
     @cached_property
     def _root(self) -> str:

@@ -60,8 +60,7 @@ def test_one_that_is_cut_off_once_is_done(s3: S3, file: Path) -> None:
 
 def test_one_that_stands_still_is_given_up(s3: S3, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read for longer than a request may take: one line, and nothing is there."""
-    options = buckets._OPTIONS["s3fs"]["config_kwargs"]
-    monkeypatch.setitem(buckets._OPTIONS, "s3fs", {"config_kwargs": {**options, "read_timeout": 0.3}})
+    monkeypatch.setattr(buckets, "_TRANSFER", 0.3)
     s3.before = cut(lambda: HalfWay(1.0))
     with pytest.raises(BucketError, match=r"store/rows.parquet: the object store can't be asked"):
         Bucket(s3.url("store")).put("rows.parquet", file)
