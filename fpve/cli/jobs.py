@@ -121,6 +121,7 @@ def run(
     import fpve
     from fpve.cli.log import log_to
     from fpve.pipeline.journal import keep_failure, name_and_store
+    from fpve.replica import shown
 
     def refused(error: OSError) -> None:
         name, store = name_and_store(job)
@@ -137,7 +138,8 @@ def run(
             metrics=metrics,
             **on,
         )
-    return _print_report(report, kind, store=name_and_store(job)[1], job=job)
+    root = name_and_store(job)[1]
+    return _print_report(report, kind, store=None if root is None else shown(root), job=job)
 
 
 @click.command()
@@ -209,7 +211,7 @@ def encode(
             **given(id=id_, prefix=prefix, metadata=metadata, label_from=label_from, max_quarantine=max_quarantine),
             **on,
         )
-    return _print_report(report, kind, store=store)
+    return _print_report(report, kind, store=str(store))
 
 
 def _progress(log: str | None) -> Progress | None:
@@ -219,9 +221,9 @@ def _progress(log: str | None) -> Progress | None:
     return None if log == STDERR else terminal_progress()
 
 
-def _print_report(report: RunReport, kind: str, *, store: Path | None = None, job: Path | None = None) -> int:
+def _print_report(report: RunReport, kind: str, *, store: str | None = None, job: Path | None = None) -> int:
     """Print what a run did, with commands that say more of it, to be copied."""
-    sql = f"fpve sql {'STORE' if store is None else shlex.quote(str(store))}"
+    sql = f"fpve sql {'STORE' if store is None else shlex.quote(store)}"
     look = "" if job is None else f": see fpve check {shlex.quote(str(job))}"
     preview = "" if job is None else f": see fpve prefix preview {shlex.quote(str(job))}"
     if kind == "json":

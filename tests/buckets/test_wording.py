@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from buckets.machines import few_pictures, job_on, machine
+from commands import command_here
 from filelock import FileLock
 from s3 import S3
 
@@ -109,3 +110,17 @@ def test_reports_call_a_store_by_its_url(job: Job, s3: S3, tmp_path: Path) -> No
             fpve.compact(url).to_dict(),
         ]
     assert not [one for one in said if str(tmp_path / "here") in str(one)]
+
+
+def test_the_commands_that_a_run_proposes_name_the_store_by_its_url(s3: S3, tmp_path: Path) -> None:
+    """As a person calls it; the directory of this machine is nobody's concern."""
+    source = few_pictures(tmp_path / "pets")
+    (source / "broken.png").write_bytes(b"no picture")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'store = "{s3.url("store")}"\n[encoders]\nimage = "fake:24"\ntext = "none"\n'
+        f'[[collections]]\nname = "pets"\nsource = "{source}"\n'
+    )
+    with machine(tmp_path / "here"):
+        ran = command_here(["run", job])
+    assert f'fpve sql {s3.url("store")} "SELECT path, reason FROM quarantine"\n' in ran.stderr
