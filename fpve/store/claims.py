@@ -42,8 +42,8 @@ from fpve.store.manifest import FOLDER
 
 PUBLISHING, DELETING = "publishing", "deleting"
 # Seconds. A claim is put anew once a minute; who could not do so for four does nothing more; after fifteen others take
-# it for that of a dead process. The time between is for the last request: botocore makes it five times, waits a minute
-# for each answer, and pauses for up to 20 seconds: seven minutes. Where it is to make many more, that is too little.
+# it for that of a dead process. The time between is for the last request: botocore makes it five times, waits half a
+# minute for each answer, and pauses for up to 20 seconds: four minutes. Where it is to make many more, that is too few.
 _RENEWED, _HELD, _EXPIRES = 60.0, 240.0, 900.0
 # Who publishes waits longer than a dead process's claim lasts, for much work may be lost; `prune` is called again.
 _PATIENCE = {PUBLISHING: 1_800.0, DELETING: 60.0}
