@@ -228,7 +228,7 @@ def _read_csv(file: Path, delimiter: str) -> pa.Table:
         raise ValueError(f"its only column is {header!r}: is it separated by ';'? save it with commas")
     try:
         table = _parsed(data, pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         # Looked for only now: of a file that can be read there is no second copy in memory.
         _check_utf8(data)
         raise

@@ -84,6 +84,14 @@ def test_another_encoding_of_text_is_named(tmp_path: Path, encoding: str, messag
         read_metadata(file)
 
 
+def test_another_encoding_of_a_column_s_name_is_named(tmp_path: Path) -> None:
+    """It is on the first line."""
+    file = tmp_path / "m.csv"
+    file.write_bytes("path,größe\na.png,1\n".encode("cp1252"))
+    with pytest.raises(MetadataError, match=r"line 1 is not in UTF-8, but maybe in Windows-1252 .'path,größe'."):
+        read_metadata(file)
+
+
 def test_paths_match_relative_to_the_source_or_to_the_file(tmp_path: Path) -> None:
     """Paths are relative to the source, or else to the file's own folder; NFC, ./ and backslashes don't matter."""
     source = tmp_path / "pictures"
