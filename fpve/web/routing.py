@@ -25,7 +25,7 @@ class _StoreRoute(APIRoute):
                 return await answer(request)
             except SnapshotPruned:
                 # A form is read as it comes, and can't be read again.
-                is_form = request.headers.get("content-type", "").startswith("multipart/")
+                is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
                 if not await run_in_threadpool(served.leave, asked) or is_form:
                     raise
             return await answer(request)

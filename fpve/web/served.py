@@ -57,6 +57,7 @@ class Served:
         self.refresh_error: str | None = None
         self.refreshes = 0
         self.refresh_errors = 0
+        self._moving = threading.Lock()
         self._stays = at is not None
         self._folders: set[str] = set()
         self._ended = threading.Event()
@@ -107,6 +108,21 @@ class Served:
 
     def refresh(self) -> bool:
         """Move on to the newest snapshot; whether there was a newer one. One that is damaged changes nothing."""
+        with self._moving:
+            return self._refresh()
+
+    def leave(self, snapshot: int) -> bool:
+        """Move on from a snapshot that was pruned; whether another one is served now.
+
+        Of many requests that find it gone one moves on, or fails to, for all of them.
+        """
+        failed = self.refresh_errors
+        with self._moving:
+            if not self._stays and self.store.snapshot == snapshot and self.refresh_errors == failed:
+                self._refresh()
+        return self.store.snapshot != snapshot
+
+    def _refresh(self) -> bool:
         try:
             moved = self.store.refresh()
         # Whatever it is: nobody else looks for newer snapshots.
@@ -120,12 +136,6 @@ class Served:
             # What refers to the old snapshot in a cycle would keep it from being pruned.
             gc.collect()
         return moved
-
-    def leave(self, snapshot: int) -> bool:
-        """Move on from a snapshot that was pruned; whether another one is served now."""
-        if not self._stays:
-            self.refresh()
-        return self.store.snapshot != snapshot
 
     def _follow(self) -> None:
         seconds = self.settings.refresh_seconds

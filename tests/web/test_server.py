@@ -6,8 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,8 +22,11 @@ from fpve._version import __version__
 from fpve.config import Job
 from fpve.errors import ServerBusy, StoreNotFound
 from fpve.store import manifest as manifests
+from fpve.store.snapshot import Snapshot
 from fpve.web.app import create_app
 from fpve.web.refusals import REFUSALS
+from fpve.web.served import Served
+from fpve.web.settings import Settings
 from fpve.web.turns import Turns
 
 # Seconds: a snapshot is looked for more often than that.
@@ -90,6 +95,29 @@ def test_a_newer_snapshot_is_served_by_itself(gallery: Gallery, own_store: Path,
     assert client.get("/api/search", params={"id": "pets/cat/new.png"}).json()["snapshot"] == 2
     assert old.get("/api/status").json()["snapshot"] == 1
     assert old.get("/api/thumbnails/pets/cat/new.png").status_code == 404
+
+
+def test_requests_that_find_their_snapshot_gone_move_on_together(
+    job: Job, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A screenful of pictures asks at once: one of them opens the newest snapshot for all."""
+    fpve.run(job)
+    served = Served(job.store, Settings())
+    draw(pictures / "cat" / "new.png", 99)
+    fpve.run(job)
+    opened: list[int] = []
+    real = Snapshot.open
+
+    def slowly(*args: Any, **options: Any) -> Snapshot:
+        opened.append(1)
+        # Long enough for the others to come.
+        time.sleep(0.1)
+        return real(*args, **options)
+
+    monkeypatch.setattr(Snapshot, "open", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(served.leave, [1] * 8)) == [True] * 8
+    assert (len(opened), served.refreshes, served.store.snapshot) == (1, 1, 2)
 
 
 def test_what_fails_to_warm_up_does_not_end_the_looking(
