@@ -95,6 +95,17 @@ def test_a_map_gives_results_in_order_and_raises_what_is_raised(mapper: RayMappe
         list(mapper.map(doubled, [1, -3, 2]))
 
 
+def test_results_that_are_fetched_after_the_end_begin_no_workers(ray: Any) -> None:
+    """Of a map, and of things that are held; nor another Ray, as Ray itself would."""
+    with RayMapper(Cluster(workers=1)) as mapper:
+        mapped = mapper.map(doubled, range(150))
+        asked = mapper.hold(Thing, [1, 2]).each(Thing.ask, [1, 1])
+        assert next(mapped) == 0
+    for results in (mapped, asked):
+        with pytest.raises(ClusterError, match="until their results are fetched, found them stopped"):
+            list(results)
+
+
 def test_a_full_cluster_is_told_of(ray: Any, mapper: RayMapper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is room for one worker of two it does all, in silence; where there is room for none, that is said."""
     monkeypatch.setattr("fpve.engines.cluster.room._PATIENCE", 0.1)

@@ -75,7 +75,7 @@ class RayMapper:
         """The results of a function for some items, in their order.
 
         Raises:
-            ClusterError: there is no cluster, or workers died of an item as often as that is tried.
+            ClusterError: there is no cluster, workers died of an item as often as that is tried, or this was closed.
             Exception: what the function raises.
         """
         todo = list(items)
@@ -167,8 +167,13 @@ class _Pool:
                 one.forget.remote(key)
 
     def call(self, place: int, method: str, *arguments: Any, tries: int = 0) -> tuple[Any, _Call]:
-        """Call the worker at a place."""
+        """Call the worker at a place.
+
+        Raises:
+            ClusterError: the workers were stopped.
+        """
         with self._lock:
+            self._check()
             if self._coming:
                 self._settle()
             worker = self._workers[place]
@@ -178,11 +183,12 @@ class _Pool:
         """What was answered to a call, which is made again if its worker died.
 
         Raises:
-            ClusterError: workers died of it as often as it is tried.
+            ClusterError: workers died of it as often as it is tried, or were stopped.
             Exception: what was raised there.
         """
         errors = self.ray.exceptions
         while True:
+            self._check()
             try:
                 return self.ray.get(answer)
             except errors.RayTaskError as error:
@@ -207,6 +213,7 @@ class _Pool:
         busy = [0] * self.begin(len(items))
         begun = ended = 0
         while ended < len(items):
+            self._check()
             while begun < min(len(items), ended + _AHEAD * len(busy)) and min(busy) < _CALLS:
                 place = busy.index(min(busy))
                 busy[place] += 1
@@ -221,9 +228,19 @@ class _Pool:
                 yield done.pop(ended)
                 ended += 1
 
+    def _check(self) -> None:
+        """See that the workers were not stopped: Ray, asked for anything after its end, begins anew by itself.
+
+        Raises:
+            ClusterError: they were.
+        """
+        if self._stopped:
+            raise ClusterError("expected workers to be kept until their results are fetched, found them stopped")
+
     def _replace(self, dead: Any) -> None:
         """Have other workers at the places of a dead one, until a new one comes."""
         with self._lock:
+            self._check()
             places = [place for place, one in enumerate(self._workers) if one == dead]
             if not places:
                 return
