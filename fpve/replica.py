@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -255,14 +255,8 @@ class Replica:
         """Fetch a file, unless another thread has done so meanwhile; `again` fetches it all the same."""
         with self._locks[hash(name) % _LOCKS]:
             if again or not path.exists():
-                try:
+                with _remedied(self.root):
                     self._fetch_alone(name, path)
-                except OSError as error:
-                    remedy = _REMEDIES.get(error.errno or 0)
-                    if remedy is None:
-                        raise
-                    reason = f"{os.strerror(error.errno or 0)}; {remedy}"
-                    raise OSError(error.errno, reason, str(error.filename or self.root)) from error
 
     def _fetch_alone(self, name: str, path: Path) -> None:
         arriving = path.with_name(f".{secrets.token_hex(8)}{ARRIVING}")
@@ -293,8 +287,10 @@ class Replica:
             self.bucket.fetch(name, path)
         except OSError as error:
             # A disk can be full long before the bound is reached.
-            if error.errno not in _FULL or not self._room.make(size, disk_is_full=True):
+            if error.errno not in _FULL:
                 raise
+            self._room.make(size, disk_is_full=True)
+            # Be it that nothing was evicted: another thread, or process, may just have done so.
             self.bucket.fetch(name, path)
 
     def _push(self, name: str) -> None:
@@ -377,9 +373,10 @@ def begin_replica(root: Path, url: str) -> None:
     mark = root / ORIGIN
     if mark.exists():
         return
-    root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".{secrets.token_hex(8)}{ARRIVING}"
-    temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
+    with _remedied(root):
+        root.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
     temporary.chmod(_READ_ONLY)
     if not is_clean(temporary.stat()):
         temporary.unlink()
@@ -388,6 +385,18 @@ def begin_replica(root: Path, url: str) -> None:
             "another one by FPVE_CACHE"
         )
     temporary.replace(mark)
+
+
+@contextmanager
+def _remedied(root: Path) -> Iterator[None]:
+    """Have errors of the disk on which a replica is say what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {remedy}", str(error.filename or root)) from error
 
 
 def _never_changes(name: str) -> bool:

@@ -68,8 +68,8 @@ class Room:
         # Bytes that came since room was made.
         self._came: int | None = None
 
-    def make(self, size: int, *, disk_is_full: bool = False) -> bool:
-        """Evict what was not asked for the longest, if what comes would be too much; whether anything was.
+    def make(self, size: int, *, disk_is_full: bool = False) -> None:
+        """Evict what was not asked for the longest, if what comes would be too much.
 
         Args:
             size: of what comes, in bytes.
@@ -79,15 +79,15 @@ class Room:
         with self._lock:
             if not disk_is_full and self._came is not None and self._came + size < limit * _SLACK:
                 self._came += size
-                return False
+                return
             self._came = size
             found = sorted(self._evictable())
             spare = int(limit * _SLACK)
             excess = sum(one.size for one in found) + size + spare - limit
-            return self._evict(found, max(excess, size + spare) if disk_is_full else excess)
+            self._evict(found, max(excess, size + spare) if disk_is_full else excess)
 
-    def _evict(self, found: list[_File], excess: int) -> bool:
-        before, latest = excess, time.time_ns() - _IN_USE_NS
+    def _evict(self, found: list[_File], excess: int) -> None:
+        latest = time.time_ns() - _IN_USE_NS
         for one in found:
             if excess <= 0 or one.asked_ns > latest:
                 break
@@ -95,7 +95,6 @@ class Room:
                 if one.path.stat().st_atime_ns == one.asked_ns:
                     one.path.unlink()
                     excess -= one.size
-        return excess < before
 
     def _evictable(self) -> Iterator[_File]:
         """What can be evicted of all replicas; what killed processes were fetching is deleted on the way."""

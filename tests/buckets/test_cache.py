@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Event, Thread
 from typing import Any
@@ -21,6 +22,7 @@ from fpve.errors import BucketError, StoreNotFound
 from fpve.replica import located, replica_of
 from fpve.room import ARRIVING
 from fpve.store import manifest as manifests
+from fpve.urls import any_path
 
 
 @pytest.fixture
@@ -172,6 +174,22 @@ def test_on_a_full_disk_what_was_not_asked_for_gives_way(
         assert _bytes_of(other) == 0
 
 
+def test_on_a_full_disk_what_others_have_deleted_is_room(
+    job: Job, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread that found none evicts all that can be: nothing is left to evict, and there is room."""
+    fpve.run(job)
+    asked: list[int] = []
+
+    def frees() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    _Full(monkeypatch, frees=frees)
+    with machine(tmp_path / "reader"):
+        assert len(fpve.open(s3.url("store")).search(text="number 1", k=3)) == 3
+
+
 def test_a_disk_that_is_full_for_good_is_said(
     job: Job, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,14 +214,16 @@ def test_a_full_disk_is_not_taken_for_a_bucket_that_refuses(job: Job, s3: S3) ->
 
 
 def test_a_cache_that_is_a_file_is_said(job: Job, s3: S3, tmp_path: Path) -> None:
-    """With what to do about it."""
+    """With what to do about it: to who reads, and to who has a job, which begins its replica."""
     fpve.run(job)
     (tmp_path / "file").write_text("")
-    with (
-        machine(tmp_path / "file"),
-        pytest.raises(OSError, match=r"comes here; name another folder by FPVE_CACHE: '.*/file"),
-    ):
-        fpve.open(s3.url("store"))
+    asks = (lambda: fpve.open(s3.url("store")), lambda: replace(job, store=any_path(s3.url("store"))))
+    for ask in asks:
+        with (
+            machine(tmp_path / "file"),
+            pytest.raises(OSError, match=r"comes here; name another folder by FPVE_CACHE: '.*/file"),
+        ):
+            ask()
 
 
 def test_a_cache_that_can_not_be_written_to_is_said(
