@@ -232,7 +232,7 @@ class Bucket:
         try:
             done = list(pool.map(work, items))
         except BaseException as error:
-            # Who interrupts does not wait for what is under way, which may take minutes and does no harm.
+            # Who interrupts does not wait for what is under way, which may take minutes, and may yet be done.
             pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
             raise
         pool.shutdown()

@@ -202,9 +202,12 @@ def _rebuild_those_of(snapshot: Snapshot, unbuilt: Container[str], notes: Notes)
 
 def _take_away(root: Path, file: str, claim: Claim | None) -> None:
     """Set a file aside, as long as others know of it."""
-    if claim is not None:
-        claim.keep()
-    set_aside(root, file)
+    if claim is None:
+        set_aside(root, file)
+        return
+    claim.keep()
+    # To copy it may take longer than others wait.
+    set_aside(root, file, ready=claim.keep)
 
 
 def _lose_manifests(

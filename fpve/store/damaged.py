@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +13,14 @@ from fpve.store.files import fsync_directory, make_directory, our_files
 _FOLDER = ("state", "damaged")
 
 
-def set_aside(root: Path, file: str) -> None:
-    """Move a file of the store out of every reader's way, if it is there."""
+def set_aside(root: Path, file: str, *, ready: Callable[[], object] = lambda: None) -> None:
+    """Move a file of the store out of every reader's way, if it is there.
+
+    Args:
+        root: the store.
+        file: relative to it.
+        ready: called before it is deleted in a bucket, where it has to be copied first; what it raises ends this.
+    """
     folder = make_directory(root, *_FOLDER)
     path = root / file
     # A flat name that says where it was; the random part, because it may have been damaged before.
@@ -22,6 +29,7 @@ def set_aside(root: Path, file: str) -> None:
     if replica is not None:
         with suppress(FileNotFoundError):
             replica.copy(file, target.relative_to(root).as_posix())
+            ready()
             replica.remove([file])
         return
     try:

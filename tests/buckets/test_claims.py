@@ -442,6 +442,24 @@ def test_who_was_held_up_stops(here: Job, there: Job, s3: S3, monkeypatch: pytes
     _check(s3, here, images=4)
 
 
+def test_a_repair_that_was_held_up_while_it_copied_deletes_nothing(
+    here: Job, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is copied before it is deleted, and meanwhile others may have taken the claim for a dead one's."""
+    (page,) = manifests.load(here.store).collections[0].pages
+    s3.put(f"store/{page.file.path}", b"damaged")
+    ago = [0.0]
+    monkeypatch.setattr("fpve.store.claims._now", lambda: (time.time() + ago[0], time.monotonic()))
+
+    def sleep() -> None:
+        ago[0] = 1_000.0
+
+    s3.before = _once(lambda asked: asked.method == "PUT" and "/state/damaged/images" in asked.key, sleep)
+    with pytest.raises(StoreLocked, match=r": this process was held up for 1,000 s, in which others .* run again$"):
+        fpve.repair(here.store)
+    assert s3.get(f"store/{page.file.path}") == b"damaged"
+
+
 def test_a_claim_is_put_anew_by_who_takes_long(here: Job, there: Job, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it does not expire."""
     monkeypatch.setattr("fpve.store.claims._RENEWED", 0.0)
