@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 import moto.s3.models
 import pytest
@@ -122,11 +122,11 @@ def _ages(s3: S3, name: str, age: timedelta) -> None:
 
 def _once(is_meant: Callable[[Asked], bool], act: Callable[[], object]) -> Callable[[Asked], int | None]:
     """Do something before the first request that is meant; what that asks itself is let be."""
-    done: list[bool] = []
+    # Requests come several at once.
+    first = Lock()
 
     def interfere(asked: Asked) -> None:
-        if not done and is_meant(asked):
-            done.append(True)
+        if is_meant(asked) and first.acquire(blocking=False):
             act()
 
     return interfere
