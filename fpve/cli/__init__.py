@@ -35,18 +35,22 @@ from fpve.errors import FpveError
 _HELP = frozenset({"-h", "--help", "--version"})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Lines after a backspace click leaves as they are.
+_ABOUT = """Encode image collections and their text prefixes once; then search, classify and query them.
+
+\b
+Start with:
+  fpve demo                       a tour on pictures that come along
+  fpve init SOURCE                write a job file for your own pictures
+  fpve run JOB.toml               encode them; again every night for what changed
+  fpve search STORE --text "…"    find them
+"""
+
+
+@click.group(help=_ABOUT, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fpve")
 def cli() -> None:
-    r"""Encode image collections and their text prefixes once; then search, classify and query them.
-
-    \b
-    Start with:
-      fpve demo                       a tour on pictures that come along
-      fpve init SOURCE                write a job file for your own pictures
-      fpve run JOB.toml               encode them; again every night for what changed
-      fpve search STORE --text "…"    find them
-    """
+    """All commands."""
 
 
 for _commands in (
@@ -78,7 +82,7 @@ def main() -> None:
     """
     try:
         with interruptible():
-            if not _HELP.intersection(sys.argv):
+            if _is_for_data():
                 arrow_alone()
             code = cli.main(standalone_mode=False, prog_name="fpve")
             # Now, not at exit, where Python could only print a warning.
@@ -87,6 +91,10 @@ def main() -> None:
         leave(error.signum)
     except FpveError as error:
         _fail(str(error), 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Of a group without a command; it is many lines.
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "fpve"
         _fail(f"{error.format_message()} (see `{command} --help`)", 2)
@@ -104,6 +112,11 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_for_data() -> bool:
+    """Whether more is asked for than help, or what a shell may complete a word to."""
+    return len(sys.argv) > 1 and not _HELP.intersection(sys.argv) and "_FPVE_COMPLETE" not in os.environ
 
 
 def _fail(message: str, code: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -67,6 +68,25 @@ def test_help_is_quick_and_imports_no_heavy_library() -> None:
     assert not [name for name in ("torch", "faiss", "duckdb", "numpy", "pyarrow") if f"'{name}'" in modules]
     # No bound: a busy machine is not a defect. The figure is there for who runs with -s.
     print(f"fpve --help: {seconds:.2f} s")  # noqa: T201
+
+
+def test_a_shell_that_completes_a_word_waits_for_no_library() -> None:
+    """At each tab: the names of commands are known without any data."""
+    script = "import sys; from fpve.cli import main\ntry: main()\nfinally: print('pyarrow' in sys.modules)"
+    asked = {"_FPVE_COMPLETE": "bash_complete", "COMP_WORDS": "fpve ser", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env={**os.environ, **asked}
+    )
+    assert done.stdout.splitlines() == ["plain,serve", "False"]
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """Line by line, as it was written; on stderr, for nothing was done."""
+    done, asked = command_here([]), command_here(["--help"])
+    assert (done.returncode, done.stdout, asked.returncode) == (2, "", 0)
+    assert done.stderr == asked.stdout
+    assert "\n  Start with:\n    fpve demo                       a tour on pictures that come along\n" in done.stderr
+    assert command_here(["prefix"]).stderr.startswith("Usage: fpve prefix [OPTIONS] COMMAND [ARGS]...\n\n  See, list")
 
 
 def test_a_command_imports_no_pandas(store: Path) -> None:
