@@ -182,7 +182,8 @@ def test_too_many_broken_pictures_publish_nothing(job: Job, pictures: Path) -> N
     with pytest.raises(
         GuardError,
         match=r"2 of 14 pictures can't be encoded, more than max_quarantine = 0\.01 .*broken0\.png: not a picture .*"
-        r"broken1\.png: not a picture .*\. Mend or exclude them, or allow them: max_quarantine = 2\. ",
+        r"broken1\.png: not a picture .*\. Mend or exclude them, or allow them: max_quarantine = 2 in the job, "
+        r"or --max-quarantine 2 of `fpve encode`\. ",
     ):
         fpve.run(job)
     assert not (job.store / "snapshots").exists()

@@ -396,7 +396,8 @@ def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -
             f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
             f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published "
             f"({'; '.join(broken)}{f'; and {more:,} more' if more else ''}). Mend or exclude them, or allow them: "
-            f"max_quarantine = {len(quarantine)}. What was encoded is kept for the next run"
+            f"max_quarantine = {len(quarantine)} in the job, or --max-quarantine {len(quarantine)} of `fpve encode`. "
+            "What was encoded is kept for the next run"
         )
 
 

@@ -82,7 +82,7 @@ class Measured:
         finally:
             # Anybody may send methods and paths that there are not: with a label for each of them memory would fill.
             method = scope["method"] if scope["method"] in METHODS else "other"
-            route = getattr(scope.get("route"), "path", _NO_ROUTE)
+            route = getattr(scope.get("route"), "path_format", _NO_ROUTE)
             self._metrics.count(route, method, status, time.perf_counter() - begun)
 
 
