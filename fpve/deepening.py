@@ -52,12 +52,4 @@ class Deepened:
 def _joined(found: Neighbours, deeper: Neighbours, rows: int) -> Neighbours:
     """Of each query what was found, and then what else is found deeper."""
     is_new = ~np.isin(deeper.query * rows + deeper.row, found.query * rows + found.row)
-    new = deeper.where(is_new)
-    both = Neighbours(
-        np.concatenate([found.query, new.query]),
-        np.concatenate([found.row, new.row]),
-        np.concatenate([found.score, new.score]),
-        np.concatenate([found.image_score, new.image_score]),
-        np.concatenate([found.prefix_score, new.prefix_score]),
-    )
-    return both.taken(np.argsort(both.query, kind="stable"))
+    return Neighbours.joined([found, deeper.where(is_new)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,12 @@ class Neighbours(NamedTuple):
     score: NDArray[np.floating]
     image_score: Floats
     prefix_score: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Neighbours]) -> Neighbours:
+        """The rows of several, of at least one; of each query those of the first come first."""
+        found = cls._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return found.taken(np.argsort(found.query, kind="stable"))
 
     def where(self, keep: Mask) -> Neighbours:
         """The rows for which `keep` (t,) holds."""

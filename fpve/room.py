@@ -25,7 +25,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 # As long as that a file is not evicted that was asked for: whoever did so may not have opened it yet.
 _IN_USE_NS = 60 * 10**9
-# What is fetched is written to until it is whole, and a line that says nothing for a minute is given up: who was
+# What is fetched is written to until it is whole, and a line that says nothing for half a minute is given up: who was
 # fetching what is older than that was killed.
 _DEAD_NS = 3600 * 10**9
 # Room is made once for so much of the bound.

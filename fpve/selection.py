@@ -148,9 +148,7 @@ class Selector:
             found, fetched = self._select_alone(rank, number, sieve, selection, allowed)
             parts.append(found)
             ranked = max(ranked, fetched)
-        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-        joined = joined.taken(np.argsort(joined.query, kind="stable"))
-        return Selected(_page(joined, selection), ranked)
+        return Selected(_page(Neighbours.joined(parts), selection), ranked)
 
     def _select_alone(
         self, rank: Rank, number: int, sieve: _Sieve, selection: Selection, allowed: Mask | None
@@ -172,8 +170,7 @@ class Selector:
             if sieve.codes is not None:
                 left &= ~np.isin(sieve.codes, sieve.codes[kept.row])
             depth = min(depth * _DEEPER, _MOST)
-        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return _renumbered(joined, me), fetched
+        return _renumbered(Neighbours.joined(parts), me), fetched
 
     def _at_once(self, depth: int, selection: Selection) -> int:
         """How many queries are looked at together, within bounds of memory."""

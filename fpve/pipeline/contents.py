@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fpve.config import Limits
 from fpve.engines.work import Outcome
+from fpve.errors import GuardError
 from fpve.pipeline.vectors import Vectors
 from fpve.planning.moves import count_pairs
 from fpve.planning.plan import CollectionPlan
@@ -23,6 +25,8 @@ from fpve.store.snapshot import Snapshot
 # A file that changed this shortly before the scan may change again within the same tick of its file system's clock
 # (2 s on FAT, 1 s on some network file systems), so its time proves nothing: the next run reads it once more.
 RACY_NS = 2_000_000_000
+# Inputs that an error names one by one.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +178,25 @@ def _among(rows: pa.Table, others: pa.Table) -> pa.Array:
         return pc.binary_join_element_wise(table["image_id"], content_hash, table["reason"], "\0").combine_chunks()
 
     return pc.is_in(keys(rows), value_set=keys(others))
+
+
+def guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -> None:
+    """Refuse to publish where more of a collection can't be encoded than the job allows, or nothing can.
+
+    Raises:
+        GuardError: so it is; the first inputs are named, with the reason.
+    """
+    inputs = len(content.plan.files) + len(content.plan.scan.skipped)
+    broken = [f"{row['path']}: {row['reason']}" for row in quarantine.slice(0, _NAMED).to_pylist()]
+    if not pc.any(content.good).as_py():
+        first = broken[0] if broken else ""
+        raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")
+    if len(quarantine) > limits.tolerated(inputs):
+        more = len(quarantine) - len(broken)
+        raise GuardError(
+            f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
+            f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published "
+            f"({'; '.join(broken)}{f'; and {more:,} more' if more else ''}). Mend or exclude them, or allow them: "
+            f"max_quarantine = {len(quarantine)} in the job, or --max-quarantine {len(quarantine)} of `fpve encode`. "
+            "What was encoded is kept for the next run"
+        )

@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fpve.config import Job, Limits
+from fpve.config import Job
 from fpve.engines.local import LocalEngine
 from fpve.engines.named import expected_of, kept, mapper_of
 from fpve.engines.work import Engine, Models, Outcome, Target, Work
 from fpve.errors import (
     BucketError,
-    GuardError,
     SnapshotPruned,
     SnapshotTaken,
     SourceNotFound,
@@ -30,7 +29,7 @@ from fpve.errors import (
 )
 from fpve.maintenance.compact import compact_if_due
 from fpve.pipeline.commit import commit
-from fpve.pipeline.contents import Contents
+from fpve.pipeline.contents import Contents, guard_quarantine
 from fpve.pipeline.forecast import ASSUMED_DIMS, downloads, forecast
 from fpve.pipeline.fuse import fuse
 from fpve.pipeline.generate import Generated, generate
@@ -59,8 +58,6 @@ from fpve.store.runs import Changes
 
 # A run that finds that another writer published first begins anew so often, with what it has encoded.
 _REBASED = 3
-# Inputs that an error names one by one.
-_NAMED = 3
 
 
 def run(
@@ -247,7 +244,7 @@ class _Runner:
         self.journal.quarantined(quarantines)
         limits = self.job.limits
         for content, quarantine, one in zip(contents, quarantines, counted, strict=True):
-            _guard_quarantine(content, quarantine, limits)
+            guard_quarantine(content, quarantine, limits)
             if not allow_removals:
                 # Once more, with what is known of moves and broken files now.
                 guard_removals(content.plan, one.removed, limits.max_removed)
@@ -382,23 +379,6 @@ class _Runner:
         builder = fuse(missing, vectors, target, self.models.text, self.progress)
         self.report = replace(self.report, cut_prefixes=self.report.cut_prefixes + builder.cut)
         return builder.rows
-
-
-def _guard_quarantine(content: Contents, quarantine: pa.Table, limits: Limits) -> None:
-    inputs = len(content.plan.files) + len(content.plan.scan.skipped)
-    broken = [f"{row['path']}: {row['reason']}" for row in quarantine.slice(0, _NAMED).to_pylist()]
-    if not pc.any(content.good).as_py():
-        first = broken[0] if broken else ""
-        raise GuardError(f"collection {content.plan.name!r}: none of its {inputs} pictures can be encoded; {first}")
-    if len(quarantine) > limits.tolerated(inputs):
-        more = len(quarantine) - len(broken)
-        raise GuardError(
-            f"collection {content.plan.name!r}: {len(quarantine)} of {inputs} pictures can't be encoded, more than "
-            f"max_quarantine = {limits.max_quarantine:g} allows; nothing was published "
-            f"({'; '.join(broken)}{f'; and {more:,} more' if more else ''}). Mend or exclude them, or allow them: "
-            f"max_quarantine = {len(quarantine)} in the job, or --max-quarantine {len(quarantine)} of `fpve encode`. "
-            "What was encoded is kept for the next run"
-        )
 
 
 def _place(named: pa.Table, vectors: Vectors) -> pa.Table:

@@ -105,8 +105,7 @@ class Ranking(NamedTuple):
         parts = [part for part in found if len(part.row)]
         if len(parts) < 2:
             return parts[0] if parts else _nothing()
-        joined = Neighbours._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return joined.taken(np.argsort(joined.query, kind="stable"))
+        return Neighbours.joined(parts)
 
     def _by_prefix(
         self, groups: PrefixGroups, asked: Asked, mine: Rows, k: int, steps: list[Step] | None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fpve.engines.cluster.cluster import Cluster
 from fpve.errors import ClusterError
-from fpve.events import LOGGER
+from fpve.events import Events
 
 Said = Callable[[str], None]
 
@@ -42,8 +43,8 @@ def workers_of(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> int:
 
 
 def say(waiting_for: str) -> None:
-    """Tell the library's logger what is waited for."""
-    LOGGER.warning(CLUSTER_FULL, extra={"event": CLUSTER_FULL, "fields": {"waiting_for": waiting_for}})
+    """Send the event of what is waited for, where it is no run that waits."""
+    Events("fpve", None).send(CLUSTER_FULL, level=logging.WARNING, waiting_for=waiting_for)
 
 
 class Waiting:
